@@ -1,0 +1,52 @@
+/* A path is one way to the relay: address, port, mode, via. A value. And the verdict: what became of trying it. */
+#ifndef POSTERN_PATH_PATH_H
+#define POSTERN_PATH_PATH_H
+
+#include "base/slice.h"
+
+enum path_mode { PATH_TLS, PATH_STARTTLS };
+enum path_via { PATH_DIRECT, PATH_HTTP_CONNECT, PATH_SOCKS5 };
+
+struct path_address {
+    uint8_t family; /* 4, 6; 0: none */
+    uint8_t octets[16];
+    uint32_t scope; /* of a link-local IPv6 address */
+};
+
+struct path {
+    struct path_address address;
+    uint16_t port;
+    enum path_mode mode;
+    enum path_via via;
+};
+
+enum path_verdict {
+    PATH_UNTRIED,
+    PATH_OPEN,              /* TLS with the right identity, and EHLO */
+    PATH_DROPPED,           /* no answer to the connection attempt, or silence behind it */
+    PATH_REFUSED,           /* RST */
+    PATH_UNREACHABLE,       /* ICMP, or no route */
+    PATH_DNS,               /* the name could not be resolved */
+    PATH_FOREIGN_BANNER,    /* something else answers */
+    PATH_HTTP,              /* HTTP answers: a captive portal */
+    PATH_STARTTLS_MISSING,  /* taken out, or masked */
+    PATH_WRONG_CERTIFICATE, /* a stranger's key */
+    PATH_TLS_FAILED,        /* TLS does not come to an end */
+    PATH_DIED_EARLY,        /* worked, then died young */
+    PATH_PROXY_REFUSED,
+    PATH_RELAY_REFUSED,     /* the relay itself said no */
+};
+
+/* "tls", "starttls"; "direct", "http-connect", "socks5"; "open", "dropped", ... as in the JSON of `status`. */
+const char *path_mode_name(enum path_mode mode);
+const char *path_via_name(enum path_via via);
+const char *path_verdict_name(enum path_verdict verdict);
+/* A half-sentence for people: "does not answer", "is answered by a stranger's certificate". */
+const char *path_verdict_words(enum path_verdict verdict);
+bool path_equal(const struct path *a, const struct path *b);
+/* "192.0.2.1:465 tls", "[2001:db8::1]:587 starttls"; 96 octets are enough. */
+void path_format(const struct path *path, char *out, size_t size);
+/* "192.0.2.1", "2001:db8::1"; 64 octets are enough. */
+void path_address_format(const struct path_address *address, char *out, size_t size);
+
+#endif

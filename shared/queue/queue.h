@@ -1,0 +1,55 @@
+/* The queue in memory: what is due, for which next hop, how many at a time. Pure; the store is what survives.
+ *
+ * An item is one message for one next hop (a smarthost, or a recipient domain; on the agent there is one hop, the relay).
+ * States of an item: waiting (until due_at_ms), ready, active (lent out by queue_next), held. All times are the caller's one clock in ms.
+ *
+ * A hop may be blocked until a time (host unreachable, 421): its items wait, and one probe goes first when the time is up.
+ * Hops are served in turn, so that one with ten thousand items does not starve one with a single item; within a hop, the oldest due first.
+ *
+ * Invariants: 1 an item is in exactly one state; 2 active items of a hop never exceed its limit, all never exceed the total limit;
+ * 3 an item added twice is one; 4 nothing ready waits while its hop and the total have room. */
+#ifndef POSTERN_QUEUE_QUEUE_H
+#define POSTERN_QUEUE_QUEUE_H
+
+#include "base/result.h"
+#include "base/slice.h"
+
+struct queue;
+
+struct queue_limits {
+    uint32_t active_per_hop; /* default 10 */
+    uint32_t active_total;   /* default 50 */
+};
+
+struct queue_job {
+    uint64_t message;
+    struct slice hop; /* valid as long as the item exists */
+};
+
+struct queue *queue_new(const struct queue_limits *limits); /* NULL: out of memory */
+void queue_free(struct queue **queue);
+
+/* RESULT_OK, RESULT_EXISTS (nothing changed), RESULT_MEMORY. */
+MUST_CHECK enum result queue_add(struct queue *queue, uint64_t message, struct slice hop, int64_t due_at_ms);
+/* Lends out the next item; false when none may run now. */
+bool queue_next(struct queue *queue, int64_t now_ms, struct queue_job *job);
+/* The same for one hop only: a session to it that has room for one more message. The slot it uses is the caller's: one that already counts as active. */
+bool queue_next_for(struct queue *queue, struct slice hop, int64_t now_ms, struct queue_job *job);
+/* Gives an active item back: done with it, or due again. */
+void queue_finish(struct queue *queue, uint64_t message, struct slice hop);
+void queue_defer(struct queue *queue, uint64_t message, struct slice hop, int64_t due_at_ms);
+/* All items of a message: RESULT_OK, RESULT_NOT_FOUND. An active one is held or removed when it is given back. */
+MUST_CHECK enum result queue_hold(struct queue *queue, uint64_t message);
+MUST_CHECK enum result queue_release(struct queue *queue, uint64_t message, int64_t now_ms);
+MUST_CHECK enum result queue_remove(struct queue *queue, uint64_t message);
+/* Makes due at once: a message (0: all), and forgets that hops were blocked. */
+void queue_flush(struct queue *queue, uint64_t message, int64_t now_ms);
+void queue_block_hop(struct queue *queue, struct slice hop, int64_t until_ms);
+void queue_unblock_hop(struct queue *queue, struct slice hop);
+
+/* The earliest time at which queue_next may give something that it does not give now; INT64_MAX: none. */
+int64_t queue_deadline_ms(const struct queue *queue);
+size_t queue_count(const struct queue *queue);
+size_t queue_active(const struct queue *queue);
+
+#endif

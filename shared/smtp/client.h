@@ -1,0 +1,174 @@
+/* The client's side of an SMTP session (RFC 5321) without sockets, clock or disk: uplink, smarthost and MX delivery.
+ *
+ * Same shape as smtp/server.h: feed, next, act, output, deadline; nobody is called back. The driver:
+ *
+ *   STARTTLS     send all output, handshake and check the peer's identity, then smtp_client_tls_started. Octets that came behind the 220
+ *                in the clear are an attack (CVE-2011-0411 and its kin) and end the session with SMTP_FAIL_INJECTED.
+ *   PROVEN       greeting, EHLO and TLS as the configuration demands are done; nothing secret has been said. The session waits:
+ *                smtp_client_login to go on, smtp_client_quit to leave politely. This is where a race is won.
+ *   READY        authenticated, if credentials were given: smtp_client_send starts a transaction.
+ *   BODY_WANTED  smtp_client_body with the next octets of the message (any length up to SMTP_CLIENT_CHUNK_MAX) and whether they are the last.
+ *   RECIPIENT    the reply for one recipient; all come before BODY_WANTED or SENT.
+ *   SENT         the transaction is over: `reply` is the reply to the message if it got that far; outcome says what it means. READY follows
+ *                unless the session is broken.
+ *   FAILED       the session is over without our wish: failure, phase, reply if there was one; is_uncertain if the message's
+ *                last octet had been sent and no reply came (the next hop may have it).
+ *   CLOSED       after QUIT was answered or the peer closed after it.
+ *
+ * Commands are pipelined where the peer offers it (RFC 2920), bodies go as BDAT where it offers CHUNKING (RFC 3030),
+ * else as DATA with dots stuffed. 8-bit, UTF-8 and binary needs that the peer lacks end the transaction before any octet is
+ * sent: SENT with SMTP_SENT_REFUSED and a 5.6.x reply of our own (`is_local`).
+ *
+ * States (smtp_client_state_name):
+ *   greeting -> ehlo [-> helo] [-> starttls -> tls -> ehlo] -> proven -> [auth ->] ready <-> envelope -> body -> final -> ready
+ *   any -> quit -> closed;  any -> failed */
+#ifndef POSTERN_SMTP_CLIENT_H
+#define POSTERN_SMTP_CLIENT_H
+
+#include "base/log.h"
+#include "mail/envelope.h"
+#include "smtp/reply.h"
+#include "smtp/sasl.h"
+
+enum { SMTP_CLIENT_CHUNK_MAX = 64 * 1024 }; /* octets of one smtp_client_body */
+
+enum smtp_security {
+    SMTP_SECURITY_NONE,          /* never TLS */
+    SMTP_SECURITY_OPPORTUNISTIC, /* STARTTLS where offered */
+    SMTP_SECURITY_STARTTLS,      /* STARTTLS or nothing */
+    SMTP_SECURITY_TLS,           /* inside TLS from the first octet */
+};
+
+/* A set: what EHLO announced on the present layer. */
+enum smtp_capability {
+    SMTP_CAP_PIPELINING = 1 << 0,
+    SMTP_CAP_SIZE = 1 << 1,
+    SMTP_CAP_8BITMIME = 1 << 2,
+    SMTP_CAP_SMTPUTF8 = 1 << 3,
+    SMTP_CAP_DSN = 1 << 4,
+    SMTP_CAP_ENHANCEDSTATUSCODES = 1 << 5,
+    SMTP_CAP_CHUNKING = 1 << 6,
+    SMTP_CAP_BINARYMIME = 1 << 7,
+    SMTP_CAP_STARTTLS = 1 << 8,
+    SMTP_CAP_AUTH = 1 << 9,
+    SMTP_CAP_LIMITS = 1 << 10,
+};
+
+struct smtp_peer {
+    unsigned capabilities;
+    unsigned mechanisms;      /* enum sasl_mechanism */
+    uint64_t size_max_octets; /* 0: none told */
+    uint64_t nrcpt_max;       /* LIMITS RCPTMAX (RFC 9422); 0: none told */
+    uint64_t transactions_max; /* LIMITS MAILMAX; 0: none told */
+    struct slice name;        /* first word after 250 of EHLO */
+};
+
+struct smtp_client_config {
+    enum smtp_security security;
+    struct slice ehlo_name;           /* copied */
+    struct slice ehlo_name_cleartext; /* before TLS, where EHLO must not name us; empty: ehlo_name */
+    struct slice user, password;      /* empty user: no AUTH; copied and wiped with the core */
+    bool allows_auth_without_tls;     /* SCRAM only, even then */
+    int64_t greeting_timeout_ms;      /* default 300,000 (RFC 5321 4.5.3.2) */
+    int64_t command_timeout_ms;       /* default 300,000 */
+    int64_t body_timeout_ms;          /* no octet accepted by the connection for so long; default 180,000 */
+    int64_t final_timeout_ms;         /* default 600,000 */
+    uint8_t nonce[18];                /* fresh randomness for SCRAM */
+    const struct log *log;
+    struct slice session_id;
+};
+
+/* Why a session ended without our wish. Transient for the message unless said otherwise. */
+enum smtp_failure {
+    SMTP_FAIL_NONE,
+    SMTP_FAIL_GREETING,         /* the greeting refused us (4yz, 5yz): reply */
+    SMTP_FAIL_FOREIGN,          /* what answered does not speak SMTP */
+    SMTP_FAIL_HTTP,             /* it speaks HTTP: a captive portal or a web proxy */
+    SMTP_FAIL_EHLO,             /* EHLO and HELO refused: reply */
+    SMTP_FAIL_STARTTLS_MISSING, /* not offered */
+    SMTP_FAIL_STARTTLS_MASKED,  /* something of its length stands in its place, as some firewalls do ("XXXXXXXX") */
+    SMTP_FAIL_STARTTLS_REFUSED, /* offered, then refused: reply */
+    SMTP_FAIL_INJECTED,         /* octets in the clear behind the 220 of STARTTLS */
+    SMTP_FAIL_AUTH_MISSING,     /* no mechanism that we may use: see peer.mechanisms */
+    SMTP_FAIL_AUTH_REFUSED,     /* 5yz: the credentials are wrong; reply */
+    SMTP_FAIL_AUTH_LATER,       /* 4yz: reply */
+    SMTP_FAIL_AUTH_FORGED,      /* the server could not prove that it knows the password */
+    SMTP_FAIL_PROTOCOL,         /* a reply that is none, too long, or out of place */
+    SMTP_FAIL_TIMEOUT,
+    SMTP_FAIL_EOF,              /* the peer closed */
+    SMTP_FAIL_SHUT,             /* 421 in mid-session: reply */
+    SMTP_FAIL_MEMORY,
+};
+const char *smtp_failure_name(enum smtp_failure failure);
+
+enum smtp_sent {
+    SMTP_SENT_ACCEPTED, /* 2yz to the message; each accepted recipient is the next hop's care now */
+    SMTP_SENT_DEFERRED, /* 4yz to MAIL, DATA or the message, or all recipients refused with some 4yz */
+    SMTP_SENT_REFUSED,  /* 5yz likewise, or a need of the message that the peer lacks */
+    SMTP_SENT_NOBODY,   /* every recipient was refused: the RECIPIENT events tell; no message was sent */
+};
+
+struct smtp_transaction {
+    const struct envelope *envelope; /* outlives the transaction */
+    uint64_t size_octets;            /* exact, for SIZE= and for the last BDAT */
+    bool has_8bit;                   /* some octet of the body is above 127 */
+    bool is_binary;                  /* BINARYMIME as received: NULs or lines without CRLF */
+    bool needs_smtputf8;             /* an address or a header holds UTF-8 */
+};
+
+enum smtp_client_event_type {
+    SMTP_CLIENT_STARTTLS,
+    SMTP_CLIENT_PROVEN,
+    SMTP_CLIENT_READY,
+    SMTP_CLIENT_RECIPIENT,
+    SMTP_CLIENT_BODY_WANTED,
+    SMTP_CLIENT_SENT,
+    SMTP_CLIENT_FAILED,
+    SMTP_CLIENT_CLOSED,
+};
+
+struct smtp_client_event {
+    enum smtp_client_event_type type;
+    size_t recipient;                /* index in the envelope */
+    const struct smtp_reply *reply;  /* NULL where there was none; valid until the next call */
+    enum smtp_sent sent;
+    bool is_local;                   /* reply was made here, not by the peer */
+    enum smtp_failure failure;
+    const char *phase;               /* "greeting", "EHLO", "AUTH", "MAIL FROM", "end of data" ... for words to people */
+    bool is_uncertain;
+};
+
+struct smtp_client;
+
+struct smtp_client *smtp_client_new(const struct smtp_client_config *config, int64_t now_ms); /* NULL: out of memory */
+void smtp_client_free(struct smtp_client **client);
+
+/* Takes everything unless the session is over. */
+size_t smtp_client_feed(struct smtp_client *client, struct slice in, int64_t now_ms);
+bool smtp_client_next(struct smtp_client *client, struct smtp_client_event *event);
+/* The connection is gone; FAILED follows unless we were leaving. */
+void smtp_client_eof(struct smtp_client *client);
+
+/* bindings are copied. */
+MUST_CHECK enum result smtp_client_tls_started(struct smtp_client *client, const struct sasl_binding *bindings, size_t nbindings, int64_t now_ms);
+/* For SMTP_SECURITY_TLS the bindings are told at the start, before the greeting is fed, with the same function. */
+void smtp_client_login(struct smtp_client *client, int64_t now_ms);
+/* Only in READY. */
+void smtp_client_send(struct smtp_client *client, const struct smtp_transaction *transaction, int64_t now_ms);
+/* Only after BODY_WANTED. The octets are copied to the output, dot-stuffed where needed. `octets` may be empty only with is_last. */
+void smtp_client_body(struct smtp_client *client, struct slice octets, bool is_last, int64_t now_ms);
+/* The body can't be had any more (our disk failed): the transaction is given up so that the peer never takes half a message: the
+ * session ends without the final dot. FAILED follows. */
+void smtp_client_abort(struct smtp_client *client);
+/* Politely when the state allows it; CLOSED follows. */
+void smtp_client_quit(struct smtp_client *client, int64_t now_ms);
+
+struct slice smtp_client_output(const struct smtp_client *client);
+void smtp_client_sent(struct smtp_client *client, size_t n, int64_t now_ms);
+int64_t smtp_client_deadline_ms(const struct smtp_client *client); /* INT64_MAX: none */
+void smtp_client_tick(struct smtp_client *client, int64_t now_ms);
+
+const struct smtp_peer *smtp_client_peer(const struct smtp_client *client);
+const char *smtp_client_state_name(const struct smtp_client *client);
+
+#endif

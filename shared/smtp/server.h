@@ -1,0 +1,134 @@
+/* The server's side of an SMTP session (RFC 5321) without sockets, clock or disk.
+ *
+ * One core serves the relay's ports and the agent's localhost listener. Octets go in with smtp_server_feed, events come
+ * out of smtp_server_next, decisions go in with smtp_server_answer, octets to send wait in smtp_server_output. The core
+ * calls nobody back. The driver's whole pump:
+ *
+ *     used = smtp_server_feed(s, input, now_ms);            consume `used` of the input
+ *     while (smtp_server_next(s, &event)) handle(event);     stops by itself while an answer is owed
+ *     write smtp_server_output(s); smtp_server_sent(s, n);
+ *     arm a timer for smtp_server_deadline_ms(s); when it fires: smtp_server_tick(s, now_ms), pump again
+ *
+ * Pipelined commands are answered strictly in order: an event that owes an answer parks the session until the answer
+ * is there, however long that takes, and input waits in the driver's hands meanwhile (feed takes what fits its one
+ * line buffer).
+ *
+ * Which events owe an answer:
+ *   AUTH, AUTH_RESPONSE   smtp_server_challenge, or smtp_server_answer with 235 (after smtp_server_set_user), 535, 454, 501 ...
+ *   MAIL, RCPT            smtp_server_answer
+ *   BODY_BEGIN            smtp_server_answer: any positive reply lets the body come (354 is then sent for DATA, nothing for BDAT); a
+ *                         negative one is the reply to DATA, or to this BDAT, whose octets are read and dropped
+ *   BODY_END              smtp_server_answer, which the driver gives only when the store has reported its commit
+ *   BODY, TRANSACTION_ENDED, STARTTLS, CLOSE: none
+ *
+ * Sessions, by state (smtp_server_state_name):
+ *
+ *   greeting -> command <-> auth
+ *                command -> tls -> command            after STARTTLS; everything known is forgotten (RFC 3207 4.2)
+ *                command <-> data | bdat -> body-end   (parked) -> command
+ *                any -> closing                       after QUIT, a fatal error, or too many of the smaller ones
+ *
+ * Invariants; the tests name them by number.
+ *   1 Only CRLF.CRLF ends DATA. A bare CR, a bare LF or a NUL in a body (BINARYMIME excepted) or a command is refused: 550 or 500,
+ *     the body is read to its true end and the session closed, because the two sides disagree about where lines end.
+ *   2 No octet received before TLS is acted upon after it; octets behind STARTTLS in the same flight close the session with 554.
+ *   3 The same octets in any chunking give the same events and the same output.
+ *   4 At most one answer is owed at a time, and BODY_END is followed by no event until it is answered.
+ *   5 Every transaction that had a MAIL event ends in exactly one TRANSACTION_ENDED or an answered BODY_END.
+ *   6 No mail without what the configuration requires: TLS (530 5.7.0 "Must issue a STARTTLS command first"), authentication (530 5.7.0).
+ *   7 A refused or over-long body is read to its end and answered once; nothing of it is taken for commands. */
+#ifndef POSTERN_SMTP_SERVER_H
+#define POSTERN_SMTP_SERVER_H
+
+#include "base/log.h"
+#include "mail/envelope.h"
+#include "smtp/reply.h"
+
+/* Zero in a field means its default, given behind it. */
+struct smtp_server_config {
+    struct slice hostname;       /* in the greeting and after EHLO; outlives the core */
+    uint64_t size_max_octets;    /* of a message, announced with SIZE (RFC 1870); default 52,428,800 */
+    uint32_t nrcpt_max;          /* recipients of a transaction; default 1,000; RFC 5321 4.5.3.1.8 demands 100; the next gets 452 4.5.3 */
+    uint32_t transactions_max;   /* of a session, then 421; default unlimited */
+    uint32_t command_line_max;   /* octets with CRLF; default 512 + 1024 for the extensions' parameters (RFC 5321 4.5.3.1.4, 3461, 6531) */
+    uint32_t auth_line_max;      /* octets with CRLF; default 12,288 (RFC 4954 4) */
+    uint32_t text_line_max;      /* octets with CRLF in DATA; default 1,000 (RFC 5321 4.5.3.1.6); a longer one: 500 5.5.2 at the end */
+    uint32_t errors_max;         /* commands refused before 421 4.7.0 and close; default 20 */
+    uint32_t auth_failures_max;  /* default 3 */
+    uint32_t idle_commands_max;  /* NOOP, RSET, VRFY, HELP, EHLO without a transaction between; default 200, then 421 */
+    int64_t command_timeout_ms;  /* default 300,000 (RFC 5321 4.5.3.2.7) */
+    int64_t data_timeout_ms;     /* between two pieces of a body; default 180,000 */
+    int64_t pre_auth_timeout_ms; /* from the start to the first MAIL or success of AUTH, where authentication is required; default 60,000 */
+    uint64_t body_rate_min;      /* octets per second over a body, after data_timeout_ms of grace; default 0: off */
+    unsigned auth_mechanisms;    /* set of enum sasl_mechanism offered when AUTH is allowed; 0: no AUTH. -PLUS only with a channel binding */
+    bool offers_starttls;
+    bool allows_auth_without_tls; /* only for loopback listeners and SCRAM-less clients on them */
+    bool requires_tls;
+    bool requires_auth;
+    bool offers_smtputf8, offers_binarymime; /* off where the next hop is known to lack them */
+    const struct log *log;       /* state changes, at debug level; may be NULL */
+    struct slice session_id;     /* for the log; outlives the core */
+};
+
+enum smtp_server_event_type {
+    SMTP_SERVER_AUTH,              /* mechanism, has_data, data: the initial response out of base64 */
+    SMTP_SERVER_AUTH_RESPONSE,     /* data */
+    SMTP_SERVER_AUTH_CANCELLED,    /* the client sent "*" or broke the exchange; already answered: drop the SASL state */
+    SMTP_SERVER_STARTTLS,          /* send all output, then handshake, then smtp_server_tls_started */
+    SMTP_SERVER_MAIL,              /* envelope: sender and parameters; size_octets as declared, 0 if not */
+    SMTP_SERVER_RCPT,              /* recipient */
+    SMTP_SERVER_BODY_BEGIN,        /* envelope: whole, with the recipients that were accepted; is_bdat */
+    SMTP_SERVER_BODY,              /* data: octets of the message, dots unstuffed; valid until the next call */
+    SMTP_SERVER_BODY_END,          /* size_octets: of the whole message as passed on in BODY events */
+    SMTP_SERVER_TRANSACTION_ENDED, /* RSET, EHLO, refusal, size, disconnection ...: drop what was gathered */
+    SMTP_SERVER_CLOSE,             /* send all output and close; no event comes after it */
+};
+
+struct smtp_server_event {
+    enum smtp_server_event_type type;
+    unsigned mechanism; /* enum sasl_mechanism */
+    bool has_data;
+    bool is_bdat;
+    struct slice data;
+    const struct envelope *envelope;
+    const struct envelope_recipient *recipient;
+    uint64_t size_octets;
+};
+
+struct smtp_server;
+
+/* NULL: out of memory. is_tls: the connection is inside TLS from its first octet; has_binding: a channel binding exists. */
+struct smtp_server *smtp_server_new(const struct smtp_server_config *config, bool is_tls, bool has_binding, int64_t now_ms);
+void smtp_server_free(struct smtp_server **server);
+
+/* How many octets were taken. Less than all: call again when next() has run dry or the answer has been given. */
+size_t smtp_server_feed(struct smtp_server *server, struct slice in, int64_t now_ms);
+/* False: idle, or parked for an answer. Slices in the event are valid until the next call of any function here. */
+bool smtp_server_next(struct smtp_server *server, struct smtp_server_event *event);
+bool smtp_server_is_parked(const struct smtp_server *server);
+/* The answer to the event that parked the session. A 421 closes the session after it, whatever was asked. */
+void smtp_server_answer(struct smtp_server *server, const struct smtp_reply *reply);
+/* 334 with data, which is turned into base64 here. */
+void smtp_server_challenge(struct smtp_server *server, struct slice data);
+/* Call before answering 235: the name counts as authenticated from then on. Copied. RESULT_OK, RESULT_MEMORY. */
+MUST_CHECK enum result smtp_server_set_user(struct smtp_server *server, struct slice user);
+void smtp_server_tls_started(struct smtp_server *server, bool has_binding, int64_t now_ms);
+/* Ends the session from outside: 421 4.3.2 or the reply given, at the next point where a reply may stand. */
+void smtp_server_shut(struct smtp_server *server, const struct smtp_reply *reply);
+/* The peer's half of the connection is gone: TRANSACTION_ENDED if one was open, then CLOSE. */
+void smtp_server_eof(struct smtp_server *server);
+
+struct slice smtp_server_output(const struct smtp_server *server);
+void smtp_server_sent(struct smtp_server *server, size_t n);
+/* When tick must be called at the latest, or INT64_MAX. While parked there is none: the delay is ours. */
+int64_t smtp_server_deadline_ms(const struct smtp_server *server);
+void smtp_server_tick(struct smtp_server *server, int64_t now_ms);
+
+/* Facts for Received: and logs. Empty or false until known. */
+struct slice smtp_server_helo(const struct smtp_server *server);
+struct slice smtp_server_user(const struct smtp_server *server);
+/* "ESMTPSA", "UTF8SMTPSA" ... (RFC 3848, RFC 6531 4.3); "SMTP" after HELO. */
+const char *smtp_server_protocol(const struct smtp_server *server);
+const char *smtp_server_state_name(const struct smtp_server *server);
+
+#endif
