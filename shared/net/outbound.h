@@ -1,0 +1,70 @@
+/* The client's driver: one connection to one address, an SMTP client core (smtp/client.h) on it, joined by a pump. The agent's paths and the relay's deliveries are made of these.
+ *
+ * Life: connecting -> connected (held, when the target says so, until outbound_proceed) -> securing -> talking -> closed. The handler gets:
+ *   OUTBOUND_CONNECTED   TCP stands; if hold_at_connect, nothing further happens until outbound_proceed
+ *   OUTBOUND_SMTP        an event of the core: PROVEN, READY, RECIPIENT, BODY_WANTED, SENT, CLOSED; answer with the core's functions through outbound_core, then call
+ *                        outbound_pump (unless inside the handler, which is pumped anyway)
+ *   OUTBOUND_FAILED      the end, by any cause: `failure` says which
+ *   OUTBOUND_CLOSED      exactly once, last: the memory goes after the callback
+ * PROVEN means: the identity that the target demands has been proved inside TLS (identity ANY and mode NONE excepted) and EHLO is done. */
+#ifndef POSTERN_NET_OUTBOUND_H
+#define POSTERN_NET_OUTBOUND_H
+
+#include "net/stream.h"
+#include "path/path.h"
+#include "smtp/client.h"
+
+struct outbound_target {
+    struct sockaddr_storage address;
+    struct tls_context *tls;          /* a reference is taken; NULL only with SMTP_SECURITY_NONE */
+    const char *server_name;          /* for SNI and the CA path; copied */
+    struct smtp_client_config smtp;   /* security, names, credentials */
+    int64_t connect_timeout_ms;       /* default 30,000 */
+    int64_t handshake_timeout_ms;     /* TLS; default 15,000 */
+    bool hold_at_connect;
+    bool (*accepts_address)(const struct sockaddr *address); /* checked on the connected address; NULL: all */
+};
+
+enum outbound_event_type { OUTBOUND_CONNECTED, OUTBOUND_SMTP, OUTBOUND_FAILED, OUTBOUND_CLOSED };
+
+/* The cause in the words of paths, with what is known beneath. */
+struct outbound_failure {
+    enum path_verdict verdict;
+    enum smtp_failure smtp;         /* SMTP_FAIL_NONE when the session was not what failed */
+    enum tls_failure tls;
+    struct smtp_reply reply;        /* code 0: none */
+    bool is_uncertain;              /* the message's last octet was sent, no reply came */
+    bool is_permanent;              /* trying again the same way is useless until a person acts: wrong credentials, wrong certificate */
+    const char *phase;              /* "connect", "TLS handshake", "greeting", "AUTH", "end of data" ... */
+    char words[200];                /* one sentence for a person */
+};
+
+struct outbound_event {
+    enum outbound_event_type type;
+    struct smtp_client_event smtp;
+    const struct outbound_failure *failure;
+};
+
+struct outbound;
+struct outbound_handler {
+    void (*on_event)(void *context, struct outbound *outbound, const struct outbound_event *event);
+    void *context;
+};
+
+/* RESULT_OK: events follow, never from inside this call. RESULT_MEMORY, RESULT_IO. */
+MUST_CHECK enum result outbound_open(struct outbound **out, uv_loop_t *loop, const struct outbound_target *target, struct outbound_handler handler, const struct log *log);
+void outbound_set_handler(struct outbound *outbound, struct outbound_handler handler);
+void outbound_proceed(struct outbound *outbound);
+struct smtp_client *outbound_core(struct outbound *outbound);
+/* Sends what the core has to say and hands out its events. */
+void outbound_pump(struct outbound *outbound);
+/* QUIT when the core's state allows it, then an orderly end; only OUTBOUND_CLOSED follows. */
+void outbound_quit(struct outbound *outbound);
+/* An orderly end without QUIT (losers of a race: FIN, no RST, before AUTH); only OUTBOUND_CLOSED follows. */
+void outbound_close(struct outbound *outbound);
+const char *outbound_id(const struct outbound *outbound);
+const char *outbound_peer(const struct outbound *outbound);
+const struct tls_info *outbound_tls(const struct outbound *outbound);
+uint64_t outbound_octets_out(const struct outbound *outbound);
+
+#endif

@@ -1,0 +1,72 @@
+/* The server's driver: listeners on one loop, and for each connection a stream and an SMTP server core (smtp/server.h), joined by a pump.
+ *
+ * The program's policy is the handler: it gets the core's events (AUTH, MAIL, RCPT, BODY...) and answers at once or later with service_answer and its
+ * kin; meanwhile the session is parked. STARTTLS, CLOSE and time are handled here. A service belongs to one loop thread; a relay has one per
+ * loop, with the same addresses (SO_REUSEPORT).
+ *
+ * TRANSACTION_ENDED and then on_closed come for a session whose connection died; an answer given later to a session that is gone is impossible: the handler forgets the session in
+ * on_closed. */
+#ifndef POSTERN_NET_SERVICE_H
+#define POSTERN_NET_SERVICE_H
+
+#include "net/stream.h"
+#include "smtp/server.h"
+
+enum service_mode { SERVICE_PLAIN, SERVICE_STARTTLS, SERVICE_TLS };
+const char *service_mode_name(enum service_mode mode);
+
+struct service_listener {
+    struct sockaddr_storage address;
+    enum service_mode mode;
+};
+
+struct service;
+struct service_session;
+
+struct service_handler {
+    void *context;
+    /* Before the first octet: false refuses the connection with 421 and words (may be NULL). Set *session_context for the calls below. */
+    bool (*on_open)(void *context, struct service_session *session, void **session_context, const char **refusal);
+    void (*on_event)(void *session_context, struct service_session *session, const struct smtp_server_event *event);
+    void (*on_closed)(void *session_context, struct service_session *session);
+};
+
+struct service_config {
+    struct smtp_server_config smtp;        /* template; offers_starttls, requires_tls are set per listener mode: TLS modes require TLS, PLAIN does not */
+    struct tls_context *tls;               /* NULL: no TLS modes */
+    uint32_t sessions_max;                 /* of this service; default 1,000; beyond it 421 4.3.2 */
+    uint32_t sessions_per_address_max;     /* default 0: no limit; IPv6 counted by /64 */
+    int64_t handshake_timeout_ms;          /* default 10,000 */
+    bool reuse_port;
+    struct service_handler handler;
+    const struct log *log;
+};
+
+/* NULL: out of memory. */
+struct service *service_new(uv_loop_t *loop, const struct service_config *config);
+/* RESULT_OK, RESULT_EXISTS (port in use), RESULT_DENIED (privileged port), RESULT_NOT_FOUND (no such address here), RESULT_IO; why gets words with the address. bound, if not NULL,
+ * gets the real port (for port 0). */
+MUST_CHECK enum result service_listen(struct service *service, const struct service_listener *listener, struct sockaddr_storage *bound, char *why, size_t why_size);
+/* New sessions use it from now on; takes a reference. */
+void service_set_tls(struct service *service, struct tls_context *tls);
+/* For reload: the template for new sessions. */
+void service_set_smtp(struct service *service, const struct smtp_server_config *smtp);
+/* Stops listening, tells idle sessions 421, lets those in mid-transaction end within grace_ms, then on_stopped; then the memory is gone. */
+void service_stop(struct service *service, int64_t grace_ms, void (*on_stopped)(void *), void *context);
+size_t service_sessions(const struct service *service);
+
+/* To be called by the handler, for the event that waits. */
+void service_answer(struct service_session *session, const struct smtp_reply *reply);
+void service_challenge(struct service_session *session, struct slice data);
+/* Back-pressure in mid-body: no more BODY events until resumed. */
+void service_pause(struct service_session *session);
+void service_resume(struct service_session *session);
+
+struct smtp_server *service_core(struct service_session *session);
+const char *service_id(const struct service_session *session);   /* for logs: "s3f9k2" */
+const struct tls_info *service_tls(const struct service_session *session); /* NULL: no TLS */
+const char *service_peer(const struct service_session *session); /* address and port; for the log only, never for a message */
+MUST_CHECK enum result service_peer_address(const struct service_session *session, struct sockaddr_storage *out);
+enum service_mode service_session_mode(const struct service_session *session);
+
+#endif

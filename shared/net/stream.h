@@ -1,0 +1,93 @@
+/* A stream: one TCP connection on a libuv loop, with TLS inside it or not. The thin layer between the sans-I/O cores and the world.
+ *
+ * Life: opening -> open -> draining -> closing -> closed; one function changes it and logs. TLS is a byte filter between socket and owner; it may start at
+ * once or later (STARTTLS). The owner is told through one callback with an event, and does three things in it: note the result, feed its core, run
+ * its pump. Inside the callback the owner may call anything here, stream_close included; the stream's memory lives until CLOSED, which comes exactly once, from the loop, never from
+ * inside a call, whatever happened before. After stream_close only CLOSED comes.
+ *
+ * Reading: DATA says there is input; stream_input is what has come, stream_consume takes from its front. What is not consumed stays; when
+ * STREAM_INPUT_MAX octets wait, reading from the socket stops until the owner consumes (back-pressure). stream_pause stops it at once.
+ * Writing: stream_write copies (small, coalesced: what is written within one turn of the loop leaves in one segment and one TLS record where it fits). When more than STREAM_OUTPUT_HIGH octets wait,
+ * stream_is_congested is true, and DRAINED comes when they have gone below half of it. TCP_NODELAY is set.
+ * Idle memory: an established TLS stream that is idle gives its buffers back (MBEDTLS_SSL_VARIABLE_BUFFER_LENGTH and lazily allocated input/output). */
+#ifndef POSTERN_NET_STREAM_H
+#define POSTERN_NET_STREAM_H
+
+#include "net/tls.h"
+
+#include "base/buffer.h"
+
+#include <sys/socket.h>
+#include <uv.h>
+
+enum {
+    STREAM_INPUT_MAX = 64 * 1024,   /* octets read and not consumed */
+    STREAM_OUTPUT_HIGH = 128 * 1024,
+    STREAM_OUTPUT_MAX = 4 * 1024 * 1024, /* a write beyond it fails the stream with RESULT_LIMIT: the owner ignored stream_is_congested */
+};
+
+enum stream_event {
+    STREAM_OPENED,      /* the outgoing TCP connection stands */
+    STREAM_SECURED,     /* the handshake is done and the identity proved: stream_tls_info */
+    STREAM_DATA,
+    STREAM_DRAINED,
+    STREAM_EOF,         /* the peer ended its half (inside TLS: only a close_notify counts as an orderly end; without one it is STREAM_FAILED with RESULT_IO) */
+    STREAM_FAILED,      /* stream_error tells; close it */
+    STREAM_CLOSED,      /* the memory may go: stream_free has happened by itself after this callback */
+};
+
+struct stream;
+struct stream_owner {
+    void (*on_event)(void *context, struct stream *stream, enum stream_event event);
+    void *context;
+};
+
+struct stream_error {
+    enum { STREAM_ERROR_NONE, STREAM_ERROR_SOCKET, STREAM_ERROR_TLS, STREAM_ERROR_LIMIT } kind;
+    int uv_code;              /* UV_ECONNREFUSED, UV_ETIMEDOUT, UV_EHOSTUNREACH, ... of a socket error */
+    enum tls_failure tls;
+    char words[160];          /* for a person: "connection refused", "certificate of another key: sha256//..." */
+};
+
+/* An outgoing connection. RESULT_OK: OPENED or FAILED follows. RESULT_MEMORY, RESULT_IO (no sockets left). source may be NULL. */
+MUST_CHECK enum result stream_connect(struct stream **out, uv_loop_t *loop, const struct sockaddr *address, struct stream_owner owner, const struct log *log);
+/* Takes an accepted connection over. */
+MUST_CHECK enum result stream_accept(struct stream **out, uv_loop_t *loop, uv_stream_t *listener, struct stream_owner owner, const struct log *log);
+void stream_set_owner(struct stream *stream, struct stream_owner owner);
+
+/* Starts TLS; SECURED or FAILED follows. Input that waits unread is handed to TLS when from_waiting_input is true (a server whose client speaks TLS at once), and is otherwise an error of
+ * the caller: it must be empty (STARTTLS). server_name (client): for SNI and the CA path, NULL: none. */
+MUST_CHECK enum result stream_start_tls(struct stream *stream, struct tls_context *context, const char *server_name, bool from_waiting_input);
+/* Session resumption for clients: a blob from an earlier stream to the same server and context, may be NULL. */
+const struct tls_info *stream_tls_info(const struct stream *stream); /* NULL before SECURED */
+
+struct slice stream_input(const struct stream *stream);
+void stream_consume(struct stream *stream, size_t n);
+void stream_pause(struct stream *stream);
+void stream_resume(struct stream *stream);
+
+/* RESULT_OK, RESULT_MEMORY, RESULT_LIMIT; after an error FAILED follows too. */
+MUST_CHECK enum result stream_write(struct stream *stream, struct slice octets);
+bool stream_is_congested(const struct stream *stream);
+/* Octets handed to stream_write and not yet taken by the kernel. 0: all gone. */
+size_t stream_pending(const struct stream *stream);
+
+/* Sends what waits, close_notify, FIN; waits for the peer's end at most linger_ms, then closes. */
+void stream_finish(struct stream *stream, int64_t linger_ms);
+/* At once. */
+void stream_close(struct stream *stream);
+
+const struct stream_error *stream_error(const struct stream *stream);
+/* Of the connected socket: "192.0.2.1:465". Empty before OPENED. */
+const char *stream_peer(const struct stream *stream);
+MUST_CHECK enum result stream_peer_address(const struct stream *stream, struct sockaddr_storage *out);
+uint64_t stream_octets_in(const struct stream *stream);
+uint64_t stream_octets_out(const struct stream *stream);
+const char *stream_state_name(const struct stream *stream);
+
+/* uv_now of the stream's loop: monotonic milliseconds, the clock of every core that a loop drives. */
+int64_t loop_now_ms(const uv_loop_t *loop);
+/* CLOCK_REALTIME in milliseconds since 1970. */
+int64_t wall_now_ms(void);
+
+#endif
