@@ -1,7 +1,7 @@
 /* What travels outside a message: who sends it, to whom, and what was asked for (RFC 5321 2.3.1, RFC 3461).
  *
- * An envelope is a value of slices; whoever made it says who owns the text. Addresses stand without angle brackets,
- * the local part as received, the domain in lower case; the empty sender is the null reverse-path. */
+ * An envelope is a value of slices; whoever made it says who owns the text. Addresses stand without angle brackets
+ * and in the canonical form of mail/address.h; the empty sender is the null reverse-path. */
 #ifndef POSTERN_MAIL_ENVELOPE_H
 #define POSTERN_MAIL_ENVELOPE_H
 
