@@ -1,0 +1,291 @@
+#include "smtp/reply.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    CODE_LEN = 4,          /* "250 " or "250-" */
+    WRITTEN_LINE_MAX = 512, /* octets with CRLF: RFC 5321 4.5.3.1.5 */
+    STATUS_TEXT = 24,
+};
+
+bool smtp_reply_is_positive(const struct smtp_reply *reply)
+{
+    return reply->code >= 200 && reply->code < 400;
+}
+
+bool smtp_reply_is_transient(const struct smtp_reply *reply)
+{
+    return reply->code >= 400 && reply->code < 500;
+}
+
+bool smtp_reply_is_permanent(const struct smtp_reply *reply)
+{
+    return reply->code >= 500 && reply->code < 600;
+}
+
+void smtp_status_format(struct smtp_status status, char *out, size_t size)
+{
+    if (size > 0)
+        out[0] = '\0';
+    if (status.class != 0)
+        snprintf(out, size, "%u.%u.%u ", status.class, status.subject, status.detail);
+}
+
+/* ---- octets of text ---- */
+
+static bool is_control(unsigned char c)
+{
+    return (c < 0x20 && c != '\t') || c == 0x7f;
+}
+
+/* Length of the UTF-8 sequence (RFC 3629) at the front of s; 0: it is none, or stands for a control of C1. */
+static size_t utf8_len(struct slice s)
+{
+    const unsigned char *p = (const unsigned char *)s.ptr;
+    size_t len = p[0] < 0x80 ? 1 : p[0] >= 0xc2 && p[0] < 0xe0 ? 2 : p[0] >= 0xe0 && p[0] < 0xf0 ? 3 : p[0] >= 0xf0 && p[0] < 0xf5 ? 4 : 0;
+    if (len == 0 || len > s.len)
+        return 0;
+    for (size_t i = 1; i < len; i++)
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+    bool is_overlong = (p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xf0 && p[1] < 0x90);
+    bool is_surrogate = p[0] == 0xed && p[1] >= 0xa0;
+    bool is_too_high = p[0] == 0xf4 && p[1] >= 0x90;
+    bool is_c1 = p[0] == 0xc2 && p[1] < 0xa0;
+    return is_overlong || is_surrogate || is_too_high || is_c1 ? 0 : len;
+}
+
+/* At most max octets of s, never the half of a UTF-8 sequence. */
+static struct slice cut_text(struct slice s, size_t max)
+{
+    if (s.len <= max)
+        return s;
+    for (size_t back = 0; back < 4 && back <= max; back++)
+        if (((unsigned char)s.ptr[max - back] & 0xc0) != 0x80)
+            return slice_take(s, max - back);
+    return slice_take(s, max);
+}
+
+/* ---- writing ---- */
+
+static enum result write_line(const struct smtp_reply *reply, const char *status, struct slice text, bool is_last, struct buffer *out)
+{
+    char *at;
+    size_t status_len = strlen(status);
+    text = cut_text(text, WRITTEN_LINE_MAX - CODE_LEN - 2 - status_len);
+    size_t len = CODE_LEN + status_len + text.len + 2;
+    enum result reserved = buffer_reserve(out, len, &at);
+    if (reserved != RESULT_OK)
+        return reserved;
+    at[0] = (char)('0' + reply->code / 100 % 10);
+    at[1] = (char)('0' + reply->code / 10 % 10);
+    at[2] = (char)('0' + reply->code % 10);
+    at[3] = is_last ? ' ' : '-';
+    memcpy(at + CODE_LEN, status, status_len);
+    char *put = at + CODE_LEN + status_len;
+    for (size_t i = 0; i < text.len; i++)
+        *put++ = is_control((unsigned char)text.ptr[i]) ? '?' : text.ptr[i];
+    memcpy(put, "\r\n", 2);
+    buffer_commit(out, len);
+    return RESULT_OK;
+}
+
+enum result smtp_reply_write(const struct smtp_reply *reply, struct buffer *out)
+{
+    char status[STATUS_TEXT];
+    struct slice line, rest = reply->text;
+    size_t before = buffer_len(out);
+    bool has_more;
+
+    smtp_status_format(reply->status, status, sizeof status);
+    do {
+        has_more = slice_cut(rest, '\n', &line, &rest);
+        enum result written = write_line(reply, status, line, !has_more, out);
+        if (written != RESULT_OK) {
+            buffer_truncate(out, before);
+            return written;
+        }
+    } while (has_more);
+    return RESULT_OK;
+}
+
+void smtp_reply_format(const struct smtp_reply *reply, char *out, size_t size)
+{
+    char status[STATUS_TEXT];
+    struct slice line, rest = reply->text;
+
+    if (size == 0)
+        return;
+    smtp_status_format(reply->status, status, sizeof status);
+    int head = snprintf(out, size, "%03d %s", reply->code, status);
+    size_t len = head < 0 ? 0 : (size_t)head < size ? (size_t)head : size - 1;
+    for (bool has_more = true, is_first = true; has_more; is_first = false) {
+        has_more = slice_cut(rest, '\n', &line, &rest);
+        struct slice joint = is_first ? (struct slice){0} : slice_take(SLICE(" / "), size - 1 - len);
+        if (joint.len > 0)
+            memcpy(out + len, joint.ptr, joint.len);
+        len += joint.len;
+        line = cut_text(line, size - 1 - len);
+        for (size_t i = 0; i < line.len; i++)
+            out[len++] = line.ptr[i] == '\0' || is_control((unsigned char)line.ptr[i]) ? '?' : line.ptr[i];
+    }
+    while (len > 0 && out[len - 1] == ' ')
+        len--;
+    out[len] = '\0';
+}
+
+/* ---- parsing ---- */
+
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+/* RESULT_OK: *line without its end, *used octets with it. */
+static enum result take_line(struct slice in, struct slice *line, size_t *used)
+{
+    struct slice window = slice_take(in, SMTP_REPLY_LINE_MAX);
+    ptrdiff_t lf = slice_find(window, '\n');
+    size_t len = lf < 0 ? window.len : (size_t)lf;
+    if (lf > 0 && window.ptr[lf - 1] == '\r')
+        len--;
+    *line = slice_take(in, len);
+    if (slice_find(*line, '\0') >= 0)
+        return RESULT_SYNTAX;
+    ptrdiff_t cr = slice_find(*line, '\r');
+    if (cr >= 0 && (lf >= 0 || (size_t)cr + 1 < len))
+        return RESULT_SYNTAX;
+    if (lf < 0)
+        return in.len >= SMTP_REPLY_LINE_MAX ? RESULT_LIMIT : RESULT_MORE;
+    *used = (size_t)lf + 1;
+    return RESULT_OK;
+}
+
+/* What there is of the code and what follows it. A line that ends after the code is one without text (RFC 5321 4.2). */
+static bool starts_as_reply(struct slice line, int code)
+{
+    for (size_t i = 0; i < 3 && i < line.len; i++)
+        if (!is_digit(line.ptr[i]))
+            return false;
+    if (line.len > 0 && (line.ptr[0] < '2' || line.ptr[0] > '5'))
+        return false;
+    if (line.len >= 4 && line.ptr[3] != ' ' && line.ptr[3] != '-' && line.ptr[3] != '\r')
+        return false;
+    int divisor = 100;
+    for (size_t i = 0; code != 0 && i < 3 && i < line.len; i++, divisor /= 10)
+        if (line.ptr[i] - '0' != code / divisor % 10)
+            return false;
+    return true;
+}
+
+static bool take_number(struct slice *s, unsigned short *out)
+{
+    size_t len = 0;
+    unsigned value = 0;
+    while (len < s->len && len < 3 && is_digit(s->ptr[len]))
+        value = value * 10 + (unsigned)(s->ptr[len++] - '0');
+    *s = slice_skip(*s, len);
+    *out = (unsigned short)value;
+    return len > 0;
+}
+
+static bool take_dot(struct slice *s)
+{
+    bool has = s->len > 0 && s->ptr[0] == '.';
+    *s = slice_skip(*s, has ? 1 : 0);
+    return has;
+}
+
+/* RFC 3463 2 and RFC 2034 4: "class.subject.detail", then a space or the end. */
+static bool take_status(struct slice *text, int code, struct smtp_status *out)
+{
+    struct slice s = *text;
+    struct smtp_status status;
+    if (!take_number(&s, &status.class) || !take_dot(&s) || !take_number(&s, &status.subject) || !take_dot(&s) || !take_number(&s, &status.detail))
+        return false;
+    if (status.class != code / 100 || status.class == 3 || (s.len > 0 && s.ptr[0] != ' '))
+        return false;
+    *text = slice_skip(s, 1);
+    *out = status;
+    return true;
+}
+
+/* The line joins the text as far as there is room for it; what does not go there is dropped. */
+static enum result keep_line(struct slice line, bool is_first, struct buffer *text)
+{
+    char *at;
+    size_t room = SMTP_REPLY_TEXT_MAX - buffer_len(text), n = 0;
+    if (room > buffer_room(text))
+        room = buffer_room(text);
+    if (room == 0)
+        return RESULT_OK;
+    bool was_empty = line.len == 0;
+    line = cut_text(line, room - (is_first ? 0 : 1));
+    if (line.len == 0 && !was_empty)
+        return RESULT_OK;
+    enum result reserved = buffer_reserve(text, line.len + (is_first ? 0 : 1), &at);
+    if (reserved != RESULT_OK)
+        return reserved;
+    if (!is_first)
+        at[n++] = '\n';
+    while (line.len > 0) {
+        size_t len = utf8_len(line);
+        if (len == 0 || is_control((unsigned char)line.ptr[0]))
+            at[n++] = '?';
+        else
+            for (size_t i = 0; i < len; i++)
+                at[n++] = line.ptr[i];
+        line = slice_skip(line, len == 0 ? 1 : len);
+    }
+    buffer_commit(text, n);
+    return RESULT_OK;
+}
+
+static int code_of(struct slice line)
+{
+    return (line.ptr[0] - '0') * 100 + (line.ptr[1] - '0') * 10 + (line.ptr[2] - '0');
+}
+
+static enum result parse_lines(struct slice in, struct buffer *text, struct smtp_reply *reply, size_t *used)
+{
+    for (size_t nlines = 0; nlines < SMTP_REPLY_LINES_MAX; nlines++) {
+        struct slice line;
+        struct smtp_status status;
+        size_t line_used;
+        enum result taken = take_line(slice_skip(in, *used), &line, &line_used);
+        if ((taken == RESULT_OK || taken == RESULT_MORE) && !starts_as_reply(line, reply->code))
+            return RESULT_SYNTAX;
+        if (taken != RESULT_OK)
+            return taken == RESULT_MORE && in.len >= SMTP_REPLY_MAX ? RESULT_LIMIT : taken;
+        if (line.len < 3)
+            return RESULT_SYNTAX;
+        *used += line_used;
+        if (*used > SMTP_REPLY_MAX)
+            return RESULT_LIMIT;
+        reply->code = code_of(line);
+        struct slice rest = slice_skip(line, CODE_LEN);
+        bool has_status = (nlines == 0 || reply->status.class != 0) && take_status(&rest, reply->code, &status);
+        if (nlines == 0 && has_status)
+            reply->status = status;
+        enum result kept = keep_line(rest, nlines == 0, text);
+        if (kept != RESULT_OK)
+            return kept;
+        if (line.len == 3 || line.ptr[3] == ' ')
+            return RESULT_OK;
+    }
+    return RESULT_LIMIT;
+}
+
+enum result smtp_reply_parse(struct slice in, struct buffer *text, struct smtp_reply *reply, size_t *used)
+{
+    *reply = (struct smtp_reply){0};
+    *used = 0;
+    buffer_clear(text);
+    enum result parsed = parse_lines(in, text, reply, used);
+    if (parsed == RESULT_OK)
+        reply->text = buffer_slice(text);
+    else
+        *used = 0;
+    return parsed;
+}
