@@ -1,0 +1,38 @@
+/* What happens when memory runs out: every allocation of a scenario is made to fail, one after the other.
+ *
+ *   static void scenario(void *context)
+ *   {
+ *       struct buffer b = {0};
+ *       enum result r = buffer_append(&b, SLICE("x"));
+ *       assert_true(r == RESULT_OK || (oom_has_failed() && r == RESULT_MEMORY));
+ *       buffer_free(&b);
+ *   }
+ *   oom_loop(1000, scenario, &context);
+ *
+ * Run n lets the first n - 1 allocations succeed and fails the n-th; it is done twice, once with memory again from
+ * there on and once without. The loop ends with the first n that no allocation reached: then all have failed once.
+ * The scenario must do the same each time, release what it took (AddressSanitizer's leak check sees to that in
+ * `make check-asan`), and accept a failure only when oom_has_failed().
+ *
+ * It works by the linker: a test that uses this is linked with --wrap for malloc, calloc, realloc and strdup, so calls
+ * from our own objects and static libraries are caught, those inside shared libraries (libc, SQLite) are not. What
+ * allocates in other ways (strndup, asprintf, getline) escapes; the pure layers may not use it (tests/lint/layers). Each
+ * thread has its own count, so other threads are left in peace. */
+#ifndef POSTERN_TESTS_SUPPORT_OOM_H
+#define POSTERN_TESTS_SUPPORT_OOM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Aborts with a message when the scenario still meets failures at n = max: it retries for ever, or max is too low.
+ * Returns how many allocations the scenario makes when all goes well. */
+size_t oom_loop(size_t max, void (*scenario)(void *context), void *context);
+
+/* Has an allocation been refused in this run? */
+bool oom_has_failed(void);
+
+/* Between the two, allocations succeed and do not count: for what the test itself needs. */
+void oom_suspend(void);
+void oom_resume(void);
+
+#endif
