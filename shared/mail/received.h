@@ -1,6 +1,7 @@
 /* The Received: field that we prepend (RFC 5321 4.4), folded under 78 columns.
  *
- * It never tells where an authenticated sender is: is_private leaves out the from clause (no EHLO name, no address). RFC 5321 7.6 knows the harm; 4.4 asks for the clause of relays, and a submission service is where mail begins. */
+ * It never tells where an authenticated sender is: is_private leaves out the from clause (no EHLO name, no address).
+ * RFC 5321 7.6 knows the harm; 4.4 asks for the clause of relays, and a submission service is where mail begins. */
 #ifndef POSTERN_MAIL_RECEIVED_H
 #define POSTERN_MAIL_RECEIVED_H
 

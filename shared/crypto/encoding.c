@@ -1,0 +1,62 @@
+/* Base64 and hex. Ours are strict: one text for one run of octets, so that nothing can be smuggled in a second spelling. */
+#include "crypto/crypto.h"
+
+#include <assert.h>
+#include <sodium.h>
+
+size_t crypto_base64_len(size_t len)
+{
+    return (len + 2) / 3 * 4;
+}
+
+/* libsodium writes a NUL too, which needs room but is not committed; at a buffer's very maximum there is none. */
+enum result crypto_base64_encode(struct slice in, struct buffer *out)
+{
+    size_t len = crypto_base64_len(in.len);
+    char *at;
+    if (len == 0)
+        return RESULT_OK;
+    if (in.len > SIZE_MAX / 2 || len >= buffer_room(out))
+        return RESULT_LIMIT;
+    enum result reserved = buffer_reserve(out, len + 1, &at);
+    if (reserved != RESULT_OK)
+        return reserved;
+    sodium_bin2base64(at, len + 1, (const unsigned char *)in.ptr, in.len, sodium_base64_VARIANT_ORIGINAL);
+    buffer_commit(out, len);
+    return RESULT_OK;
+}
+
+enum result crypto_base64_decode(struct slice in, struct buffer *out)
+{
+    size_t len;
+    const char *end;
+    char *at;
+    if (in.len == 0)
+        return RESULT_OK;
+    if (in.len % 4 != 0)
+        return RESULT_SYNTAX;
+    size_t padding = in.ptr[in.len - 1] != '=' ? 0 : in.ptr[in.len - 2] != '=' ? 1 : 2;
+    enum result reserved = buffer_reserve(out, in.len / 4 * 3 - padding, &at);
+    if (reserved != RESULT_OK)
+        return reserved;
+    if (sodium_base642bin((unsigned char *)at, in.len / 4 * 3 - padding, in.ptr, in.len, NULL, &len, &end, sodium_base64_VARIANT_ORIGINAL) != 0 ||
+        end != in.ptr + in.len)
+        return RESULT_SYNTAX;
+    buffer_commit(out, len);
+    return RESULT_OK;
+}
+
+void crypto_hex(struct slice in, char *out, size_t size)
+{
+    assert(in.len < SIZE_MAX / 2 && size >= 2 * in.len + 1);
+    sodium_bin2hex(out, size, (const unsigned char *)(in.ptr ? in.ptr : ""), in.len);
+}
+
+bool crypto_hex_decode(struct slice in, uint8_t *out, size_t len)
+{
+    size_t decoded;
+    const char *end;
+    if (in.len != 2 * len)
+        return false;
+    return len == 0 || (sodium_hex2bin(out, len, in.ptr, in.len, NULL, &decoded, &end) == 0 && decoded == len && end == in.ptr + in.len);
+}
