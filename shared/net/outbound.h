@@ -56,6 +56,7 @@ MUST_CHECK enum result outbound_open(struct outbound **out, uv_loop_t *loop, con
 void outbound_set_handler(struct outbound *outbound, struct outbound_handler handler);
 void outbound_proceed(struct outbound *outbound);
 struct smtp_client *outbound_core(struct outbound *outbound);
+uv_loop_t *outbound_loop(const struct outbound *outbound);
 /* Sends what the core has to say and hands out its events. */
 void outbound_pump(struct outbound *outbound);
 /* QUIT when the core's state allows it, then an orderly end; only OUTBOUND_CLOSED follows. */

@@ -1,0 +1,284 @@
+#include "net/courier.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+/* A chunk in the session's hands is a copy, so one chunk read ahead makes two in memory. The read that is under way when
+ * the courier is freed still comes back: the reading outlives the courier until then. */
+struct reading {
+    struct courier *courier; /* NULL: it has gone */
+};
+
+struct courier {
+    struct store_client *store;
+    struct outbound *outbound;
+    struct store_job *job;
+    void (*on_done)(void *context, struct courier *courier);
+    void *context;
+    struct courier_result *results;
+    struct envelope envelope;
+    struct smtp_transaction transaction;
+    struct reading *reading; /* non-NULL: a chunk is on its way */
+    struct buffer ahead;     /* the chunk read ahead */
+    bool has_ahead;
+    bool is_wanted; /* the session waits for octets */
+    uint32_t next_chunk;
+    uint64_t octets;
+    size_t nresolved;
+    bool is_done, is_session_over, has_store_failed;
+};
+
+static void read_ahead(struct courier *courier);
+
+static void finish(struct courier *courier)
+{
+    if (courier->is_done)
+        return;
+    courier->is_done = true;
+    courier->on_done(courier->context, courier);
+}
+
+static void resolve(struct courier *courier, size_t i, enum attempt_result result, struct slice reply, bool is_local)
+{
+    struct courier_result *r = &courier->results[i];
+    struct slice copy;
+    if (r->reply.ptr)
+        return;
+    /* Out of memory costs the words, not the result. */
+    if (arena_copy(&courier->job->arena, reply, &copy) != RESULT_OK)
+        copy = SLICE("out of memory");
+    *r = (struct courier_result){courier->job->recipients[i].seq, result, copy, is_local};
+    courier->nresolved++;
+}
+
+static void resolve_rest(struct courier *courier, enum attempt_result result, struct slice reply, bool is_local)
+{
+    for (size_t i = 0; i < courier->job->nrecipients; i++)
+        resolve(courier, i, result, reply, is_local);
+}
+
+static struct slice reply_text(const struct smtp_reply *reply, char *out, size_t size)
+{
+    if (!reply)
+        return SLICE("no reply");
+    smtp_reply_format(reply, out, size);
+    return slice_from_cstr(out);
+}
+
+/* ---- the body --------------------------------------------------------------------------------------------------- */
+
+static void hand_over(struct courier *courier, struct slice octets)
+{
+    bool is_last = courier->octets + octets.len >= courier->job->message.size_octets;
+    courier->is_wanted = false;
+    courier->octets += octets.len;
+    smtp_client_body(outbound_core(courier->outbound), octets, is_last, loop_now_ms(outbound_loop(courier->outbound)));
+}
+
+static void hand_over_ahead(struct courier *courier)
+{
+    if (!courier->is_wanted || !courier->has_ahead)
+        return;
+    hand_over(courier, buffer_slice(&courier->ahead));
+    courier->has_ahead = false;
+    buffer_clear(&courier->ahead);
+    read_ahead(courier);
+}
+
+static void on_chunk(void *context, enum result result, struct slice octets)
+{
+    struct reading *reading = context;
+    struct courier *courier = reading->courier;
+    free(reading);
+    if (!courier)
+        return;
+    courier->reading = NULL;
+    if (courier->is_done)
+        return;
+    if (result != RESULT_OK || octets.len == 0 || buffer_append(&courier->ahead, octets) != RESULT_OK) {
+        courier->has_store_failed = true;
+        smtp_client_abort(outbound_core(courier->outbound));
+    } else {
+        courier->has_ahead = true;
+        courier->next_chunk++;
+        hand_over_ahead(courier);
+    }
+    outbound_pump(courier->outbound);
+}
+
+static void read_ahead(struct courier *courier)
+{
+    bool is_at_end = courier->octets + buffer_len(&courier->ahead) >= courier->job->message.size_octets;
+    if (courier->reading || courier->has_ahead || is_at_end)
+        return;
+    courier->reading = malloc(sizeof *courier->reading);
+    if (!courier->reading) {
+        courier->has_store_failed = true;
+        smtp_client_abort(outbound_core(courier->outbound));
+        return;
+    }
+    courier->reading->courier = courier;
+    store_body_read(courier->store, courier->job->message.id, courier->next_chunk, on_chunk, courier->reading);
+}
+
+static void on_body_wanted(struct courier *courier)
+{
+    struct slice rest = slice_skip(courier->job->body, (size_t)courier->octets);
+    courier->is_wanted = true;
+    if (courier->job->message.size_octets == 0 || rest.len > 0) {
+        hand_over(courier, slice_take(rest, SMTP_CLIENT_CHUNK_MAX));
+        return;
+    }
+    hand_over_ahead(courier);
+    read_ahead(courier);
+}
+
+/* ---- the session's events --------------------------------------------------------------------------------------- */
+
+static enum attempt_result by_code(const struct smtp_reply *reply)
+{
+    return smtp_reply_is_permanent(reply) ? ATTEMPT_REFUSED : ATTEMPT_DEFERRED;
+}
+
+static void on_recipient(struct courier *courier, const struct smtp_client_event *event)
+{
+    char text[SMTP_REPLY_TEXT_MAX];
+    if (event->reply && smtp_reply_is_positive(event->reply))
+        return;
+    enum attempt_result result = event->reply ? by_code(event->reply) : ATTEMPT_DEFERRED;
+    if (event->is_local && event->reply && event->reply->code == 452)
+        result = ATTEMPT_UNTRIED;
+    resolve(courier, event->recipient, result, reply_text(event->reply, text, sizeof text), event->is_local);
+}
+
+static void on_sent(struct courier *courier, const struct smtp_client_event *event)
+{
+    char text[SMTP_REPLY_TEXT_MAX];
+    struct slice reply = reply_text(event->reply, text, sizeof text);
+    switch (event->sent) {
+    case SMTP_SENT_ACCEPTED:
+        resolve_rest(courier, ATTEMPT_ACCEPTED, reply, event->is_local);
+        break;
+    case SMTP_SENT_DEFERRED:
+        resolve_rest(courier, ATTEMPT_DEFERRED, reply, event->is_local);
+        break;
+    case SMTP_SENT_REFUSED:
+        resolve_rest(courier, ATTEMPT_REFUSED, reply, event->is_local);
+        break;
+    case SMTP_SENT_NOBODY:
+        resolve_rest(courier, ATTEMPT_DEFERRED, SLICE("no recipient was accepted"), true);
+        break;
+    }
+    finish(courier);
+}
+
+static void on_failed(struct courier *courier, const struct outbound_failure *failure)
+{
+    enum attempt_result result = failure->is_uncertain ? ATTEMPT_UNCERTAIN : ATTEMPT_DEFERRED;
+    courier->is_session_over = true;
+    if (courier->has_store_failed)
+        resolve_rest(courier, ATTEMPT_DEFERRED, SLICE("451 4.3.0 the message could not be read from the local store"), true);
+    else
+        resolve_rest(courier, result, slice_from_cstr(failure->words), true);
+    finish(courier);
+}
+
+void courier_event(struct courier *courier, const struct outbound_event *event)
+{
+    if (courier->is_done)
+        return;
+    if (event->type == OUTBOUND_FAILED) {
+        on_failed(courier, event->failure);
+        return;
+    }
+    if (event->type == OUTBOUND_CLOSED) {
+        const struct outbound_failure closed = {.words = "the connection was closed"};
+        on_failed(courier, &closed);
+        return;
+    }
+    if (event->type != OUTBOUND_SMTP)
+        return;
+    if (event->smtp.type == SMTP_CLIENT_RECIPIENT)
+        on_recipient(courier, &event->smtp);
+    else if (event->smtp.type == SMTP_CLIENT_BODY_WANTED)
+        on_body_wanted(courier);
+    else if (event->smtp.type == SMTP_CLIENT_SENT)
+        on_sent(courier, &event->smtp);
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------------- */
+
+static enum result prepare(struct courier *courier)
+{
+    struct store_job *job = courier->job;
+    courier->results = arena_alloc(&job->arena, job->nrecipients * sizeof *courier->results);
+    if (!courier->results)
+        return RESULT_MEMORY;
+    courier->ahead = BUFFER(STORE_CHUNK);
+    courier->envelope = job->message.envelope;
+    courier->transaction = (struct smtp_transaction){
+        .envelope = &courier->envelope,
+        .size_octets = job->message.size_octets,
+        .has_8bit = job->message.has_8bit,
+        .is_binary = job->message.is_binary,
+        .needs_smtputf8 = job->message.needs_smtputf8,
+    };
+    return RESULT_OK;
+}
+
+struct courier *courier_start(struct store_client *store, struct outbound *outbound, struct store_job *job,
+                              void (*on_done)(void *context, struct courier *courier), void *context)
+{
+    struct courier *courier = calloc(1, sizeof *courier);
+    assert(job->nrecipients > 0 && job->nrecipients == job->message.envelope.nrcpt);
+    if (!courier) {
+        store_job_free(&job);
+        return NULL;
+    }
+    courier->store = store;
+    courier->outbound = outbound;
+    courier->job = job;
+    courier->on_done = on_done;
+    courier->context = context;
+    if (prepare(courier) != RESULT_OK) {
+        courier_free(&courier);
+        return NULL;
+    }
+    smtp_client_send(outbound_core(outbound), &courier->transaction, loop_now_ms(outbound_loop(outbound)));
+    if (job->body.len == 0)
+        read_ahead(courier);
+    return courier;
+}
+
+void courier_free(struct courier **courier)
+{
+    struct courier *c = *courier;
+    if (!c)
+        return;
+    *courier = NULL;
+    if (c->reading)
+        c->reading->courier = NULL;
+    buffer_free(&c->ahead);
+    store_job_free(&c->job);
+    free(c);
+}
+
+const struct store_job *courier_job(const struct courier *courier)
+{
+    return courier->job;
+}
+
+const struct courier_result *courier_results(const struct courier *courier)
+{
+    return courier->results;
+}
+
+bool courier_is_session_over(const struct courier *courier)
+{
+    return courier->is_session_over;
+}
+
+uint64_t courier_octets(const struct courier *courier)
+{
+    return courier->octets;
+}

@@ -1,0 +1,38 @@
+/* A courier carries one message over one SMTP session that is READY, and says what became of each recipient. The relay's deliveries and the agent's uplink are
+ * made of it.
+ *
+ * The owner of the outbound session hands every event of it to courier_event while a courier is on the way. on_done comes once, from inside
+ * courier_event or from a store callback, when every recipient has its result; the owner then reads courier_result and calls courier_free.
+ * Body pieces are read from the store one ahead of the session's wish, so that memory stays at two chunks. */
+#ifndef POSTERN_NET_COURIER_H
+#define POSTERN_NET_COURIER_H
+
+#include "net/outbound.h"
+#include "queue/outcome.h"
+#include "store/store.h"
+
+struct courier;
+
+struct courier_result {
+    uint32_t seq; /* as in the store */
+    enum attempt_result result;
+    struct slice reply; /* "550 5.1.1 no such user": the peer's, or ours */
+    bool is_local;      /* ours */
+};
+
+/* Starts at once; outbound is READY, job is taken over (and freed by courier_free). NULL: out of memory, job freed. Outside of the session's handler, outbound_pump
+ * is to be called after it. */
+struct courier *courier_start(struct store_client *store, struct outbound *outbound, struct store_job *job, void (*on_done)(void *context, struct courier *courier),
+                              void *context);
+void courier_event(struct courier *courier, const struct outbound_event *event);
+/* May come before on_done (shutting down): then no on_done comes, and the session must be closed by the owner. */
+void courier_free(struct courier **courier);
+
+const struct store_job *courier_job(const struct courier *courier);
+const struct courier_result *courier_results(const struct courier *courier); /* job->nrecipients of them */
+/* True when the session has ended or must not carry another message. */
+bool courier_is_session_over(const struct courier *courier);
+/* Octets of the message's body that were handed to the session so far. */
+uint64_t courier_octets(const struct courier *courier);
+
+#endif
