@@ -2,9 +2,7 @@
 #include "crypto/crypto.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <sodium.h>
-#include <string.h>
 
 static_assert(CRYPTO_PASSWORD_HASH_MAX == crypto_pwhash_STRBYTES, "the text form's size");
 
@@ -33,6 +31,13 @@ enum result crypto_password_hash(struct slice password, struct crypto_password_c
     return failed ? RESULT_MEMORY : RESULT_OK;
 }
 
+/* What the text form "$argon2id$v=19$m=65536,t=2,p=1$salt$hash" says. */
+struct stored_password {
+    struct crypto_password_cost cost;
+    uint8_t salt[crypto_pwhash_SALTBYTES];
+    uint8_t hash[CRYPTO_HASH];
+};
+
 static bool take_number(struct slice *rest, struct slice prefix, char end, uint32_t *out)
 {
     struct slice number;
@@ -45,42 +50,46 @@ static bool take_number(struct slice *rest, struct slice prefix, char end, uint3
     return true;
 }
 
-/* "$argon2id$v=19$m=65536,t=2,p=1$salt$hash". What it says of salt and hash is left to libsodium. */
-static bool parse_cost(struct slice stored, struct crypto_password_cost *cost)
+static bool decode(struct slice text, uint8_t *out, size_t len)
+{
+    size_t decoded;
+    const char *end;
+    return text.len > 0 &&
+           sodium_base642bin(out, len, text.ptr, text.len, NULL, &decoded, &end, sodium_base64_VARIANT_ORIGINAL_NO_PADDING) == 0 &&
+           decoded == len && end == text.ptr + text.len;
+}
+
+static bool parse(struct slice text, struct stored_password *out)
 {
     uint32_t version, lanes;
-    return take_number(&stored, SLICE("$argon2id$v="), '$', &version) && version == 19 &&
-           take_number(&stored, SLICE("m="), ',', &cost->memory_kib) && take_number(&stored, SLICE("t="), ',', &cost->passes) &&
-           take_number(&stored, SLICE("p="), '$', &lanes) && lanes == 1;
+    struct slice salt, hash;
+    return take_number(&text, SLICE("$argon2id$v="), '$', &version) && version == 19 &&
+           take_number(&text, SLICE("m="), ',', &out->cost.memory_kib) && take_number(&text, SLICE("t="), ',', &out->cost.passes) &&
+           take_number(&text, SLICE("p="), '$', &lanes) && lanes == 1 && is_bearable(out->cost) && slice_cut(text, '$', &salt, &hash) &&
+           decode(salt, out->salt, sizeof out->salt) && decode(hash, out->hash, sizeof out->hash);
 }
 
-/* libsodium tells a wrong password from a failure by errno alone: EINVAL is a mismatch (argon2id_verify), ENOMEM is the mmap of its
- * working memory; any other is a text it could not read. */
-static enum result verify(const char *text, struct slice password)
-{
-    errno = 0;
-    if (crypto_pwhash_str_verify(text, password.ptr ? password.ptr : "", password.len) == 0)
-        return RESULT_OK;
-    return errno == EINVAL ? RESULT_DENIED : errno == ENOMEM ? RESULT_MEMORY : RESULT_CORRUPT;
-}
-
+/* libsodium's own verify calls a failed allocation and an unreadable text a mismatch, too, or leaves it to errno; so the
+ * hash is computed here and compared. With the parameters checked, only memory can be missing. */
 enum result crypto_password_verify(struct slice stored, struct slice password)
 {
-    char text[CRYPTO_PASSWORD_HASH_MAX] = {0};
-    struct crypto_password_cost cost;
-    if (!slice_to_cstr(stored, text, sizeof text) || !parse_cost(stored, &cost) || !is_bearable(cost))
-        return RESULT_CORRUPT;
-    /* Tells a text that libsodium can't read, which its verify would call a mismatch. */
-    if (crypto_pwhash_str_needs_rehash(text, cost.passes, (size_t)cost.memory_kib * 1024) < 0)
+    struct stored_password was;
+    uint8_t hash[sizeof was.hash];
+    if (!parse(stored, &was))
         return RESULT_CORRUPT;
     if (password.len > CRYPTO_PASSWORD_MAX)
         return RESULT_DENIED;
-    return verify(text, password);
+    if (crypto_pwhash(hash, sizeof hash, password.ptr ? password.ptr : "", password.len, was.salt, was.cost.passes,
+                      (size_t)was.cost.memory_kib * 1024, crypto_pwhash_ALG_ARGON2ID13) != 0)
+        return RESULT_MEMORY;
+    enum result result = sodium_memcmp(hash, was.hash, sizeof hash) == 0 ? RESULT_OK : RESULT_DENIED;
+    sodium_memzero(hash, sizeof hash);
+    return result;
 }
 
 bool crypto_password_is_outdated(struct slice stored, struct crypto_password_cost cost)
 {
-    struct crypto_password_cost was;
+    struct stored_password was;
     cost = or_default(cost);
-    return !parse_cost(stored, &was) || was.passes != cost.passes || was.memory_kib != cost.memory_kib;
+    return !parse(stored, &was) || was.cost.passes != cost.passes || was.cost.memory_kib != cost.memory_kib;
 }

@@ -181,6 +181,9 @@ static void poisoned_hash_is_corrupt(void **state)
         "$argon2id$v=19$m=-8,t=1,p=1" SALT_AND_HASH,
         "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHRzb21lc2FsdA$",
         "$argon2id$v=19$m=8,t=1,p=1$$",
+        "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHRzb21lc2FsdA",
+        "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHRzb21lc2F$iWh06vD8Fy27wf9npn6FXWiCX4K6pW6Ue1Bnzz07Z8A",
+        "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHRzb21lc2FsdA$iWh06vD8Fy27wf9npn6FXWiCX4K6pW6Ue1Bnzz07Z8A=",
         "$argon2id$v=19$m=8,t=1,p=1$!$!",
         "$argon2id$v=19$m=8,t=1,p=1" SALT_AND_HASH SALT_AND_HASH SALT_AND_HASH,
     };
