@@ -105,3 +105,10 @@ void arena_free(struct arena *a)
     free(a->blocks);
     a->blocks = NULL;
 }
+
+void arena_wipe_free(struct arena *a)
+{
+    for (struct arena_block *block = a->blocks; block; block = block->next)
+        explicit_bzero(block->memory, block->used);
+    arena_free(a);
+}

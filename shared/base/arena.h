@@ -29,5 +29,7 @@ char *arena_cstr(struct arena *a, struct slice s);
 char *arena_printf(struct arena *a, const char *format, ...) PRINTF_LIKE(2, 3);
 void arena_reset(struct arena *a);
 void arena_free(struct arena *a);
+/* arena_free for secrets: every octet is wiped first. */
+void arena_wipe_free(struct arena *a);
 
 #endif
