@@ -4,14 +4,19 @@
  * out of smtp_server_next, decisions go in with smtp_server_answer, octets to send wait in smtp_server_output. The core
  * calls nobody back. The driver's whole pump:
  *
- *     used = smtp_server_feed(s, input, now_ms);            consume `used` of the input
- *     while (smtp_server_next(s, &event)) handle(event);     stops by itself while an answer is owed
+ *     do {
+ *         used = smtp_server_feed(s, input, now_ms);          input is untouched and in place until next() is false
+ *         while (smtp_server_next(s, &event)) handle(event);  stops by itself while an answer is owed
+ *         input = slice_skip(input, used);
+ *     } while (used > 0);
  *     write smtp_server_output(s); smtp_server_sent(s, n);
  *     arm a timer for smtp_server_deadline_ms(s); when it fires: smtp_server_tick(s, now_ms), pump again
  *
- * Pipelined commands are answered strictly in order: an event that owes an answer parks the session until the answer
- * is there, however long that takes, and input waits in the driver's hands meanwhile (feed takes what fits its one
- * line buffer).
+ * Pump again when input came, after an answer, and when output was sent. Bodies are not copied: the data of a BODY event points
+ * into the input of the last feed. Pipelined commands are answered strictly in order: an event that owes an answer parks the session until
+ * the answer is there, however long that takes, and input waits in the driver's hands meanwhile: feed takes nothing
+ * while parked, while an event waits to be taken, and while more than SMTP_SERVER_OUTPUT_HIGH octets wait to be sent. A driver that holds
+ * input back for reasons of its own (the store is slow) does not tick meanwhile: that delay is ours.
  *
  * Which events owe an answer:
  *   AUTH, AUTH_RESPONSE   smtp_server_challenge, or smtp_server_answer with 235 (after smtp_server_set_user), 535, 454, 501 ...
@@ -21,17 +26,27 @@
  *   BODY_END              smtp_server_answer, which the driver gives only when the store has reported its commit
  *   BODY, TRANSACTION_ENDED, STARTTLS, CLOSE: none
  *
- * Sessions, by state (smtp_server_state_name):
+ * Sessions, by state (smtp_server_state_name). READY, MAIL, RCPT and BETWEEN take commands:
  *
- *   greeting -> command <-> auth
- *                command -> tls -> command            after STARTTLS; everything known is forgotten (RFC 3207 4.2)
- *                command <-> data | bdat -> body-end   (parked) -> command
- *                any -> closing                       after QUIT, a fatal error, or too many of the smaller ones
+ *   greeting -> ready                                     EHLO, HELO
+ *   ready -> auth -> ready                                AUTH: answered, cancelled or broken
+ *   ready -> mail -> rcpt                                 MAIL, the first RCPT accepted
+ *   rcpt -> data -> body-end -> ready                     DATA ... CRLF.CRLF, the answer to BODY_END
+ *   data -> data-drop -> ready | closing                  a body refused half-way is read to its end
+ *   rcpt -> chunk -> between -> chunk -> body-end         BDAT, each chunk, the LAST
+ *   any command state, chunk -> chunk-drop -> ready | mail | greeting | closing   the octets of a refused BDAT
+ *   mail, rcpt, between -> ready                          RSET, EHLO, a refusal of BODY_BEGIN
+ *   any command state -> tls -> greeting                  STARTTLS; everything known is forgotten (RFC 3207 4.2)
+ *   any -> closing                                        QUIT, a fatal error, too many of the smaller ones, time, eof, shut
+ *
+ * Octets before our greeting is sent are taken like any others: our own agent may pipeline early, and what early talkers in bad faith
+ * say (HTTP, a ClientHello) is known by its looks. Those get one reply and are closed.
  *
  * Invariants; the tests name them by number.
  *   1 Only CRLF.CRLF ends DATA. A bare CR, a bare LF or a NUL in a body (BINARYMIME excepted) or a command is refused: 550 or 500,
  *     the body is read to its true end and the session closed, because the two sides disagree about where lines end.
- *   2 No octet received before TLS is acted upon after it; octets behind STARTTLS in the same flight close the session with 554.
+ *   2 No octet received before TLS is acted upon after it; octets behind STARTTLS in the same flight close the session with 554: the
+ *     driver feeds whatever it has in the clear before it begins the handshake, and the core, in state tls, refuses it.
  *   3 The same octets in any chunking give the same events and the same output.
  *   4 At most one answer is owed at a time, and BODY_END is followed by no event until it is answered.
  *   5 Every transaction that had a MAIL event ends in exactly one TRANSACTION_ENDED or an answered BODY_END.
@@ -43,6 +58,8 @@
 #include "base/log.h"
 #include "mail/envelope.h"
 #include "smtp/reply.h"
+
+enum { SMTP_SERVER_OUTPUT_HIGH = 16 * 1024 }; /* octets of output waiting, beyond which no input is taken */
 
 /* Zero in a field means its default, given behind it. */
 struct smtp_server_config {
@@ -79,7 +96,7 @@ enum smtp_server_event_type {
     SMTP_SERVER_RCPT,              /* recipient */
     SMTP_SERVER_BODY_BEGIN,        /* envelope: whole, with the recipients that were accepted; is_bdat */
     SMTP_SERVER_BODY,              /* data: octets of the message, dots unstuffed; valid until the next call */
-    SMTP_SERVER_BODY_END,          /* size_octets: of the whole message as passed on in BODY events */
+    SMTP_SERVER_BODY_END,          /* size_octets: of the whole message as passed on in BODY events; has_8bit. After BDAT the last line may lack its CRLF */
     SMTP_SERVER_TRANSACTION_ENDED, /* RSET, EHLO, refusal, size, disconnection ...: drop what was gathered */
     SMTP_SERVER_CLOSE,             /* send all output and close; no event comes after it */
 };
@@ -89,6 +106,7 @@ struct smtp_server_event {
     unsigned mechanism; /* enum sasl_mechanism */
     bool has_data;
     bool is_bdat;
+    bool has_8bit; /* BODY_END: some octet of the body was above 127, whatever BODY= said; 7BIT with such octets is accepted */
     struct slice data;
     const struct envelope *envelope;
     const struct envelope_recipient *recipient;
@@ -106,16 +124,19 @@ size_t smtp_server_feed(struct smtp_server *server, struct slice in, int64_t now
 /* False: idle, or parked for an answer. Slices in the event are valid until the next call of any function here. */
 bool smtp_server_next(struct smtp_server *server, struct smtp_server_event *event);
 bool smtp_server_is_parked(const struct smtp_server *server);
-/* The answer to the event that parked the session. A 421 closes the session after it, whatever was asked. */
-void smtp_server_answer(struct smtp_server *server, const struct smtp_reply *reply);
+/* The answer to the event that parked the session. A 421 closes the session after it, whatever was asked. The client's time to go on
+ * counts from now_ms. */
+void smtp_server_answer(struct smtp_server *server, const struct smtp_reply *reply, int64_t now_ms);
 /* 334 with data, which is turned into base64 here. */
-void smtp_server_challenge(struct smtp_server *server, struct slice data);
+void smtp_server_challenge(struct smtp_server *server, struct slice data, int64_t now_ms);
 /* Call before answering 235: the name counts as authenticated from then on. Copied. RESULT_OK, RESULT_MEMORY. */
 MUST_CHECK enum result smtp_server_set_user(struct smtp_server *server, struct slice user);
 void smtp_server_tls_started(struct smtp_server *server, bool has_binding, int64_t now_ms);
-/* Ends the session from outside: 421 4.3.2 or the reply given, at the next point where a reply may stand. */
+/* Ends the session from outside: 421 4.3.2 or the reply given (NULL: the former), at the next point where a reply may stand: at once
+ * between commands and in AUTH, with the answer when parked, at its end in a body, and without words in a handshake. */
 void smtp_server_shut(struct smtp_server *server, const struct smtp_reply *reply);
-/* The peer's half of the connection is gone: TRANSACTION_ENDED if one was open, then CLOSE. */
+/* The peer's half of the connection is gone, and all that came before was fed: TRANSACTION_ENDED if one was open, then CLOSE. When parked it takes effect with
+ * the answer, so that a client that sends all and half-closes still gets its replies. */
 void smtp_server_eof(struct smtp_server *server);
 
 struct slice smtp_server_output(const struct smtp_server *server);

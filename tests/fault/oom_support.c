@@ -17,12 +17,18 @@ struct trace {
     char text[200];
 };
 
+static void trace_add(struct trace *trace, char letter)
+{
+    size_t len = strlen(trace->text);
+    assert_true(len + 1 < sizeof trace->text);
+    trace->text[len] = letter;
+    trace->text[len + 1] = '\0';
+}
+
 /* The volatile parameter keeps the compiler from dropping an allocation whose memory nobody uses. */
 static void note(struct trace *trace, void *volatile allocated)
 {
-    size_t len = strlen(trace->text);
-    trace->text[len] = allocated != NULL ? '.' : 'x';
-    trace->text[len + 1] = '\0';
+    trace_add(trace, allocated != NULL ? '.' : 'x');
 }
 
 static void scenario(void *context)
@@ -41,7 +47,7 @@ static void scenario(void *context)
     char *d = realloc(NULL, 20);
     note(trace, d);
     assert_int_equal(oom_has_failed(), a == NULL || b == NULL || c == NULL || d == NULL);
-    strcat(trace->text, " ");
+    trace_add(trace, ' ');
     free(a);
     free(b);
     free(c);

@@ -1,0 +1,65 @@
+/* One message on its way in: from a session, or from standard input, through the submission rules into the store.
+ *
+ *     intake_new at BODY_BEGIN -> intake_feed for each piece -> intake_finish at BODY_END -> on_reply after the commit
+ *
+ * The header is judged as soon as it is whole, with the program's `judge`; a refusal is remembered, the rest of the body is swallowed (RFC 5321 gives no way to
+ * stop a sender in mid-body), and the reply comes at the end. What was refused leaves nothing on disk.
+ *
+ * Two parties hear of a commit, because a session may die while it is under way: on_queued, the program's queue, always, because the message exists now whoever listens; and
+ * on_reply, the session, unless it has called intake_free in between.
+ *
+ * Invariants: 1 on_reply gets a positive reply only from inside the store's answer to a commit; 2 after intake_free no callback to the owner comes; 3 on_queued comes exactly for
+ * every message that was committed. */
+#ifndef POSTERN_MTA_INTAKE_H
+#define POSTERN_MTA_INTAKE_H
+
+#include "mail/submission.h"
+#include "smtp/reply.h"
+#include "store/store.h"
+
+struct intake;
+
+/* A message that is in the store now. Slices are valid during the callback. */
+struct intake_queued {
+    const struct store_message *message;
+    const struct slice *hops; /* of each recipient; NULL: all "" */
+    int64_t due_at_ms;
+};
+
+struct intake_config {
+    struct store_client *store;
+    uint64_t id;
+    struct slice account;            /* copied */
+    const struct envelope *envelope; /* copied; as it stands at BODY_BEGIN */
+    const struct submission_config *submission;
+    int64_t received_at_ms, expires_at_ms; /* wall time */
+    bool is_dsn;                     /* the message is itself a report: never reported on */
+
+    /* Asked once, when the header is whole. Fills *refusal and returns false to refuse; its text is copied at once. NULL: nobody judges. */
+    bool (*judge)(void *context, const struct submission_facts *facts, const struct envelope *envelope, struct smtp_reply *refusal);
+    /* The hop of each recipient goes to hops[i]; slices live as long as the context says. NULL: all "". */
+    void (*route)(void *context, const struct envelope *envelope, struct slice *hops);
+    void (*on_queued)(void *context, const struct intake_queued *queued);
+    void *context; /* of the three above: outlives the commit */
+
+    void (*on_resume)(void *owner); /* a pause is over */
+    void (*on_reply)(void *owner, const struct smtp_reply *reply);
+    void *owner;
+};
+
+/* NULL: out of memory. */
+struct intake *intake_new(const struct intake_config *config);
+/* True: stop feeding until on_resume. After a refusal it goes on swallowing and never pauses. */
+MUST_CHECK bool intake_feed(struct intake *intake, struct slice octets);
+/* The body is whole. on_reply follows, perhaps at once for a refusal. */
+void intake_finish(struct intake *intake);
+/* At any time, after on_reply at the latest. Before intake_finish it drops what was gathered; after it the commit takes its course. */
+void intake_free(struct intake **intake);
+
+uint64_t intake_id(const struct intake *intake);
+uint64_t intake_octets(const struct intake *intake); /* that are on their way to the store so far */
+
+/* What a result of the store means for a sender: 452 4.3.1 for a full disk, 451 4.3.0 for the rest. Never positive but for RESULT_OK, which has no reply here. */
+struct smtp_reply intake_reply_of(enum result result);
+
+#endif
