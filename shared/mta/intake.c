@@ -1,5 +1,6 @@
 #include "mta/intake.h"
 
+#include "mail/header.h"
 #include "mail/message_id.h"
 
 #include <assert.h>
@@ -152,6 +153,18 @@ static void tell_accepted(struct intake *intake)
     tell(intake, &reply);
 }
 
+/* SMTPUTF8 is needed of the next hop only where something is UTF-8, whatever the sender announced (RFC 6531 3.4 leaves that to us). */
+static bool needs_smtputf8(const struct intake *intake)
+{
+    const struct envelope *envelope = &intake->envelope;
+    if (!envelope->is_smtputf8)
+        return false;
+    for (size_t i = 0; i < envelope->nrcpt; i++)
+        if (mail_has_8bit(envelope->recipients[i].address))
+            return true;
+    return mail_has_8bit(envelope->sender) || submission_facts(intake->submission)->has_8bit_header;
+}
+
 static struct store_message message_of(const struct intake *intake)
 {
     const struct submission_facts *facts = submission_facts(intake->submission);
@@ -162,7 +175,7 @@ static struct store_message message_of(const struct intake *intake)
         .size_octets = facts->size_octets,
         .has_8bit = facts->has_8bit_header || facts->has_8bit_body,
         .is_binary = intake->envelope.body == MAIL_BODY_BINARYMIME,
-        .needs_smtputf8 = intake->envelope.is_smtputf8,
+        .needs_smtputf8 = needs_smtputf8(intake),
         .is_dsn = intake->config.is_dsn,
         .received_at_ms = intake->config.received_at_ms,
         .expires_at_ms = intake->config.expires_at_ms,

@@ -1,0 +1,57 @@
+/* What follows an attempt to deliver: each recipient's outcome is decided (queue/outcome.h), a report to the sender is written where one is due (RFC 3464), and
+ * both go into the store in one commit. Only then is the message given back to its queue.
+ *
+ * What an attempt came to must not be forgotten, or a message would be sent twice: while the store can't record it (its disk is full, say) the record is kept here and tried
+ * again every ATTEMPT_RETRY_MS, and the message stays out of the queue meanwhile.
+ *
+ * Invariants: 1 on_recorded comes exactly once, after the commit, or after attempt_stop with RESULT_CANCELLED; 2 a report and the outcomes it tells of are one commit;
+ * 3 nobody is ever told of the fate of a report (RFC 5321 6.1). */
+#ifndef POSTERN_MTA_ATTEMPT_H
+#define POSTERN_MTA_ATTEMPT_H
+
+#include "base/list.h"
+#include "mta/intake.h"
+#include "net/courier.h"
+#include "queue/outcome.h"
+
+enum { ATTEMPT_RETRY_MS = 2000, ATTEMPT_ORIGINAL_MAX = STORE_CHUNK };
+
+/* One a program; outlives all attempts. Slices are read at each use. */
+struct attempt_office {
+    uv_loop_t *loop;
+    struct store_client *store;
+    const struct log *log;
+    struct schedule schedule;
+    int64_t delay_notice_ms;          /* after its arrival a waiting message's sender is told; 0: never */
+    int64_t lifetime_ms;              /* of our reports */
+    enum store_state accepted_state;  /* STORE_DELIVERED on the relay, STORE_RELAYED on the agent */
+    struct slice reporting_name;      /* in reports: Reporting-MTA and MAILER-DAEMON@; on the agent never the laptop's name */
+    bool report_from_sender;          /* From: of a report is its addressee, so that a relay's send-as rules let it pass (the agent) */
+    uint64_t (*next_id)(void *context);
+    void (*route)(void *context, const struct envelope *envelope, struct slice *hops);
+    void (*on_queued)(void *context, const struct intake_queued *queued); /* a report is in the store */
+    void *context;
+    struct list pending; /* attempts not yet recorded; {0} at first */
+};
+
+struct attempt;
+
+struct attempt_end {
+    enum result result;       /* RESULT_OK, or RESULT_CANCELLED */
+    uint64_t message;
+    struct slice hop;
+    bool needs_more;          /* some recipient waits for another attempt */
+    int64_t next_attempt_ms;  /* wall time, when needs_more */
+};
+
+/* Records what a courier brought. results: as many as the job has recipients; host: who answered ("mx1.example [192.0.2.7]:25"). The job is borrowed and copied from.
+ * next_hop_tells: the session's peer offered DSN. on_recorded comes from inside this call only when memory is out. */
+void attempt_record(struct attempt_office *office, const struct store_job *job, struct slice hop, const struct courier_result *results, struct slice host,
+                    bool next_hop_tells, void (*on_recorded)(void *context, const struct attempt_end *end), void *context);
+/* The same when nobody could be asked at all: every recipient gets the one result and reply. */
+void attempt_record_all(struct attempt_office *office, const struct store_job *job, struct slice hop, enum attempt_result result, struct slice reply, struct slice host,
+                        void (*on_recorded)(void *context, const struct attempt_end *end), void *context);
+/* Shutting down: records that the store has not taken yet are given up (the message will be tried again: at least once towards the world). */
+void attempt_stop(struct attempt_office *office);
+
+#endif
