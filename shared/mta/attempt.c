@@ -45,12 +45,18 @@ static enum store_state state_of(const struct attempt *attempt, const struct out
     return outcome->is_uncertain ? STORE_UNCERTAIN : STORE_QUEUED;
 }
 
+static enum attempt_result judged(const struct attempt_office *office, const struct courier_result *result)
+{
+    bool is_lost = result->is_local && result->result == ATTEMPT_DEFERRED;
+    return is_lost && office->forgives_lost_connections ? ATTEMPT_UNTRIED : result->result;
+}
+
 static void decide_one(struct attempt *attempt, size_t i, const struct outcome_rules *rules)
 {
     const struct store_recipient *r = &attempt->recipients[i];
     const struct courier_result *result = &attempt->results[i];
     struct outcome *outcome = &attempt->outcomes[i];
-    *outcome = outcome_decide(result->result, r->attempts, r->at_ms, r->envelope.notify, rules);
+    *outcome = outcome_decide(judged(attempt->office, result), r->attempts, r->at_ms, r->envelope.notify, rules);
     attempt->records[i] = (struct store_outcome){
         .seq = r->seq,
         .state = state_of(attempt, outcome),

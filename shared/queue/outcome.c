@@ -54,6 +54,13 @@ static struct outcome again(enum attempt_result result, uint32_t attempts, int64
     return outcome;
 }
 
+static struct outcome untried(unsigned notify, const struct outcome_rules *rules)
+{
+    if (rules->now_ms >= rules->expires_at_ms)
+        return failed(REPORT_EXPIRED, notify, rules);
+    return (struct outcome){.kind = OUTCOME_AGAIN, .next_attempt_ms = rules->now_ms};
+}
+
 struct outcome outcome_decide(enum attempt_result result, uint32_t attempts, int64_t last_attempt_ms, unsigned notify,
                               const struct outcome_rules *rules)
 {
@@ -63,7 +70,7 @@ struct outcome outcome_decide(enum attempt_result result, uint32_t attempts, int
     case ATTEMPT_REFUSED:
         return failed(REPORT_FAILED, notify, rules);
     case ATTEMPT_UNTRIED:
-        return (struct outcome){.kind = OUTCOME_AGAIN, .next_attempt_ms = rules->now_ms};
+        return untried(notify, rules);
     case ATTEMPT_DEFERRED:
     case ATTEMPT_UNCERTAIN:
         break;

@@ -11,7 +11,7 @@ enum attempt_result {
     ATTEMPT_DEFERRED,  /* 4yz, or the connection failed before the message's last octet */
     ATTEMPT_REFUSED,   /* 5yz */
     ATTEMPT_UNCERTAIN, /* the last octet was sent, and no reply came (RFC 1047) */
-    ATTEMPT_UNTRIED,   /* nobody was asked: the next hop takes fewer recipients at a time (RFC 5321 4.5.3.1.10) */
+    ATTEMPT_UNTRIED,   /* nobody was asked: the next hop takes fewer recipients at a time (RFC 5321 4.5.3.1.10), or the way to it was lost */
 };
 const char *attempt_result_name(enum attempt_result result);
 

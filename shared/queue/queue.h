@@ -47,7 +47,8 @@ void queue_flush(struct queue *queue, uint64_t message, int64_t now_ms);
 void queue_block_hop(struct queue *queue, struct slice hop, int64_t until_ms);
 void queue_unblock_hop(struct queue *queue, struct slice hop);
 
-/* The earliest time at which queue_next may give something that it does not give now; INT64_MAX: none. */
+/* The earliest time at which queue_next gives something: not later than now when it would give it at once; INT64_MAX: nothing without another call (all is empty, held, active, or waits
+ * for a slot). */
 int64_t queue_deadline_ms(const struct queue *queue);
 size_t queue_count(const struct queue *queue);
 size_t queue_active(const struct queue *queue);

@@ -39,6 +39,7 @@ static const struct row rows[] = {
     {"deferred at its end", ATTEMPT_DEFERRED, 9, 5 * (int64_t)DAY, 5 * HOUR, 0, false, false, OUTCOME_FAILED, REPORT_EXPIRED, false, true},
     {"uncertain", ATTEMPT_UNCERTAIN, 0, HOUR, 0, 0, false, false, OUTCOME_AGAIN, REPORT_NONE, true, true},
     {"uncertain at its end", ATTEMPT_UNCERTAIN, 9, 5 * (int64_t)DAY, 5 * HOUR, 0, false, false, OUTCOME_FAILED, REPORT_EXPIRED, false, true},
+    {"untried at its end", ATTEMPT_UNTRIED, 0, 5 * (int64_t)DAY, 0, 0, false, false, OUTCOME_FAILED, REPORT_EXPIRED, false, true},
     {"untried does not count", ATTEMPT_UNTRIED, 0, HOUR, 0, 0, false, false, OUTCOME_AGAIN, REPORT_NONE, false, false},
 };
 

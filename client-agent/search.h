@@ -1,0 +1,53 @@
+/* The search for a way: the relay's name is resolved, the race core (path/race.h) says which paths to try and when, outbound connections carry it out.
+ *
+ * It ends in exactly one on_end: with a session that has proved itself (TLS, identity, EHLO; not yet AUTH, nothing secret said), or with none. The losers are
+ * closed in an orderly way behind it. What each path came to can be read until search_free.
+ *
+ *   resolving -> racing -> ended        (search_cancel ends it at any time, without on_end)
+ *
+ * Addresses that worked before are raced too, behind the fresh ones: a resolver that lies or is silent costs only time, because the relay proves itself by its key. A resolver that does
+ * not answer within SEARCH_RESOLVER_MS starts the race with the remembered addresses alone. */
+#ifndef POSTERN_AGENT_SEARCH_H
+#define POSTERN_AGENT_SEARCH_H
+
+#include "settings.h"
+
+#include "net/outbound.h"
+#include "path/network.h"
+
+enum { SEARCH_ADDRESSES_MAX = 8, SEARCH_RESOLVER_MS = 2000, SEARCH_WORDS = 200 };
+
+struct search_config {
+    uv_loop_t *loop;
+    struct settings *settings;          /* a reference is taken */
+    struct tls_context *tls;            /* likewise */
+    struct slice password;              /* copied into each session's core */
+    const struct path *known;           /* the path that worked last, tried alone at first; may be NULL */
+    const struct path_address *remembered; /* addresses that worked before; copied */
+    size_t nremembered;
+    const struct log *log;
+    void (*on_end)(void *context, struct outbound *winner, const struct path *path); /* winner NULL: no way. Its handler is to be set inside the call */
+    void *context;
+};
+
+/* One path of the search. */
+struct search_trial {
+    struct path path;
+    enum path_verdict verdict;
+    int64_t ms; /* from its start to its verdict */
+    char words[SEARCH_WORDS];
+};
+
+struct search;
+/* NULL: out of memory. on_end never comes from inside this call. */
+struct search *search_start(const struct search_config *config);
+/* No on_end comes any more; connections are closed. */
+void search_cancel(struct search *search);
+/* After on_end or search_cancel; the memory goes when the last connection has ended. */
+void search_free(struct search **search);
+size_t search_ntrials(const struct search *search);
+const struct search_trial *search_trials(const struct search *search);
+/* What the resolver said, when it failed: words; else NULL. */
+const char *search_resolver_words(const struct search *search);
+
+#endif

@@ -1,0 +1,60 @@
+/* The agent's configuration: agent.conf as a value that never changes once loaded.
+ *
+ * A reload makes a new value; the old one lives as long as something refers to it. All strings are NUL-terminated slices owned by the settings.
+ * schema/config/agent.conf documents every key. */
+#ifndef POSTERN_AGENT_SETTINGS_H
+#define POSTERN_AGENT_SETTINGS_H
+
+#include "config/config.h"
+#include "config/dirs.h"
+#include "net/address.h"
+#include "path/path.h"
+#include "queue/schedule.h"
+
+/* One kind of way to the relay: "465 tls". With each of the relay's addresses it makes a path. */
+struct settings_way {
+    uint16_t port;
+    enum path_mode mode;
+};
+
+/* Filled by a table. Times are milliseconds, sizes octets. */
+struct settings_values {
+    struct slice relay_host;     /* name or address */
+    struct slice relay_name;     /* in its certificate; empty: relay_host */
+    struct slice user;
+    struct slice password_file;  /* private */
+    struct config_list pin;      /* uint8_t[32]: SPKI SHA-256; any of them */
+    struct slice ca_file;        /* empty: the system's, unless there are pins */
+    struct config_list way;      /* struct settings_way, in order of preference */
+    int64_t keep_warm;           /* an idle session to the relay stays open so long */
+
+    struct config_list listen;   /* struct net_address */
+    bool requires_auth;
+    struct slice local_user, local_password_file;
+    int64_t message_size, recipients, sessions;
+
+    struct schedule schedule;    /* for messages the relay defers */
+    struct schedule patience;    /* between races that found no way */
+    int64_t lifetime, delay_notice, history;
+    int64_t database_size;
+
+    int log_level;
+};
+
+struct settings {
+    struct settings_values values;
+    struct arena arena;
+    uint32_t references;
+};
+
+/* RESULT_OK, or as config_load with error filled; a relay with neither pins nor a CA is verified by the system's. The caller holds one reference. */
+MUST_CHECK enum result settings_load(struct settings **out, const struct dirs *dirs, struct config_error *error);
+MUST_CHECK enum result settings_load_text(struct settings **out, const struct dirs *dirs, const char *file, struct slice text, struct config_error *error);
+struct settings *settings_ref(struct settings *settings);
+void settings_unref(struct settings **settings);
+
+/* Parsers of our own forms; for the table and for tests. Results as config_key.parse. */
+MUST_CHECK enum result settings_parse_way(struct config_value *value, void *out);
+MUST_CHECK enum result settings_parse_pin(struct config_value *value, void *out);
+
+#endif

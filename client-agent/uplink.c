@@ -1,0 +1,550 @@
+#include "uplink.h"
+
+#include "path/race.h"
+
+#include "crypto/crypto.h"
+#include "mail/message_id.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct uplink {
+    struct uplink_config config;
+    struct buffer password;
+    enum uplink_state state;
+    struct search *search;
+    struct outbound *session;     /* past PROVEN */
+    struct courier *courier;
+    bool is_loading;              /* a job is on its way from the store */
+    bool is_stale;                /* settings have changed: this session ends when idle */
+    struct path way, known;
+    bool has_way, has_known;
+    uint32_t failed_searches;     /* in a row */
+    int64_t last_search_ms;       /* loop time of its start */
+    int64_t next_search_ms;       /* wall time */
+    int64_t idle_since_ms;        /* loop time */
+    uv_timer_t timer;             /* waiting: the back-off; ready: keeping warm */
+    struct search_trial trials[RACE_PATHS_MAX];
+    size_t ntrials;
+    int64_t searched_at_ms;       /* wall time */
+    char trouble[UPLINK_WORDS];
+    uint64_t sending, sending_octets;
+    uint64_t checking;            /* message whose lifetime is looked at; 0: none */
+    uint32_t nrecording;          /* outcomes on their way to the store */
+    bool is_stopping, is_timer_closed;
+    void (*on_stopped)(void *context);
+    void *stopped_context;
+};
+
+static void go_on(struct uplink *uplink);
+static void on_timer(uv_timer_t *timer);
+
+const char *uplink_state_name(enum uplink_state state)
+{
+    switch (state) {
+    case UPLINK_RESTING: return "resting";
+    case UPLINK_SEARCHING: return "searching";
+    case UPLINK_LOGIN: return "login";
+    case UPLINK_READY: return "ready";
+    case UPLINK_SENDING: return "sending";
+    case UPLINK_LEAVING: return "leaving";
+    case UPLINK_WAITING: return "waiting";
+    case UPLINK_STOPPED: return "stopped";
+    }
+    return "unknown";
+}
+
+static void enter(struct uplink *uplink, enum uplink_state state)
+{
+    if (uplink->state == state)
+        return;
+    log_event(uplink->config.log, LOG_DEBUG, "uplink", LOG_TEXT("from", uplink_state_name(uplink->state)), LOG_TEXT("to", uplink_state_name(state)));
+    uplink->state = state;
+    uv_timer_stop(&uplink->timer);
+}
+
+static bool has_work(const struct uplink *uplink)
+{
+    return queue_count(uplink->config.queue) > 0;
+}
+
+/* ---- stopping --------------------------------------------------------------------------------------------------- */
+
+static void tell_stopped_when_idle(struct uplink *uplink)
+{
+    if (!uplink->is_stopping || uplink->session || uplink->is_loading || uplink->nrecording > 0 || !uplink->is_timer_closed || !uplink->on_stopped)
+        return;
+    void (*on_stopped)(void *) = uplink->on_stopped;
+    uplink->on_stopped = NULL;
+    enter(uplink, UPLINK_STOPPED);
+    on_stopped(uplink->stopped_context);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    struct uplink *uplink = handle->data;
+    uplink->is_timer_closed = true;
+    tell_stopped_when_idle(uplink);
+}
+
+/* ---- waiting and resting ---------------------------------------------------------------------------------------- */
+
+static int64_t patience_ms(const struct uplink *uplink)
+{
+    return schedule_delay_ms(&uplink->config.settings->values.patience, uplink->failed_searches, crypto_random_u32());
+}
+
+/* There is no way, or the relay does not want us now: come again later. */
+static void wait_a_while(struct uplink *uplink)
+{
+    if (uplink->is_stopping)
+        return;
+    uplink->failed_searches++;
+    int64_t delay_ms = patience_ms(uplink);
+    uplink->next_search_ms = wall_now_ms() + delay_ms;
+    enter(uplink, UPLINK_WAITING);
+    uv_timer_start(&uplink->timer, on_timer, (uint64_t)delay_ms, 0);
+}
+
+static void rest_or_wait_for_due(struct uplink *uplink)
+{
+    int64_t deadline_ms = queue_deadline_ms(uplink->config.queue), now_ms = wall_now_ms();
+    if (deadline_ms == INT64_MAX) {
+        enter(uplink, UPLINK_RESTING);
+        return;
+    }
+    /* Deferred mail: its own time has not come. A wall clock that jumps is met by looking again after an hour at the latest. */
+    int64_t delay_ms = deadline_ms > now_ms ? deadline_ms - now_ms : 0;
+    if (delay_ms > 3600 * 1000)
+        delay_ms = 3600 * 1000;
+    uplink->next_search_ms = now_ms + delay_ms;
+    enter(uplink, UPLINK_WAITING);
+    uv_timer_start(&uplink->timer, on_timer, (uint64_t)delay_ms, 0);
+}
+
+/* No way, and the oldest messages may have waited for their whole lifetime: those become bounces. The first that has not ends the check. */
+static void expire_next(struct uplink *uplink);
+
+static void on_expired(void *context, const struct attempt_end *end)
+{
+    struct uplink *uplink = context;
+    uplink->nrecording--;
+    if (end->needs_more) {
+        queue_defer(uplink->config.queue, end->message, end->hop, end->next_attempt_ms);
+    } else {
+        queue_finish(uplink->config.queue, end->message, end->hop);
+        expire_next(uplink);
+    }
+    tell_stopped_when_idle(uplink);
+}
+
+static void on_maybe_expired(void *context, enum result result, struct store_job *job)
+{
+    struct uplink *uplink = context;
+    uint64_t message = uplink->checking;
+    uplink->is_loading = false;
+    uplink->checking = 0;
+    if (result == RESULT_OK && wall_now_ms() >= job->message.expires_at_ms && !uplink->is_stopping) {
+        uplink->nrecording++;
+        attempt_record_all(uplink->config.office, job, (struct slice){0}, ATTEMPT_UNTRIED, slice_from_cstr(uplink->trouble), (struct slice){0}, on_expired, uplink);
+    } else if (result == RESULT_NOT_FOUND) {
+        queue_finish(uplink->config.queue, message, (struct slice){0});
+    } else {
+        queue_defer(uplink->config.queue, message, (struct slice){0}, wall_now_ms());
+    }
+    store_job_free(&job);
+    go_on(uplink);
+    tell_stopped_when_idle(uplink);
+}
+
+static void expire_next(struct uplink *uplink)
+{
+    struct queue_job job;
+    if (uplink->is_stopping || uplink->is_loading || !queue_next(uplink->config.queue, wall_now_ms(), &job))
+        return;
+    uplink->checking = job.message;
+    uplink->is_loading = true;
+    store_job_load(uplink->config.store, job.message, job.hop, on_maybe_expired, uplink);
+}
+
+static bool is_due(const struct uplink *uplink)
+{
+    return has_work(uplink) && queue_deadline_ms(uplink->config.queue) <= wall_now_ms();
+}
+
+static void set_trouble(struct uplink *uplink, const char *words)
+{
+    snprintf(uplink->trouble, sizeof uplink->trouble, "%s", words);
+}
+
+/* ---- the message under way -------------------------------------------------------------------------------------- */
+
+static void on_recorded(void *context, const struct attempt_end *end)
+{
+    struct uplink *uplink = context;
+    uplink->nrecording--;
+    if (end->needs_more)
+        queue_defer(uplink->config.queue, end->message, end->hop, end->next_attempt_ms);
+    else
+        queue_finish(uplink->config.queue, end->message, end->hop);
+    go_on(uplink);
+    tell_stopped_when_idle(uplink);
+}
+
+static void record(struct uplink *uplink, struct courier *courier)
+{
+    char host[160];
+    path_format(&uplink->way, host, sizeof host);
+    bool tells = uplink->session && (smtp_client_peer(outbound_core(uplink->session))->capabilities & SMTP_CAP_DSN);
+    uplink->nrecording++;
+    attempt_record(uplink->config.office, courier_job(courier), (struct slice){0}, courier_results(courier), slice_from_cstr(host), tells, on_recorded, uplink);
+}
+
+static void on_delivered(void *context, struct courier *courier)
+{
+    struct uplink *uplink = context;
+    assert(courier == uplink->courier);
+    uplink->courier = NULL;
+    uplink->sending = 0;
+    record(uplink, courier);
+    courier_free(&courier);
+}
+
+static void on_job(void *context, enum result result, struct store_job *job)
+{
+    struct uplink *uplink = context;
+    uint64_t message = uplink->sending;
+    uplink->is_loading = false;
+    bool may_send = uplink->state == UPLINK_SENDING && uplink->session && !uplink->is_stopping;
+    if (result == RESULT_OK && may_send) {
+        uplink->sending_octets = job->message.size_octets;
+        uplink->courier = courier_start(uplink->config.store, uplink->session, job, on_delivered, uplink);
+        if (uplink->courier) {
+            outbound_pump(uplink->session);
+            return;
+        }
+    } else {
+        store_job_free(&job);
+    }
+    uplink->sending = 0;
+    /* Nothing left to do for it: a person removed it. Otherwise it waits for the next session, or for the store's recovery. */
+    if (result == RESULT_NOT_FOUND)
+        queue_finish(uplink->config.queue, message, (struct slice){0});
+    else
+        queue_defer(uplink->config.queue, message, (struct slice){0}, wall_now_ms() + (result == RESULT_OK ? 0 : ATTEMPT_RETRY_MS));
+    if (uplink->state == UPLINK_SENDING)
+        enter(uplink, UPLINK_READY);
+    go_on(uplink);
+    tell_stopped_when_idle(uplink);
+}
+
+static bool send_next(struct uplink *uplink)
+{
+    struct queue_job job;
+    if (!queue_next(uplink->config.queue, wall_now_ms(), &job))
+        return false;
+    uplink->sending = job.message;
+    uplink->is_loading = true;
+    uplink->idle_since_ms = loop_now_ms(uplink->config.loop);
+    enter(uplink, UPLINK_SENDING);
+    store_job_load(uplink->config.store, job.message, job.hop, on_job, uplink);
+    return true;
+}
+
+static void leave(struct uplink *uplink)
+{
+    enter(uplink, UPLINK_LEAVING);
+    outbound_quit(uplink->session);
+}
+
+/* Nothing to send: the timer ends the session, or comes earlier for mail whose time is near. */
+static void keep_warm_or_leave(struct uplink *uplink)
+{
+    int64_t now_ms = loop_now_ms(uplink->config.loop), warm_until_ms = uplink->idle_since_ms + uplink->config.settings->values.keep_warm;
+    if (uplink->is_stale || now_ms >= warm_until_ms) {
+        leave(uplink);
+        return;
+    }
+    int64_t delay_ms = warm_until_ms - now_ms, due_in_ms = queue_deadline_ms(uplink->config.queue) - wall_now_ms();
+    if (due_in_ms < delay_ms)
+        delay_ms = due_in_ms > 0 ? due_in_ms : 0;
+    uv_timer_start(&uplink->timer, on_timer, (uint64_t)delay_ms, 0);
+}
+
+/* ---- the session ------------------------------------------------------------------------------------------------ */
+
+static void on_session_failed(struct uplink *uplink, const struct outbound_failure *failure)
+{
+    char words[UPLINK_WORDS];
+    /* The relay may end an idle session when it likes. */
+    if (uplink->state == UPLINK_READY || uplink->state == UPLINK_LEAVING)
+        return;
+    log_event(uplink->config.log, LOG_WARNING, "uplink-failed", LOG_TEXT("phase", failure->phase), LOG_TEXT("reason", failure->words));
+    if (failure->smtp == SMTP_FAIL_AUTH_REFUSED)
+        snprintf(words, sizeof words, "the relay refuses the name or password (%s); run: postern-agent setup", failure->words);
+    else
+        snprintf(words, sizeof words, "%s", failure->words);
+    set_trouble(uplink, words);
+}
+
+static void on_smtp(struct uplink *uplink, const struct outbound_event *event)
+{
+    if (event->smtp.type != SMTP_CLIENT_READY)
+        return;
+    if (uplink->state == UPLINK_LOGIN) {
+        uplink->failed_searches = 0;
+        uplink->trouble[0] = '\0';
+        log_event(uplink->config.log, LOG_INFO, "uplink-ready", LOG_TEXT("session", outbound_id(uplink->session)), LOG_TEXT("way", outbound_peer(uplink->session)));
+    }
+    uplink->idle_since_ms = loop_now_ms(uplink->config.loop);
+    enter(uplink, UPLINK_READY);
+    go_on(uplink);
+}
+
+static void on_session_closed(struct uplink *uplink)
+{
+    bool was_idle = uplink->state == UPLINK_READY || uplink->state == UPLINK_LEAVING;
+    uplink->session = NULL;
+    uplink->has_way = false;
+    uplink->is_stale = false;
+    if (was_idle)
+        rest_or_wait_for_due(uplink);
+    else
+        wait_a_while(uplink);
+    go_on(uplink);
+    tell_stopped_when_idle(uplink);
+}
+
+static void on_session(void *context, struct outbound *outbound, const struct outbound_event *event)
+{
+    struct uplink *uplink = context;
+    (void)outbound;
+    if (uplink->courier)
+        courier_event(uplink->courier, event);
+    switch (event->type) {
+    case OUTBOUND_CONNECTED: break;
+    case OUTBOUND_SMTP: on_smtp(uplink, event); break;
+    case OUTBOUND_FAILED: on_session_failed(uplink, event->failure); break;
+    case OUTBOUND_CLOSED: on_session_closed(uplink); break;
+    }
+}
+
+/* ---- the search ------------------------------------------------------------------------------------------------- */
+
+static void keep_trials(struct uplink *uplink)
+{
+    size_t n = search_ntrials(uplink->search);
+    uplink->ntrials = n < RACE_PATHS_MAX ? n : RACE_PATHS_MAX;
+    if (uplink->ntrials > 0)
+        memcpy(uplink->trials, search_trials(uplink->search), uplink->ntrials * sizeof *uplink->trials);
+    uplink->searched_at_ms = wall_now_ms();
+}
+
+static void describe(const struct uplink *uplink, struct buffer *out)
+{
+    struct network_trial trials[RACE_PATHS_MAX];
+    for (size_t i = 0; i < uplink->ntrials; i++)
+        trials[i] = (struct network_trial){uplink->trials[i].path, uplink->trials[i].verdict};
+    if (network_describe(trials, uplink->ntrials, uplink->has_way ? &uplink->way : NULL, out) != RESULT_OK)
+        buffer_clear(out);
+}
+
+static void on_search_end(void *context, struct outbound *winner, const struct path *path)
+{
+    struct uplink *uplink = context;
+    struct buffer words = BUFFER(UPLINK_WORDS - 1);
+    keep_trials(uplink);
+    uplink->has_way = winner != NULL;
+    if (winner)
+        uplink->way = *path;
+    describe(uplink, &words);
+    log_event(uplink->config.log, winner ? LOG_INFO : LOG_WARNING, winner ? "way-found" : "no-way", LOG_STR("verdict", buffer_slice(&words)));
+    if (!winner) {
+        const char *resolver = search_resolver_words(uplink->search);
+        snprintf(uplink->trouble, sizeof uplink->trouble, "%s%s%.*s", resolver ? resolver : "", resolver ? "; " : "", SLICE_ARG(buffer_slice(&words)));
+    }
+    buffer_free(&words);
+    search_free(&uplink->search);
+    if (!winner) {
+        wait_a_while(uplink);
+        expire_next(uplink);
+        return;
+    }
+    uplink->known = *path;
+    uplink->has_known = true;
+    uplink->config.on_way(uplink->config.context, path);
+    uplink->session = winner;
+    enter(uplink, UPLINK_LOGIN);
+    outbound_set_handler(winner, (struct outbound_handler){on_session, uplink});
+    smtp_client_login(outbound_core(winner), loop_now_ms(uplink->config.loop));
+}
+
+static void start_search(struct uplink *uplink)
+{
+    struct search_config config = {
+        .loop = uplink->config.loop,
+        .settings = uplink->config.settings,
+        .tls = uplink->config.tls,
+        .password = buffer_slice(&uplink->password),
+        .known = uplink->has_known ? &uplink->known : NULL,
+        .remembered = uplink->has_known ? &uplink->known.address : NULL,
+        .nremembered = uplink->has_known ? 1 : 0,
+        .log = uplink->config.log,
+        .on_end = on_search_end,
+        .context = uplink,
+    };
+    uplink->last_search_ms = loop_now_ms(uplink->config.loop);
+    uplink->next_search_ms = 0;
+    enter(uplink, UPLINK_SEARCHING);
+    uplink->search = search_start(&config);
+    if (!uplink->search)
+        wait_a_while(uplink);
+}
+
+/* The one place that decides what to do next. */
+static void go_on(struct uplink *uplink)
+{
+    if (uplink->is_stopping)
+        return;
+    switch (uplink->state) {
+    case UPLINK_RESTING:
+        if (is_due(uplink))
+            start_search(uplink);
+        else if (has_work(uplink))
+            rest_or_wait_for_due(uplink);
+        break;
+    case UPLINK_READY:
+        if (!uplink->is_loading && !send_next(uplink))
+            keep_warm_or_leave(uplink);
+        break;
+    case UPLINK_SEARCHING:
+    case UPLINK_LOGIN:
+    case UPLINK_SENDING:
+    case UPLINK_LEAVING:
+    case UPLINK_WAITING:
+    case UPLINK_STOPPED:
+        break;
+    }
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct uplink *uplink = timer->data;
+    if (uplink->state == UPLINK_WAITING)
+        enter(uplink, UPLINK_RESTING);
+    go_on(uplink);
+}
+
+void uplink_wake(struct uplink *uplink, bool is_urgent)
+{
+    int64_t since_ms = loop_now_ms(uplink->config.loop) - uplink->last_search_ms;
+    if (is_urgent) {
+        uplink->failed_searches = 0;
+        queue_flush(uplink->config.queue, 0, wall_now_ms());
+    }
+    if (uplink->state == UPLINK_WAITING && (is_urgent || uplink->failed_searches == 0 || since_ms >= UPLINK_NEW_MAIL_MS))
+        enter(uplink, UPLINK_RESTING);
+    go_on(uplink);
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------------- */
+
+static enum result take_password(struct uplink *uplink, struct slice password)
+{
+    buffer_wipe_free(&uplink->password);
+    uplink->password = BUFFER(SASL_PASSWORD_MAX);
+    return buffer_append(&uplink->password, password);
+}
+
+struct uplink *uplink_new(const struct uplink_config *config)
+{
+    struct uplink *uplink = calloc(1, sizeof *uplink);
+    if (!uplink)
+        return NULL;
+    if (take_password(uplink, config->password) != RESULT_OK || uv_timer_init(config->loop, &uplink->timer) < 0) {
+        buffer_wipe_free(&uplink->password);
+        free(uplink);
+        return NULL;
+    }
+    uplink->config = *config;
+    uplink->config.settings = settings_ref(config->settings);
+    uplink->config.tls = tls_context_ref(config->tls);
+    uplink->timer.data = uplink;
+    uplink->has_known = config->known != NULL;
+    if (config->known)
+        uplink->known = *config->known;
+    return uplink;
+}
+
+void uplink_reload(struct uplink *uplink, struct settings *settings, struct tls_context *tls, struct slice password)
+{
+    if (take_password(uplink, password) != RESULT_OK)
+        log_event(uplink->config.log, LOG_ERROR, "reload-failed", LOG_TEXT("why", "out of memory"));
+    settings_unref(&uplink->config.settings);
+    tls_context_unref(&uplink->config.tls);
+    uplink->config.settings = settings_ref(settings);
+    uplink->config.tls = tls_context_ref(tls);
+    uplink->has_known = false;
+    uplink->is_stale = uplink->session != NULL;
+    uplink_wake(uplink, true);
+}
+
+void uplink_stop(struct uplink *uplink, void (*on_stopped)(void *context), void *context)
+{
+    uplink->is_stopping = true;
+    uplink->on_stopped = on_stopped;
+    uplink->stopped_context = context;
+    if (uplink->search)
+        search_free(&uplink->search);
+    if (uplink->courier) {
+        /* Given up without the final dot: the relay drops the half, the queue on disk still has the whole. */
+        courier_free(&uplink->courier);
+        outbound_close(uplink->session);
+    } else if (uplink->session) {
+        outbound_quit(uplink->session);
+    }
+    uv_close((uv_handle_t *)&uplink->timer, on_timer_closed);
+}
+
+void uplink_free(struct uplink **uplink)
+{
+    struct uplink *u = *uplink;
+    *uplink = NULL;
+    if (!u)
+        return;
+    assert(!u->session && u->is_timer_closed);
+    buffer_wipe_free(&u->password);
+    settings_unref(&u->config.settings);
+    tls_context_unref(&u->config.tls);
+    free(u);
+}
+
+static enum network_state network_of(const struct uplink *uplink)
+{
+    struct network_trial trials[RACE_PATHS_MAX];
+    if (uplink->has_way)
+        return NETWORK_ONLINE;
+    for (size_t i = 0; i < uplink->ntrials; i++)
+        trials[i] = (struct network_trial){uplink->trials[i].path, uplink->trials[i].verdict};
+    return network_conclude(trials, uplink->ntrials);
+}
+
+void uplink_status(const struct uplink *uplink, struct uplink_status *out)
+{
+    *out = (struct uplink_status){
+        .state = uplink->state,
+        .network = network_of(uplink),
+        .has_way = uplink->has_way,
+        .way = uplink->way,
+        .trials = uplink->trials,
+        .ntrials = uplink->ntrials,
+        .since_ms = uplink->searched_at_ms,
+        .next_search_ms = uplink->state == UPLINK_WAITING ? uplink->next_search_ms : 0,
+        .trouble = uplink->trouble[0] ? uplink->trouble : NULL,
+        .sending = uplink->sending,
+        .sent_octets = uplink->courier ? courier_octets(uplink->courier) : 0,
+        .sending_octets = uplink->sending ? uplink->sending_octets : 0,
+    };
+}
