@@ -1,0 +1,179 @@
+#include "settings.h"
+
+#include "crypto/crypto.h"
+#include "net/tls.h"
+#include "path/race.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define SECONDS(n) ((n) * INT64_C(1000))
+#define MINUTES(n) ((n) * INT64_C(60000))
+#define DAYS(n) ((n) * INT64_C(86400000))
+
+static const struct config_word level_words[] = {{"error", LOG_ERROR}, {"warning", LOG_WARNING}, {"info", LOG_INFO}, {"debug", LOG_DEBUG}, {0}};
+
+#define KEY(in, key, kind, field, ...) {.section = (in), .name = (key), .type = (kind), .at = offsetof(struct settings_values, field), __VA_ARGS__}
+#define COUNT(in, key, field, default_text, least, most, words)                                                                                      \
+    KEY(in, key, CONFIG_INTEGER, field, .fallback = (default_text), .min = (least), .max = (most), .accepted = (words))
+#define TIME(in, key, field, default_text, least, most, words)                                                                                       \
+    KEY(in, key, CONFIG_DURATION, field, .fallback = (default_text), .min = (least), .max = (most), .accepted = (words))
+
+static const struct config_key keys[] = {
+    KEY("relay", "host", CONFIG_TEXT, relay_host, .is_required = true, .min = 1, .max = 253, .accepted = "the relay's host name or address"),
+    KEY("relay", "name", CONFIG_TEXT, relay_name, .fallback = "", .max = 253, .accepted = "the name in the relay's certificate, when it is not the host"),
+    KEY("relay", "user", CONFIG_TEXT, user, .is_required = true, .min = 1, .max = SASL_NAME_MAX, .accepted = "the account's name on the relay"),
+    KEY("relay", "password_file", CONFIG_PATH, password_file, .accepted = "a file that holds the account's password, readable by its owner only"),
+    KEY("relay", "pin", CONFIG_CUSTOM, pin, .is_list = true, .item_size = TLS_PIN, .parse = settings_parse_pin, .accepted = "sha256//BASE64"),
+    KEY("relay", "ca_file", CONFIG_PATH, ca_file, .accepted = "a PEM file with the certificates to trust"),
+    KEY("relay", "way", CONFIG_CUSTOM, way, .is_list = true, .fallback = "465 tls\n587 starttls\n2525 starttls\n25 starttls",
+        .item_size = sizeof(struct settings_way), .parse = settings_parse_way, .accepted = "PORT tls, or PORT starttls"),
+    TIME("relay", "keep_warm", keep_warm, "30s", 0, MINUTES(4), "a duration up to 4m"),
+
+    KEY("local", "listen", CONFIG_ADDRESS, listen, .is_list = true, .fallback = "127.0.0.1:2525\n[::1]:2525", .accepted = "ADDRESS:PORT"),
+    KEY("local", "require_login", CONFIG_BOOL, requires_auth, .fallback = "no", .accepted = "yes or no"),
+    KEY("local", "user", CONFIG_TEXT, local_user, .fallback = "", .max = SASL_NAME_MAX, .accepted = "the name that mail programs log in with"),
+    KEY("local", "password_file", CONFIG_PATH, local_password_file, .accepted = "a file that holds the password for it, readable by its owner only"),
+    KEY("local", "message_size", CONFIG_SIZE, message_size, .fallback = "50M", .min = 65536, .max = INT64_C(1) << 32, .accepted = "a size from 64K to 4G"),
+    COUNT("local", "recipients", recipients, "1000", 100, 100000, "a number from 100 to 100000"),
+    COUNT("local", "sessions", sessions, "50", 1, 10000, "a number from 1 to 10000"),
+
+    KEY("queue", "schedule", CONFIG_SCHEDULE, schedule, .fallback = "1m, 5m*2, 15m*2, 1h", .accepted = "delays such as 1m, 5m*2, 1h"),
+    KEY("queue", "patience", CONFIG_SCHEDULE, patience, .fallback = "2s, 5s, 15s, 30s, 1m*5, 5m*6, 15m", .accepted = "delays such as 5s, 1m*5, 15m"),
+    TIME("queue", "lifetime", lifetime, "5d", SECONDS(1), DAYS(60), "a duration from 1s to 60d"),
+    TIME("queue", "delay_notice", delay_notice, "0s", 0, DAYS(60), "a duration up to 60d, 0s for never"),
+    TIME("queue", "history", history, "14d", 0, DAYS(3650), "a duration up to 3650d"),
+    KEY("queue", "database_size", CONFIG_SIZE, database_size, .fallback = "0", .min = 0, .max = INT64_C(1) << 46, .accepted = "a size, 0 for no limit"),
+
+    KEY("log", "level", CONFIG_WORD, log_level, .fallback = "info", .words = level_words, .accepted = "error, warning, info or debug"),
+};
+
+static const struct config_schema schema = {
+    .keys = keys,
+    .nkeys = sizeof keys / sizeof keys[0],
+    .size = sizeof(struct settings_values),
+    .missing = "make one with: postern-agent setup --server HOST --user NAME",
+};
+
+/* ---- forms of our own ------------------------------------------------------------------------------------------- */
+
+enum result settings_parse_way(struct config_value *value, void *out)
+{
+    struct settings_way *way = out;
+    struct slice port, mode;
+    uint64_t number;
+    if (!slice_cut(value->text, ' ', &port, &mode)) {
+        value->why = "the mode is missing";
+        return RESULT_SYNTAX;
+    }
+    if (!slice_to_u64(port, 65535, &number) || number == 0) {
+        value->why = "the port is a number from 1 to 65535";
+        return RESULT_SYNTAX;
+    }
+    mode = slice_trim(mode);
+    way->port = (uint16_t)number;
+    way->mode = slice_equal(mode, SLICE("tls")) ? PATH_TLS : PATH_STARTTLS;
+    if (way->mode == PATH_TLS || slice_equal(mode, SLICE("starttls")))
+        return RESULT_OK;
+    value->why = "the mode is tls or starttls: nothing goes to the relay in the clear";
+    return RESULT_SYNTAX;
+}
+
+enum result settings_parse_pin(struct config_value *value, void *out)
+{
+    if (tls_pin_parse(value->text, out))
+        return RESULT_OK;
+    value->why = "a pin is what `postern-relay key show` prints";
+    return RESULT_SYNTAX;
+}
+
+/* ---- loading ---------------------------------------------------------------------------------------------------- */
+
+static enum result refuse(struct config_error *error, const char *text)
+{
+    slice_to_cstr(slice_from_cstr(text), error->text, sizeof error->text);
+    error->len = strlen(error->text);
+    error->count = 1;
+    return RESULT_SYNTAX;
+}
+
+/* What no single key can tell. */
+static enum result check_whole(const struct settings_values *values, struct config_error *error)
+{
+    if (values->pin.count > TLS_PINS_MAX)
+        return refuse(error, "[relay] pin: at most 8 of them");
+    if (values->way.count > RACE_PATHS_MAX / 2)
+        return refuse(error, "[relay] way: at most 32 of them");
+    if (values->requires_auth && (values->local_user.len == 0 || values->local_password_file.len == 0))
+        return refuse(error, "[local] require_login = yes needs user and password_file beside it");
+    if (values->local_user.len > 0 && values->local_password_file.len == 0)
+        return refuse(error, "[local] user needs password_file beside it");
+    return RESULT_OK;
+}
+
+static enum result finish(struct settings *settings, const struct dirs *dirs, struct config_error *error)
+{
+    struct settings_values *values = &settings->values;
+    if (values->password_file.len == 0) {
+        const char *path = arena_printf(&settings->arena, "%s/relay.password", dirs->keys);
+        if (!path)
+            return RESULT_MEMORY;
+        values->password_file = slice_from_cstr(path);
+    }
+    return check_whole(values, error);
+}
+
+static struct settings *settings_new(void)
+{
+    struct settings *settings = calloc(1, sizeof *settings);
+    if (settings) {
+        settings->arena = ARENA(CONFIG_ARENA_MAX);
+        settings->references = 1;
+    }
+    return settings;
+}
+
+static enum result hand_out(struct settings *settings, enum result result, const struct dirs *dirs, struct config_error *error, struct settings **out)
+{
+    if (result == RESULT_OK)
+        result = finish(settings, dirs, error);
+    if (result == RESULT_OK)
+        *out = settings;
+    else
+        settings_unref(&settings);
+    return result;
+}
+
+enum result settings_load(struct settings **out, const struct dirs *dirs, struct config_error *error)
+{
+    struct settings *settings = settings_new();
+    *out = NULL;
+    if (!settings)
+        return RESULT_MEMORY;
+    return hand_out(settings, config_load(&schema, dirs->config_file, &settings->arena, &settings->values, error), dirs, error, out);
+}
+
+enum result settings_load_text(struct settings **out, const struct dirs *dirs, const char *file, struct slice text, struct config_error *error)
+{
+    struct settings *settings = settings_new();
+    *out = NULL;
+    if (!settings)
+        return RESULT_MEMORY;
+    return hand_out(settings, config_load_text(&schema, file, text, &settings->arena, &settings->values, error), dirs, error, out);
+}
+
+struct settings *settings_ref(struct settings *settings)
+{
+    settings->references++;
+    return settings;
+}
+
+void settings_unref(struct settings **settings)
+{
+    struct settings *s = *settings;
+    *settings = NULL;
+    if (!s || --s->references > 0)
+        return;
+    config_unload(&schema, &s->arena, &s->values);
+    free(s);
+}
