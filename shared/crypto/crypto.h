@@ -51,6 +51,8 @@ void crypto_keyed_hash(const uint8_t key[static CRYPTO_KEY], struct slice messag
 MUST_CHECK enum result crypto_base64_encode(struct slice in, struct buffer *out);
 /* Strict: no white space, right padding, no stray bits, or RESULT_SYNTAX; RESULT_LIMIT, RESULT_MEMORY. On failure nothing is appended. */
 MUST_CHECK enum result crypto_base64_decode(struct slice in, struct buffer *out);
+/* The same into out[size]; false: not base64, or longer than size. *len says how many octets. */
+bool crypto_base64_decode_to(struct slice in, uint8_t *out, size_t size, size_t *len);
 /* Octets of base64 for len octets, without a NUL. */
 size_t crypto_base64_len(size_t len);
 /* Lower-case hex and a NUL: size is at least 2 * in.len + 1. */

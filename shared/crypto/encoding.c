@@ -26,21 +26,37 @@ enum result crypto_base64_encode(struct slice in, struct buffer *out)
     return RESULT_OK;
 }
 
+/* Octets that a well-padded text stands for. */
+static size_t decoded_len(struct slice in)
+{
+    size_t padding = in.ptr[in.len - 1] != '=' ? 0 : in.ptr[in.len - 2] != '=' ? 1 : 2;
+    return in.len / 4 * 3 - padding;
+}
+
+bool crypto_base64_decode_to(struct slice in, uint8_t *out, size_t size, size_t *len)
+{
+    const char *end;
+    *len = 0;
+    if (in.len == 0)
+        return true;
+    if (in.len % 4 != 0 || decoded_len(in) > size)
+        return false;
+    return sodium_base642bin(out, decoded_len(in), in.ptr, in.len, NULL, len, &end, sodium_base64_VARIANT_ORIGINAL) == 0 &&
+           end == in.ptr + in.len;
+}
+
 enum result crypto_base64_decode(struct slice in, struct buffer *out)
 {
     size_t len;
-    const char *end;
     char *at;
     if (in.len == 0)
         return RESULT_OK;
     if (in.len % 4 != 0)
         return RESULT_SYNTAX;
-    size_t padding = in.ptr[in.len - 1] != '=' ? 0 : in.ptr[in.len - 2] != '=' ? 1 : 2;
-    enum result reserved = buffer_reserve(out, in.len / 4 * 3 - padding, &at);
+    enum result reserved = buffer_reserve(out, decoded_len(in), &at);
     if (reserved != RESULT_OK)
         return reserved;
-    if (sodium_base642bin((unsigned char *)at, in.len / 4 * 3 - padding, in.ptr, in.len, NULL, &len, &end, sodium_base64_VARIANT_ORIGINAL) != 0 ||
-        end != in.ptr + in.len)
+    if (!crypto_base64_decode_to(in, (uint8_t *)at, decoded_len(in), &len))
         return RESULT_SYNTAX;
     buffer_commit(out, len);
     return RESULT_OK;

@@ -1,5 +1,10 @@
 /* SASL for both ends: PLAIN (RFC 4616), LOGIN (draft-murchison-sasl-login), SCRAM-SHA-256 and -PLUS (RFC 5802, 7677).
  *
+ * Names and passwords are ASCII, or UTF-8 without controls, and are taken octet for octet. SASLprep (RFC 4013) would also normalise
+ * (NFKC), for which the libraries at hand are either heavy or no longer tended; its successor (RFC 8265) asks for less, and the
+ * two agree with us on ASCII. The cost: a non-ASCII password must be typed on systems that compose letters the same way.
+ * Passwords that we generate are ASCII.
+ *
  * Both machines are sans-I/O: octets (already out of base64) and decisions in, octets and questions out. Passwords and
  * proofs live in the machine's own memory and are wiped by sasl_*_free. The client never sends PLAIN or LOGIN
  * when SCRAM is offered. What was learnt of a mechanism list before TLS is not used (RFC 4954 4). */
@@ -20,10 +25,11 @@ enum {
     SASL_NAME_MAX = 255,      /* octets of an authentication or authorization identity */
     SASL_PASSWORD_MAX = 1024, /* octets */
     SASL_MESSAGE_MAX = 9216,  /* octets of one message before base64: 12288 of RFC 4954 4 after it */
+    SCRAM_SALT = 16,          /* octets of the salts that we make */
     SCRAM_SALT_MAX = 64,
     SCRAM_KEY = 32,           /* octets of SHA-256 */
     SCRAM_NONCE = 24,         /* octets of our part in base64 */
-    SCRAM_ITERATIONS = 4096,  /* RFC 7677 4 */
+    SCRAM_ITERATIONS = 4096,  /* RFC 7677 4; a server that asks a client for fewer is not trusted with a proof */
     SCRAM_ITERATIONS_MAX = 1000000, /* what a server may ask of a client: beyond it lies denial of service */
 };
 
@@ -47,10 +53,15 @@ struct scram_verifier {
     uint8_t server_key[SCRAM_KEY];
 };
 
-/* Computes a verifier; salt is fresh randomness of salt_len octets. Takes some milliseconds.
- * RESULT_OK, RESULT_SYNTAX (a password with control characters), RESULT_LIMIT. */
+/* Whether text may be a name or a password: not empty, UTF-8, no controls. The machines refuse what is not. */
+bool sasl_text_is_valid(struct slice text, size_t max);
+
+/* Computes a verifier; salt is fresh randomness of salt_len octets (SCRAM_SALT is right). Takes some milliseconds.
+ * RESULT_OK, RESULT_SYNTAX (sasl_text_is_valid says no), RESULT_LIMIT (password, salt or iterations are out of bounds). */
 MUST_CHECK enum result scram_verifier_make(struct slice password, const uint8_t *salt, size_t salt_len, uint32_t iterations,
                                            struct scram_verifier *out);
+/* A made-up verifier for an unknown user, always the same for one name and key (32 secret octets), of the shape that real ones have. */
+void scram_verifier_make_up(const uint8_t key[static 32], struct slice user, struct scram_verifier *out);
 
 /* ---- client ---- */
 struct sasl_client;
@@ -64,11 +75,12 @@ struct sasl_client_config {
 /* The best of `offered` that we can do with what we have, or 0: PLUS (with a binding), SCRAM, PLAIN, LOGIN. Without
  * TLS (allow_plaintext false) only SCRAM. */
 enum sasl_mechanism sasl_client_choose(unsigned offered, bool has_binding, bool allow_plaintext);
-/* NULL: out of memory. offered is needed too, because SCRAM tells the server whether its offer of PLUS was seen (gs2 flag y). */
+/* NULL: out of memory, or user or password break their bounds. offered is needed too, because SCRAM tells the server whether its offer of PLUS was seen (gs2 flag y). */
 struct sasl_client *sasl_client_new(enum sasl_mechanism mechanism, unsigned offered, const struct sasl_client_config *config);
 /* The initial response is the step with an empty challenge; all four mechanisms but LOGIN have one.
- * RESULT_OK: send *response; RESULT_DENIED: the server could not prove that it knows the password, or a challenge broke
- * the protocol: give up, send "*"; RESULT_MEMORY. */
+ * RESULT_OK: append-ed to *response is what to send, perhaps nothing (an empty line then); RESULT_DENIED: the server could not prove that
+ * it knows the password, or a challenge broke the protocol: give up, send "*"; RESULT_LIMIT, RESULT_MEMORY: of the buffer.
+ * A server that reports an error inside SCRAM ("e=invalid-proof") gets its empty line, and the reply that follows tells the rest. */
 MUST_CHECK enum result sasl_client_step(struct sasl_client *client, struct slice challenge, struct buffer *response);
 bool sasl_client_has_initial(const struct sasl_client *client);
 /* After the server's success: true only if a mutual mechanism has seen the server's proof. PLAIN and LOGIN: true. */
@@ -81,8 +93,9 @@ enum sasl_server_need {
     SASL_NEED_RESPONSE, /* send the challenge (it may be empty), come back with the client's response */
     SASL_NEED_PASSWORD, /* check user and password: sasl_server_password_checked */
     SASL_NEED_VERIFIER, /* look up the user's verifier: sasl_server_verifier_found; for an unknown user give a made-up one with is_known false, so that nobody learns which names exist */
-    SASL_SUCCEEDED,     /* user is authenticated; `challenge` may hold final data which then goes as one more challenge before 235 (RFC 4954 4); answer it with SASL_SUCCEEDED kept */
-    SASL_FAILED,        /* 535 5.7.8 */
+    SASL_SUCCEEDED,     /* user is authenticated. If `challenge` is not empty, send it as one more challenge before 235 (RFC 4954 4) and bring the
+                           response, which must be empty: SASL_SUCCEEDED again with an empty challenge, or SASL_MALFORMED */
+    SASL_FAILED,        /* 535 5.7.8: wrong password, somebody else's authorization identity, a channel binding that is not this channel's */
     SASL_MALFORMED,     /* 501 5.5.2 */
 };
 
@@ -93,7 +106,8 @@ struct sasl_server_step {
     struct slice password;  /* SASL_NEED_PASSWORD only; valid until the next call */
 };
 
-/* nonce is fresh randomness. bindings are copied. NULL: out of memory. */
+/* nonce is fresh randomness. bindings are copied. NULL: out of memory; after that nothing allocates. After SASL_FAILED and SASL_MALFORMED
+ * every call gives the same again. */
 struct sasl_server *sasl_server_new(enum sasl_mechanism mechanism, bool offered_plus, const struct sasl_binding *bindings, size_t nbindings,
                                     const uint8_t nonce[static 18]);
 /* The client's initial response (has_initial false: none was given), and then each response. */
