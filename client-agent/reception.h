@@ -1,0 +1,50 @@
+/* Taking mail in from the programs of this laptop: the policy of the localhost listener, as the handler of net/service.h.
+ *
+ *   AUTH         the one local name and password of the configuration, or the token of our own sendmail; needed where the configuration says so
+ *   MAIL, RCPT   any full address: who may send as whom is the relay's to say
+ *   body         mta/intake.h; the header is completed, never refused for its From:
+ *   end of body  the store's commit, and only it, is the 250
+ *
+ * What the program or the laptop is called stands in no message. */
+#ifndef POSTERN_AGENT_RECEPTION_H
+#define POSTERN_AGENT_RECEPTION_H
+
+#include "settings.h"
+
+#include "mta/intake.h"
+#include "net/service.h"
+
+enum { RECEPTION_TOKEN = 33 }; /* octets of the sendmail token with its NUL */
+/* The name under which our own sendmail logs in. */
+#define RECEPTION_TOKEN_USER SLICE("postern-sendmail")
+/* What the agent calls itself in fields and greetings, everywhere and for everybody. */
+#define AGENT_NAME SLICE("postern-agent.invalid")
+
+struct reception_services {
+    struct store_client *store;
+    struct settings *settings;     /* a reference, taken over */
+    struct slice local_password;   /* copied; empty: no local login */
+    struct slice token;            /* copied */
+    const struct log *log;
+    uint64_t (*next_id)(void *context);
+    void (*on_queued)(void *context, const struct intake_queued *queued);
+    void *context;
+};
+
+struct reception;
+struct reception *reception_new(const struct reception_services *services); /* NULL: out of memory */
+void reception_free(struct reception **reception); /* after the service has stopped */
+/* For sessions to come; takes the reference. RESULT_OK, RESULT_MEMORY. */
+MUST_CHECK enum result reception_reload(struct reception *reception, struct settings *settings, struct slice local_password);
+struct service_handler reception_handler(struct reception *reception);
+/* The template for the listener's server cores; points into the settings. */
+void reception_smtp_config(const struct settings *settings, const struct log *log, struct smtp_server_config *out);
+/* How a message of this laptop is completed; slices point at the buffers given. Used by sendmail too, when it writes to the store itself. */
+struct reception_stamp {
+    char date[40], message_id[96];
+    struct buffer received;
+};
+MUST_CHECK enum result reception_stamp_make(struct reception_stamp *stamp, uint64_t id, const char *protocol, int64_t now_ms, struct submission_config *out);
+void reception_stamp_free(struct reception_stamp *stamp);
+
+#endif
