@@ -1,0 +1,166 @@
+#include "path/path.h"
+
+#include "base/result.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+const char *path_mode_name(enum path_mode mode)
+{
+    switch (mode) {
+    case PATH_TLS:
+        return "tls";
+    case PATH_STARTTLS:
+        return "starttls";
+    }
+    return "?";
+}
+
+const char *path_via_name(enum path_via via)
+{
+    switch (via) {
+    case PATH_DIRECT:
+        return "direct";
+    case PATH_HTTP_CONNECT:
+        return "http-connect";
+    case PATH_SOCKS5:
+        return "socks5";
+    }
+    return "?";
+}
+
+/* In the order of enum path_verdict. */
+static const struct {
+    const char *name;
+    const char *words;
+} verdicts[] = {
+    [PATH_UNTRIED] = {"untried", "has not been tried"},
+    [PATH_OPEN] = {"open", "is open"},
+    [PATH_DROPPED] = {"dropped", "does not answer"},
+    [PATH_REFUSED] = {"refused", "refuses the connection"},
+    [PATH_UNREACHABLE] = {"unreachable", "cannot be reached"},
+    [PATH_DNS] = {"dns", "cannot be found: its name does not resolve here"},
+    [PATH_FOREIGN_BANNER] = {"foreign-banner", "is answered by something that is not the relay"},
+    [PATH_HTTP] = {"http", "is answered by a web page, as of a login portal"},
+    [PATH_STARTTLS_MISSING] = {"starttls-missing", "has STARTTLS taken out"},
+    [PATH_WRONG_CERTIFICATE] = {"wrong-certificate", "is answered by a stranger's certificate"},
+    [PATH_TLS_FAILED] = {"tls-failed", "connects, but TLS does not come to an end"},
+    [PATH_DIED_EARLY] = {"died-early", "worked, then broke off"},
+    [PATH_PROXY_REFUSED] = {"proxy-refused", "is refused by the proxy"},
+    [PATH_RELAY_REFUSED] = {"relay-refused", "reaches the relay, which refuses"},
+};
+
+const char *path_verdict_name(enum path_verdict verdict)
+{
+    return (size_t)verdict < sizeof verdicts / sizeof verdicts[0] ? verdicts[verdict].name : "?";
+}
+
+const char *path_verdict_words(enum path_verdict verdict)
+{
+    return (size_t)verdict < sizeof verdicts / sizeof verdicts[0] ? verdicts[verdict].words : "?";
+}
+
+static size_t octets_of(uint8_t family)
+{
+    return family == 4 ? 4 : family == 6 ? 16 : 0;
+}
+
+bool path_equal(const struct path *a, const struct path *b)
+{
+    return a->address.family == b->address.family && memcmp(a->address.octets, b->address.octets, octets_of(a->address.family)) == 0 &&
+           a->address.scope == b->address.scope && a->port == b->port && a->mode == b->mode && a->via == b->via;
+}
+
+static unsigned group_of(const struct path_address *address, size_t i)
+{
+    return (unsigned)address->octets[2 * i] << 8 | address->octets[2 * i + 1];
+}
+
+/* RFC 5952 4.2: the longest run of at least two zero groups, the first of equals, becomes "::". *start is 8 when there is none. */
+static size_t longest_zero_run(const struct path_address *address, size_t *start)
+{
+    size_t best = 1, run = 0;
+    *start = 8;
+    for (size_t i = 0; i < 8; i++) {
+        run = group_of(address, i) == 0 ? run + 1 : 0;
+        if (run > best) {
+            best = run;
+            *start = i + 1 - run;
+        }
+    }
+    return best;
+}
+
+/* Text under construction; what does not fit is cut. */
+struct text {
+    char *out;
+    size_t size;
+    size_t len;
+};
+
+static void add(struct text *text, const char *format, ...) PRINTF_LIKE(2, 3);
+static void add(struct text *text, const char *format, ...)
+{
+    va_list args;
+    if (text->len >= text->size)
+        return;
+    va_start(args, format);
+    int n = vsnprintf(text->out + text->len, text->size - text->len, format, args);
+    va_end(args);
+    text->len += n > 0 ? (size_t)n : 0;
+}
+
+static void add_v4(struct text *text, const uint8_t *octets)
+{
+    add(text, "%u.%u.%u.%u", octets[0], octets[1], octets[2], octets[3]);
+}
+
+static void add_v6(struct text *text, const struct path_address *address)
+{
+    static const uint8_t mapped[12] = {[10] = 0xff, 0xff};
+    size_t zeros_at, zeros = longest_zero_run(address, &zeros_at);
+    bool is_mapped = memcmp(address->octets, mapped, sizeof mapped) == 0;
+    for (size_t i = 0; i < (is_mapped ? 6 : 8); i++) {
+        bool needs_colon = i > 0 && i != zeros_at + zeros;
+        if (i != zeros_at) {
+            add(text, "%s%x", needs_colon ? ":" : "", group_of(address, i));
+        } else {
+            add(text, "::");
+            i += zeros - 1;
+        }
+    }
+    if (is_mapped) {
+        add(text, ":");
+        add_v4(text, address->octets + 12);
+    }
+    if (address->scope != 0)
+        add(text, "%%%u", (unsigned)address->scope);
+}
+
+static void add_address(struct text *text, const struct path_address *address)
+{
+    if (address->family == 4)
+        add_v4(text, address->octets);
+    else if (address->family == 6)
+        add_v6(text, address);
+    else
+        add(text, "none");
+}
+
+void path_address_format(const struct path_address *address, char *out, size_t size)
+{
+    struct text text = {out, size, 0};
+    add_address(&text, address);
+}
+
+void path_format(const struct path *path, char *out, size_t size)
+{
+    struct text text = {out, size, 0};
+    bool is_v6 = path->address.family == 6;
+    add(&text, "%s", is_v6 ? "[" : "");
+    add_address(&text, &path->address);
+    add(&text, "%s:%u %s", is_v6 ? "]" : "", (unsigned)path->port, path_mode_name(path->mode));
+    if (path->via != PATH_DIRECT)
+        add(&text, " via %s", path_via_name(path->via));
+}

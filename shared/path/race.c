@@ -1,0 +1,426 @@
+/* See race.h for the rules and the numbered invariants.
+ *
+ * Each rule is one function that says from when on it applies (INT64_MAX: not as things stand): race_next acts on those whose time has come,
+ * race_deadline_ms is the earliest of the others. So the two cannot disagree (invariant 7). */
+#include "path/race.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum state { WAITING, CONNECTING, CONNECTED, HANDSHAKING, PROVEN, FAILED, CANCELLED };
+
+struct entry {
+    struct path path;
+    enum state state;
+    enum path_verdict verdict;
+    int64_t verdict_ms;
+    uint32_t attempts;     /* connections opened so far */
+    uint64_t turn;         /* place in the queue of those that wait */
+    int64_t started_at_ms; /* of this attempt */
+    int64_t stage_at_ms;   /* when the state began */
+    int64_t connect_ms;    /* how long this attempt took to connect */
+    int64_t connecting_ms; /* spent in earlier attempts, of connect_timeout_ms */
+    int64_t shaking_ms;    /* the same, of handshake_timeout_ms */
+};
+
+struct race {
+    struct race_config config;
+    int64_t ends_at_ms;
+    int64_t next_start_at_ms; /* no attempt starts before */
+    uint64_t next_turn;
+    struct entry *winner;
+    bool is_won_told;
+    bool is_lost;
+    size_t n;
+    struct entry entries[];
+};
+
+static int64_t or_default(int64_t value, int64_t fallback)
+{
+    return value > 0 ? value : fallback;
+}
+
+static int64_t max_of(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static int64_t min_of(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+struct race *race_new(const struct race_config *config, const struct path *paths, size_t n, int64_t now_ms)
+{
+    assert(n <= RACE_PATHS_MAX);
+    struct race *race = calloc(1, sizeof *race + n * sizeof race->entries[0]);
+    if (!race)
+        return NULL;
+    race->config = (struct race_config){
+        .stagger_ms = max_of(or_default(config->stagger_ms, 20), 10),
+        .patience_ms = or_default(config->patience_ms, 500),
+        .stall_ms = or_default(config->stall_ms, 1500),
+        .connect_timeout_ms = or_default(config->connect_timeout_ms, 10000),
+        .handshake_timeout_ms = or_default(config->handshake_timeout_ms, 15000),
+        .round_timeout_ms = or_default(config->round_timeout_ms, 30000),
+        .is_first_known = config->is_first_known,
+    };
+    race->config.known_head_start_ms = max_of(or_default(config->known_head_start_ms, 250), race->config.stagger_ms);
+    race->n = n;
+    race->next_turn = n;
+    race->next_start_at_ms = now_ms;
+    race->ends_at_ms = now_ms + race->config.round_timeout_ms;
+    for (size_t i = 0; i < n; i++)
+        race->entries[i] = (struct entry){.path = paths[i], .turn = i};
+    return race;
+}
+
+void race_free(struct race **race)
+{
+    free(*race);
+    *race = NULL;
+}
+
+/* ---- the state of a path: changed here only ----------------------------------------------------------------------- */
+
+static bool has_socket(const struct entry *entry)
+{
+    return entry->state == CONNECTING || entry->state == CONNECTED || entry->state == HANDSHAKING;
+}
+
+static void enter(struct entry *entry, enum state state, int64_t now_ms)
+{
+    int64_t spent_ms = now_ms - entry->stage_at_ms;
+    if (entry->state == CONNECTING)
+        entry->connecting_ms += spent_ms;
+    if (entry->state == HANDSHAKING)
+        entry->shaking_ms += spent_ms;
+    if (entry->state == CONNECTING && state == CONNECTED)
+        entry->connect_ms = spent_ms;
+    entry->state = state;
+    entry->stage_at_ms = now_ms;
+}
+
+static void judge(struct entry *entry, enum path_verdict verdict, int64_t now_ms)
+{
+    entry->verdict = verdict;
+    entry->verdict_ms = now_ms - entry->started_at_ms;
+}
+
+/* What can be said of a path that is stopped before its end. */
+static enum path_verdict verdict_so_far(const struct race *race, const struct entry *entry, int64_t now_ms)
+{
+    int64_t age_ms = now_ms - entry->stage_at_ms;
+    int64_t patience_ms = race->winner ? 2 * race->winner->connect_ms + 25 : race->config.patience_ms;
+    if (entry->state == CONNECTING && age_ms >= patience_ms)
+        return PATH_DROPPED;
+    if (entry->state == HANDSHAKING && age_ms >= race->config.stall_ms)
+        return PATH_TLS_FAILED;
+    return entry->verdict;
+}
+
+static struct race_action cancel(struct race *race, struct entry *entry, enum state next, int64_t now_ms)
+{
+    enum path_verdict verdict = verdict_so_far(race, entry, now_ms);
+    if (verdict != PATH_UNTRIED)
+        judge(entry, verdict, now_ms);
+    enter(entry, next, now_ms);
+    if (next == WAITING)
+        entry->turn = race->next_turn++;
+    return (struct race_action){RACE_CANCEL, (size_t)(entry - race->entries), verdict};
+}
+
+/* ---- outcomes ----------------------------------------------------------------------------------------------------- */
+
+void race_connected(struct race *race, size_t path, int64_t now_ms)
+{
+    assert(path < race->n);
+    if (race->entries[path].state == CONNECTING)
+        enter(&race->entries[path], CONNECTED, now_ms);
+}
+
+void race_proven(struct race *race, size_t path, int64_t now_ms)
+{
+    assert(path < race->n);
+    struct entry *entry = &race->entries[path];
+    if (entry->state != HANDSHAKING || race->winner)
+        return;
+    enter(entry, PROVEN, now_ms);
+    judge(entry, PATH_OPEN, now_ms);
+    race->winner = entry;
+}
+
+void race_failed(struct race *race, size_t path, enum path_verdict verdict, int64_t now_ms)
+{
+    assert(path < race->n);
+    struct entry *entry = &race->entries[path];
+    if (!has_socket(entry))
+        return;
+    enter(entry, FAILED, now_ms);
+    judge(entry, verdict, now_ms);
+    race->next_start_at_ms = min_of(race->next_start_at_ms, now_ms);
+}
+
+/* ---- finding ------------------------------------------------------------------------------------------------------ */
+
+static size_t count(const struct race *race, enum state state)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < race->n; i++)
+        n += race->entries[i].state == state;
+    return n;
+}
+
+static size_t count_sockets(const struct race *race)
+{
+    return count(race, CONNECTING) + count(race, CONNECTED) + count(race, HANDSHAKING);
+}
+
+/* The one whose turn it is to connect, or NULL. */
+static const struct entry *first_waiting(const struct race *race)
+{
+    const struct entry *first = NULL;
+    for (size_t i = 0; i < race->n; i++)
+        if (race->entries[i].state == WAITING && (!first || race->entries[i].turn < first->turn))
+            first = &race->entries[i];
+    return first;
+}
+
+/* The one to shake hands with next: those that were displaced last, the others by preference. */
+static const struct entry *best_connected(const struct race *race)
+{
+    const struct entry *best = NULL;
+    for (size_t i = 0; i < race->n; i++)
+        if (race->entries[i].state == CONNECTED && (!best || race->entries[i].attempts < best->attempts))
+            best = &race->entries[i];
+    return best;
+}
+
+static const struct entry *oldest(const struct race *race, enum state state)
+{
+    const struct entry *found = NULL;
+    for (size_t i = 0; i < race->n; i++)
+        if (race->entries[i].state == state && (!found || race->entries[i].stage_at_ms < found->stage_at_ms))
+            found = &race->entries[i];
+    return found;
+}
+
+static int64_t newest_handshake_at_ms(const struct race *race)
+{
+    int64_t newest = INT64_MIN;
+    for (size_t i = 0; i < race->n; i++)
+        if (race->entries[i].state == HANDSHAKING)
+            newest = max_of(newest, race->entries[i].stage_at_ms);
+    return newest;
+}
+
+/* base_ms, three times longer for each attempt before. */
+static int64_t patience(int64_t base_ms, uint32_t attempts)
+{
+    for (uint32_t i = 0; i < attempts && base_ms < INT32_MAX; i++)
+        base_ms *= 3;
+    return base_ms;
+}
+
+/* ---- the rules ---------------------------------------------------------------------------------------------------- */
+
+/* A rule's time, and whom it concerns. */
+struct due {
+    int64_t at_ms;
+    const struct entry *entry;
+};
+
+static const struct due NEVER = {INT64_MAX, NULL};
+
+/* The first path to use up its time. */
+static struct due timeout_due(const struct race *race)
+{
+    struct due due = NEVER;
+    for (size_t i = 0; i < race->n; i++) {
+        const struct entry *entry = &race->entries[i];
+        int64_t at_ms = entry->state == CONNECTING    ? entry->stage_at_ms + race->config.connect_timeout_ms - entry->connecting_ms
+                        : entry->state == HANDSHAKING ? entry->stage_at_ms + race->config.handshake_timeout_ms - entry->shaking_ms
+                                                      : INT64_MAX;
+        if (at_ms < due.at_ms)
+            due = (struct due){at_ms, entry};
+    }
+    return due;
+}
+
+static struct due handshake_due(const struct race *race)
+{
+    const struct entry *next = best_connected(race);
+    size_t running = count(race, HANDSHAKING);
+    if (!next || running == RACE_HANDSHAKES_MAX)
+        return NEVER;
+    return (struct due){running == 0 ? next->stage_at_ms : newest_handshake_at_ms(race) + race->config.stall_ms, next};
+}
+
+static struct due displaced_handshake_due(const struct race *race)
+{
+    const struct entry *next = best_connected(race);
+    if (!next || count(race, HANDSHAKING) < RACE_HANDSHAKES_MAX)
+        return NEVER;
+    const struct entry *victim = oldest(race, HANDSHAKING);
+    int64_t patience_ms = patience(3 * race->config.stall_ms, next->attempts - 1);
+    return (struct due){max_of(victim->stage_at_ms + patience_ms, newest_handshake_at_ms(race) + race->config.stall_ms), victim};
+}
+
+static struct due connect_due(const struct race *race)
+{
+    const struct entry *next = first_waiting(race);
+    if (!next || count_sockets(race) == RACE_SOCKETS_MAX)
+        return NEVER;
+    return (struct due){race->next_start_at_ms, next};
+}
+
+static struct due displaced_connect_due(const struct race *race)
+{
+    const struct entry *next = first_waiting(race), *victim = oldest(race, CONNECTING);
+    if (!next || !victim || count_sockets(race) < RACE_SOCKETS_MAX)
+        return NEVER;
+    int64_t patience_ms = patience(race->config.patience_ms, next->attempts);
+    return (struct due){max_of(victim->stage_at_ms + patience_ms, race->next_start_at_ms), victim};
+}
+
+/* Of the const race that the rules see. */
+static struct entry *entry_of(struct race *race, const struct entry *entry)
+{
+    return &race->entries[entry - race->entries];
+}
+
+static struct race_action start_connect(struct race *race, struct entry *entry, int64_t now_ms)
+{
+    bool is_head = race->config.is_first_known && entry == race->entries && entry->attempts == 0;
+    race->next_start_at_ms = now_ms + (is_head ? race->config.known_head_start_ms : race->config.stagger_ms);
+    entry->attempts++;
+    entry->started_at_ms = now_ms;
+    enter(entry, CONNECTING, now_ms);
+    return (struct race_action){.type = RACE_CONNECT, .path = (size_t)(entry - race->entries)};
+}
+
+static struct race_action start_handshake(struct race *race, struct entry *entry, int64_t now_ms)
+{
+    enter(entry, HANDSHAKING, now_ms);
+    return (struct race_action){.type = RACE_HANDSHAKE, .path = (size_t)(entry - race->entries)};
+}
+
+static struct race_action time_out(struct race *race, struct entry *entry, int64_t now_ms)
+{
+    judge(entry, entry->state == CONNECTING ? PATH_DROPPED : PATH_TLS_FAILED, now_ms);
+    enter(entry, FAILED, now_ms);
+    race->next_start_at_ms = min_of(race->next_start_at_ms, now_ms);
+    return (struct race_action){RACE_CANCEL, (size_t)(entry - race->entries), entry->verdict};
+}
+
+/* Closes what is open, one at a time. */
+static bool cancel_rest(struct race *race, int64_t now_ms, struct race_action *action)
+{
+    for (size_t i = 0; i < race->n; i++) {
+        if (!has_socket(&race->entries[i]))
+            continue;
+        *action = cancel(race, &race->entries[i], CANCELLED, now_ms);
+        return true;
+    }
+    return false;
+}
+
+static bool next_after_victory(struct race *race, int64_t now_ms, struct race_action *action)
+{
+    if (race->is_won_told)
+        return cancel_rest(race, now_ms, action);
+    race->is_won_told = true;
+    *action = (struct race_action){.type = RACE_WON, .path = (size_t)(race->winner - race->entries)};
+    return true;
+}
+
+/* The end without a winner: every path has failed, or the round is over. */
+static bool next_at_end(struct race *race, int64_t now_ms, struct race_action *action)
+{
+    if (cancel_rest(race, now_ms, action))
+        return true;
+    race->is_lost = true;
+    *action = (struct race_action){.type = RACE_LOST};
+    return true;
+}
+
+static bool is_over(const struct race *race, int64_t now_ms)
+{
+    return now_ms >= race->ends_at_ms || count(race, FAILED) == race->n;
+}
+
+bool race_next(struct race *race, int64_t now_ms, struct race_action *action)
+{
+    struct due due;
+    if (race->winner)
+        return next_after_victory(race, now_ms, action);
+    if (race->is_lost)
+        return false;
+    if (is_over(race, now_ms))
+        return next_at_end(race, now_ms, action);
+    if ((due = timeout_due(race)).at_ms <= now_ms)
+        *action = time_out(race, entry_of(race, due.entry), now_ms);
+    else if ((due = handshake_due(race)).at_ms <= now_ms)
+        *action = start_handshake(race, entry_of(race, due.entry), now_ms);
+    else if ((due = displaced_handshake_due(race)).at_ms <= now_ms)
+        *action = cancel(race, entry_of(race, due.entry), WAITING, now_ms);
+    else if ((due = connect_due(race)).at_ms <= now_ms)
+        *action = start_connect(race, entry_of(race, due.entry), now_ms);
+    else if ((due = displaced_connect_due(race)).at_ms <= now_ms)
+        *action = cancel(race, entry_of(race, due.entry), WAITING, now_ms);
+    else
+        return false;
+    return true;
+}
+
+int64_t race_deadline_ms(const struct race *race)
+{
+    if (race->winner || race->is_lost)
+        return INT64_MAX;
+    int64_t at_ms = min_of(race->ends_at_ms, timeout_due(race).at_ms);
+    at_ms = min_of(at_ms, min_of(handshake_due(race).at_ms, displaced_handshake_due(race).at_ms));
+    return min_of(at_ms, min_of(connect_due(race).at_ms, displaced_connect_due(race).at_ms));
+}
+
+/* ---- what is known ------------------------------------------------------------------------------------------------ */
+
+const struct path *race_path(const struct race *race, size_t path)
+{
+    assert(path < race->n);
+    return &race->entries[path].path;
+}
+
+size_t race_npaths(const struct race *race)
+{
+    return race->n;
+}
+
+enum path_verdict race_verdict(const struct race *race, size_t path)
+{
+    assert(path < race->n);
+    return race->entries[path].verdict;
+}
+
+int64_t race_verdict_ms(const struct race *race, size_t path)
+{
+    assert(path < race->n);
+    return race->entries[path].verdict_ms;
+}
+
+const char *race_action_name(enum race_action_type type)
+{
+    switch (type) {
+    case RACE_CONNECT:
+        return "connect";
+    case RACE_HANDSHAKE:
+        return "handshake";
+    case RACE_CANCEL:
+        return "cancel";
+    case RACE_WON:
+        return "won";
+    case RACE_LOST:
+        return "lost";
+    }
+    return "?";
+}
