@@ -30,6 +30,10 @@ struct smtp_reply {
 #define SMTP_REPLY(reply_code, c, s, d, literal)                                                                       \
     ((struct smtp_reply){.code = (reply_code), .status = {c, s, d}, .text = SLICE(literal)})
 
+/* The same as the initialiser of a constant. */
+#define SMTP_REPLY_INIT(reply_code, c, s, d, literal)                                                                  \
+    {.code = (reply_code), .status = {c, s, d}, .text = {"" literal, sizeof(literal) - 1}}
+
 bool smtp_reply_is_positive(const struct smtp_reply *reply);  /* 2yz, 3yz */
 bool smtp_reply_is_transient(const struct smtp_reply *reply); /* 4yz */
 bool smtp_reply_is_permanent(const struct smtp_reply *reply); /* 5yz */

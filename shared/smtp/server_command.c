@@ -1,0 +1,391 @@
+#include "smtp/server_internal.h"
+
+#include "smtp/sasl.h"
+
+#include <string.h>
+
+/* The commands of a session, but for AUTH (server_auth.c), DATA and BDAT (server_body.c). A function that writes a reply does so last:
+ * a reply for which there is no memory ends the session. */
+
+const struct smtp_reply server_no_memory = SMTP_REPLY_INIT(421, 4, 3, 0, "Out of memory for now; try again in a while");
+
+static const struct smtp_reply unknown = SMTP_REPLY_INIT(500, 5, 5, 1, "Command not known; HELP lists those that are");
+static const struct smtp_reply not_done = SMTP_REPLY_INIT(502, 5, 5, 1, "That command is not done here");
+static const struct smtp_reply hello_first = SMTP_REPLY_INIT(503, 5, 5, 1, "Say EHLO first");
+static const struct smtp_reply mail_first = SMTP_REPLY_INIT(503, 5, 5, 1, "Say MAIL FROM:<...> first");
+static const struct smtp_reply nested = SMTP_REPLY_INIT(503, 5, 5, 1, "A transaction is open; end it or say RSET first");
+static const struct smtp_reply amid_bdat = SMTP_REPLY_INIT(503, 5, 5, 1, "The message is being sent with BDAT; go on with BDAT, or say RSET");
+static const struct smtp_reply auth_again = SMTP_REPLY_INIT(503, 5, 5, 1, "You are authenticated already");
+static const struct smtp_reply auth_late = SMTP_REPLY_INIT(503, 5, 5, 1, "AUTH has no place in a transaction; say RSET first");
+static const struct smtp_reply tls_again = SMTP_REPLY_INIT(503, 5, 5, 1, "TLS is on already");
+static const struct smtp_reply tls_first = SMTP_REPLY_INIT(530, 5, 7, 0, "Must issue a STARTTLS command first");
+static const struct smtp_reply auth_first = SMTP_REPLY_INIT(530, 5, 7, 0, "Authentication required: log in with AUTH first");
+static const struct smtp_reply no_tls = SMTP_REPLY_INIT(502, 5, 5, 1, "STARTTLS is not offered on this port");
+static const struct smtp_reply idling = SMTP_REPLY_INIT(421, 4, 7, 0, "Too many commands without a message; closing");
+static const struct smtp_reply last_one = SMTP_REPLY_INIT(421, 4, 7, 0, "That was the last message of this session; connect again for more");
+static const struct smtp_reply too_large = SMTP_REPLY_INIT(552, 5, 3, 4, "The message is larger than this server takes; EHLO tells SIZE");
+static const struct smtp_reply too_many_rcpt = SMTP_REPLY_INIT(452, 4, 5, 3, "Too many recipients; send the rest in another transaction");
+static const struct smtp_reply short_of_memory = SMTP_REPLY_INIT(452, 4, 3, 1, "Out of memory for now; try again in a while");
+static const struct smtp_reply not_offered = SMTP_REPLY_INIT(555, 5, 5, 4, "A parameter belongs to an extension that EHLO does not offer");
+static const struct smtp_reply ok = SMTP_REPLY_INIT(250, 2, 0, 0, "Ok");
+static const struct smtp_reply goodbye = SMTP_REPLY_INIT(221, 2, 0, 0, "Goodbye");
+static const struct smtp_reply tls_ready = SMTP_REPLY_INIT(220, 2, 0, 0, "Ready to start TLS");
+static const struct smtp_reply vrfy = SMTP_REPLY_INIT(252, 2, 0, 0, "Nothing is told about mailboxes; send the message and see");
+static const struct smtp_reply help = SMTP_REPLY_INIT(214, 2, 0, 0, "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP QUIT HELP VRFY STARTTLS AUTH\n"
+                                                                    "MAIL FROM:<a@example> SIZE= BODY= SMTPUTF8 RET= ENVID= AUTH=\n"
+                                                                    "RCPT TO:<b@example> NOTIFY= ORCPT=");
+
+/* ---- EHLO, HELO ---- */
+
+static enum result add_mechanisms(const struct smtp_server *server, struct buffer *text)
+{
+    static const enum sasl_mechanism order[] = {SASL_SCRAM_SHA_256_PLUS, SASL_SCRAM_SHA_256, SASL_PLAIN, SASL_LOGIN};
+    unsigned offered = server_mechanisms(server);
+    if (offered == 0)
+        return RESULT_OK;
+    enum result result = buffer_append_cstr(text, "\nAUTH");
+    for (size_t i = 0; i < sizeof order / sizeof *order && result == RESULT_OK; i++)
+        if (offered & order[i])
+            result = buffer_printf(text, " %s", sasl_mechanism_name(order[i]));
+    return result;
+}
+
+/* RFC 9422. */
+static enum result add_limits(const struct smtp_server *server, struct buffer *text)
+{
+    enum result result = buffer_printf(text, "\nLIMITS RCPTMAX=%u", server->config.nrcpt_max);
+    if (result == RESULT_OK && server->config.transactions_max > 0)
+        result = buffer_printf(text, " MAILMAX=%u", server->config.transactions_max);
+    return result;
+}
+
+static enum result write_ehlo(const struct smtp_server *server, struct buffer *text)
+{
+    const struct smtp_server_config *config = &server->config;
+    enum result result = buffer_printf(text, "%.*s\nPIPELINING\nSIZE %llu\n8BITMIME\nENHANCEDSTATUSCODES\nDSN\nCHUNKING%s%s%s",
+                                       SLICE_ARG(config->hostname), (unsigned long long)config->size_max_octets,
+                                       config->offers_binarymime ? "\nBINARYMIME" : "", config->offers_smtputf8 ? "\nSMTPUTF8" : "",
+                                       config->offers_starttls && !server->is_tls ? "\nSTARTTLS" : "");
+    if (result == RESULT_OK)
+        result = add_mechanisms(server, text);
+    if (result == RESULT_OK)
+        result = add_limits(server, text);
+    return result == RESULT_OK ? buffer_append_cstr(text, "\nHELP") : result;
+}
+
+static void hello(struct smtp_server *server, const struct smtp_command *command, bool is_esmtp)
+{
+    struct buffer text = {0};
+    server_end_transaction(server);
+    if (server_keep(&server->helo, command->argument) != RESULT_OK ||
+        (is_esmtp ? write_ehlo(server, &text) : buffer_append(&text, server->config.hostname)) != RESULT_OK) {
+        server_close(server, &server_no_memory);
+    } else {
+        server->is_esmtp = is_esmtp;
+        server_set_state(server, SMTP_SERVER_READY);
+        server_reply(server, &(struct smtp_reply){.code = 250, .text = buffer_slice(&text)});
+    }
+    buffer_free(&text);
+}
+
+static void ehlo(struct smtp_server *server, const struct smtp_command *command)
+{
+    hello(server, command, true);
+}
+
+static void helo(struct smtp_server *server, const struct smtp_command *command)
+{
+    hello(server, command, false);
+}
+
+/* ---- MAIL ---- */
+
+/* What the configuration has to say against a well-formed MAIL, or NULL. */
+static const struct smtp_reply *judge_mail(const struct smtp_server *server, const struct smtp_command *command)
+{
+    const struct smtp_server_config *config = &server->config;
+    if ((command->given & SMTP_PARAMETER_SMTPUTF8) && !config->offers_smtputf8)
+        return &not_offered;
+    if (command->body == MAIL_BODY_BINARYMIME && !config->offers_binarymime)
+        return &not_offered;
+    if ((command->given & SMTP_PARAMETER_AUTH) && config->auth_mechanisms == 0)
+        return &not_offered;
+    return command->size_octets > config->size_max_octets ? &too_large : NULL;
+}
+
+static void mail(struct smtp_server *server, const struct smtp_command *command)
+{
+    const struct smtp_reply *refusal = judge_mail(server, command);
+    if (refusal) {
+        server_refuse(server, refusal);
+        return;
+    }
+    if (server->config.transactions_max > 0 && server->ntransactions >= server->config.transactions_max) {
+        server_close(server, &last_one);
+        return;
+    }
+    struct envelope *envelope = &server->envelope;
+    *envelope = (struct envelope){.body = command->body, .ret = command->ret, .is_smtputf8 = command->given & SMTP_PARAMETER_SMTPUTF8};
+    if (arena_copy(&server->arena, address_text(&command->address), &envelope->sender) != RESULT_OK ||
+        arena_copy(&server->arena, command->envid, &envelope->envid) != RESULT_OK) {
+        server_end_transaction(server);
+        server_reply(server, &short_of_memory);
+        return;
+    }
+    server->has_transaction = true;
+    server->owed = SMTP_OWED_MAIL;
+    struct smtp_server_event *event = server_add_event(server, SMTP_SERVER_MAIL);
+    event->envelope = envelope;
+    event->size_octets = command->size_octets;
+}
+
+void server_mail_answered(struct smtp_server *server, const struct smtp_reply *reply)
+{
+    if (smtp_reply_is_positive(reply)) {
+        server->ntransactions++;
+        server->nidle = 0;
+        server->is_past_pre_auth = true;
+        server_set_state(server, SMTP_SERVER_HAS_MAIL);
+    } else {
+        server_end_transaction(server);
+    }
+    server_reply(server, reply);
+}
+
+/* ---- RCPT ---- */
+
+/* <Postmaster> without a domain is ours (RFC 5321 4.5.1): it gets our name. */
+static enum result keep_candidate(struct smtp_server *server, const struct smtp_command *command)
+{
+    struct buffer *text = &server->candidate_text;
+    struct slice address = address_text(&command->address);
+    buffer_clear(text);
+    enum result result = buffer_append(text, address);
+    if (result == RESULT_OK && address_domain(&command->address).len == 0)
+        result = buffer_printf(text, "@%.*s", SLICE_ARG(server->config.hostname));
+    size_t address_len = buffer_len(text);
+    if (result == RESULT_OK)
+        result = buffer_append(text, command->orcpt);
+    if (result == RESULT_OK)
+        server->candidate = (struct envelope_recipient){.address = slice_take(buffer_slice(text), address_len),
+                                                        .orcpt = slice_skip(buffer_slice(text), address_len),
+                                                        .notify = command->notify};
+    return result;
+}
+
+static void rcpt(struct smtp_server *server, const struct smtp_command *command)
+{
+    if (server->envelope.nrcpt >= server->config.nrcpt_max) {
+        server_reply(server, &too_many_rcpt);
+    } else if (keep_candidate(server, command) != RESULT_OK) {
+        server_reply(server, &short_of_memory);
+    } else {
+        server->owed = SMTP_OWED_RCPT;
+        server_add_event(server, SMTP_SERVER_RCPT)->recipient = &server->candidate;
+    }
+}
+
+static enum result grow_recipients(struct smtp_server *server)
+{
+    struct envelope *envelope = &server->envelope;
+    if (envelope->nrcpt < server->rcpt_capacity)
+        return RESULT_OK;
+    size_t capacity = server->rcpt_capacity ? 2 * server->rcpt_capacity : 4;
+    struct envelope_recipient *recipients = arena_alloc(&server->arena, capacity * sizeof *recipients);
+    if (!recipients)
+        return RESULT_MEMORY;
+    if (envelope->nrcpt > 0)
+        memcpy(recipients, envelope->recipients, envelope->nrcpt * sizeof *recipients);
+    envelope->recipients = recipients;
+    server->rcpt_capacity = capacity;
+    return RESULT_OK;
+}
+
+/* The text of refused recipients never gets into the arena, so that a client that guesses addresses for hours fills nothing. */
+static enum result add_recipient(struct smtp_server *server)
+{
+    struct envelope_recipient recipient = {.notify = server->candidate.notify};
+    enum result result = grow_recipients(server);
+    if (result == RESULT_OK)
+        result = arena_copy(&server->arena, server->candidate.address, &recipient.address);
+    if (result == RESULT_OK)
+        result = arena_copy(&server->arena, server->candidate.orcpt, &recipient.orcpt);
+    if (result == RESULT_OK)
+        server->envelope.recipients[server->envelope.nrcpt++] = recipient;
+    return result;
+}
+
+void server_rcpt_answered(struct smtp_server *server, const struct smtp_reply *reply)
+{
+    if (smtp_reply_is_positive(reply)) {
+        if (add_recipient(server) == RESULT_OK)
+            server_set_state(server, SMTP_SERVER_HAS_RCPT);
+        else
+            reply = &short_of_memory;
+    }
+    server_reply(server, reply);
+}
+
+/* ---- the small ones ---- */
+
+static void data(struct smtp_server *server, const struct smtp_command *command)
+{
+    (void)command;
+    server_data(server);
+}
+
+static void rset(struct smtp_server *server, const struct smtp_command *command)
+{
+    (void)command;
+    server_end_transaction(server);
+    if (server->state != SMTP_SERVER_GREETING)
+        server_set_state(server, SMTP_SERVER_READY);
+    server_reply(server, &ok);
+}
+
+static void noop(struct smtp_server *server, const struct smtp_command *command)
+{
+    (void)command;
+    server_reply(server, &ok);
+}
+
+static void quit(struct smtp_server *server, const struct smtp_command *command)
+{
+    (void)command;
+    server_close(server, &goodbye);
+}
+
+static void tell_help(struct smtp_server *server, const struct smtp_command *command)
+{
+    (void)command;
+    server_reply(server, &help);
+}
+
+/* RFC 5321 7.3: no help in gathering addresses. */
+static void verify(struct smtp_server *server, const struct smtp_command *command)
+{
+    (void)command;
+    server_reply(server, &vrfy);
+}
+
+static void refuse_undone(struct smtp_server *server, const struct smtp_command *command)
+{
+    (void)command;
+    server_refuse(server, &not_done);
+}
+
+static void refuse_unknown(struct smtp_server *server, const struct smtp_command *command)
+{
+    (void)command;
+    server_refuse(server, &unknown);
+}
+
+static void close_foreign(struct smtp_server *server, const struct smtp_command *command)
+{
+    (void)command;
+    server_close(server, &server_foreign);
+}
+
+static void starttls(struct smtp_server *server, const struct smtp_command *command)
+{
+    (void)command;
+    if (server->is_tls || !server->config.offers_starttls) {
+        server_refuse(server, server->is_tls ? &tls_again : &no_tls);
+        return;
+    }
+    server_end_transaction(server);
+    server_set_state(server, SMTP_SERVER_IN_TLS);
+    server_add_event(server, SMTP_SERVER_STARTTLS);
+    server_reply(server, &tls_ready);
+}
+
+/* ---- the table ---- */
+
+enum {
+    AT_GREETING = 1 << SMTP_SERVER_GREETING,
+    AT_READY = 1 << SMTP_SERVER_READY,
+    AT_MAIL = 1 << SMTP_SERVER_HAS_MAIL,
+    AT_RCPT = 1 << SMTP_SERVER_HAS_RCPT,
+    AT_BETWEEN = 1 << SMTP_SERVER_BETWEEN,
+    ALWAYS = AT_GREETING | AT_READY | AT_MAIL | AT_RCPT | AT_BETWEEN,
+    OPEN = AT_MAIL | AT_RCPT,
+};
+
+enum {
+    NEEDS_TLS = 1,  /* 530 where TLS is required and not on (RFC 3207 4) */
+    NEEDS_AUTH = 2, /* 530 where authentication is required (RFC 4954 6) */
+    IDLES = 4,      /* brings no message nearer */
+};
+
+static const struct rule {
+    unsigned states; /* where it may stand */
+    unsigned flags;
+    void (*run)(struct smtp_server *server, const struct smtp_command *command);
+    const struct smtp_reply *misplaced; /* the reply in a state where it may not, once EHLO was said */
+} rules[SMTP_VERBS] = {
+    [SMTP_VERB_UNKNOWN] = {ALWAYS, 0, refuse_unknown, NULL},
+    [SMTP_VERB_HELO] = {ALWAYS, IDLES, helo, NULL},
+    [SMTP_VERB_EHLO] = {ALWAYS, IDLES, ehlo, NULL},
+    [SMTP_VERB_MAIL] = {AT_READY, NEEDS_TLS | NEEDS_AUTH, mail, &nested},
+    [SMTP_VERB_RCPT] = {OPEN, NEEDS_TLS | NEEDS_AUTH, rcpt, &mail_first},
+    [SMTP_VERB_DATA] = {OPEN, NEEDS_TLS | NEEDS_AUTH, data, &mail_first},
+    [SMTP_VERB_BDAT] = {OPEN | AT_BETWEEN, NEEDS_TLS | NEEDS_AUTH, NULL, &mail_first},
+    [SMTP_VERB_RSET] = {ALWAYS, IDLES, rset, NULL},
+    [SMTP_VERB_NOOP] = {ALWAYS, IDLES, noop, NULL},
+    [SMTP_VERB_QUIT] = {ALWAYS, 0, quit, NULL},
+    [SMTP_VERB_STARTTLS] = {ALWAYS, IDLES, starttls, NULL},
+    [SMTP_VERB_AUTH] = {AT_READY, NEEDS_TLS, server_auth, &auth_late},
+    [SMTP_VERB_VRFY] = {ALWAYS, NEEDS_TLS | NEEDS_AUTH | IDLES, verify, NULL},
+    [SMTP_VERB_EXPN] = {ALWAYS, NEEDS_TLS, refuse_undone, NULL},
+    [SMTP_VERB_HELP] = {ALWAYS, IDLES, tell_help, NULL},
+    [SMTP_VERB_OBSOLETE] = {ALWAYS, 0, refuse_undone, NULL},
+    [SMTP_VERB_FOREIGN] = {ALWAYS, 0, close_foreign, NULL},
+};
+
+/* Why a command may not come now, or NULL. */
+static const struct smtp_reply *judge(const struct smtp_server *server, enum smtp_verb verb)
+{
+    const struct rule *rule = &rules[verb];
+    if ((rule->flags & NEEDS_TLS) && server->config.requires_tls && !server->is_tls)
+        return &tls_first;
+    if (verb == SMTP_VERB_AUTH && server->is_authenticated)
+        return &auth_again;
+    if (!(rule->states & (1u << server->state))) {
+        if (server->state == SMTP_SERVER_GREETING)
+            return &hello_first;
+        return server->state == SMTP_SERVER_BETWEEN ? &amid_bdat : rule->misplaced;
+    }
+    if ((rule->flags & NEEDS_AUTH) && server->config.requires_auth && !server->is_authenticated)
+        return &auth_first;
+    return NULL;
+}
+
+static void bdat(struct smtp_server *server, struct slice argument, const struct smtp_reply *refusal)
+{
+    struct smtp_command command;
+    enum smtp_command_fault fault = smtp_command_parse(SMTP_VERB_BDAT, argument, false, &command);
+    if (fault != SMTP_COMMAND_OK)
+        server_close(server, smtp_command_fault_reply(fault));
+    else
+        server_bdat(server, &command, refusal);
+}
+
+void server_command(struct smtp_server *server, struct slice line)
+{
+    struct slice argument;
+    struct smtp_command command;
+    enum smtp_verb verb = smtp_verb_parse(line, &argument);
+    const struct smtp_reply *refusal = judge(server, verb);
+    if (verb == SMTP_VERB_BDAT) {
+        bdat(server, argument, refusal);
+        return;
+    }
+    if (!refusal)
+        refusal = smtp_command_fault_reply(smtp_command_parse(verb, argument, server->envelope.is_smtputf8, &command));
+    if (refusal)
+        server_refuse(server, refusal);
+    else if ((rules[verb].flags & IDLES) && ++server->nidle > server->config.idle_commands_max)
+        server_close(server, &idling);
+    else
+        rules[verb].run(server, &command);
+}
