@@ -1,5 +1,7 @@
 #include "base/log.h"
 
+#include "base/utf8.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -33,26 +35,12 @@ static void add(struct line *line, const char *text, size_t len)
     line->len += len;
 }
 
-/* The length of a well-formed UTF-8 sequence at s that is no control character (C1 included), or 0. */
+/* Octets of a character above ASCII that a person can read as it is, or 0. */
 static size_t printable_utf8(struct slice s)
 {
-    const unsigned char *p = (const unsigned char *)s.ptr;
-    size_t need = p[0] >= 0xf0 && p[0] <= 0xf4 ? 4 : p[0] >= 0xe0 ? 3 : p[0] >= 0xc2 ? 2 : 0;
-    if (p[0] > 0xf4 || need == 0 || s.len < need)
-        return 0;
-    for (size_t i = 1; i < need; i++)
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-    if (p[0] == 0xc2 && p[1] < 0xa0)
-        return 0;
-    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
-        return 0;
-    /* Surrogates, and U+2028..202E, U+2066..2069: line separators and bidi controls that reorder what a person reads. */
-    if (p[0] == 0xed && p[1] > 0x9f)
-        return 0;
-    if (p[0] == 0xe2 && ((p[1] == 0x80 && p[2] >= 0xa8 && p[2] <= 0xae) || (p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9)))
-        return 0;
-    return need;
+    uint32_t character;
+    size_t len = utf8_next(s, &character);
+    return len > 1 && !utf8_is_control(character) ? len : 0;
 }
 
 static bool is_plain(struct slice s)

@@ -65,9 +65,12 @@ static void refuse_by_submission(struct intake *intake)
 {
     struct submission_words words = submission_refusal_words(intake->submission);
     struct smtp_reply reply = {.code = words.code, .text = slice_from_cstr(words.text)};
-    unsigned short class = 0, subject = 0, detail = 0;
-    if (sscanf(words.status, "%hu.%hu.%hu", &class, &subject, &detail) == 3)
-        reply.status = (struct smtp_status){class, subject, detail};
+    struct slice class, subject, detail, rest;
+    uint64_t c, s, d;
+    slice_cut(slice_from_cstr(words.status), '.', &class, &rest);
+    slice_cut(rest, '.', &subject, &detail);
+    if (slice_to_u64(class, 5, &c) && slice_to_u64(subject, 999, &s) && slice_to_u64(detail, 999, &d))
+        reply.status = (struct smtp_status){(unsigned short)c, (unsigned short)s, (unsigned short)d};
     refuse(intake, &reply);
 }
 

@@ -1,0 +1,248 @@
+#include "mta/console.h"
+
+#include "base/slice.h"
+#include "base/utf8.h"
+#include "net/control.h"
+
+#include <stdarg.h>
+#include <string.h>
+#include <sysexits.h>
+
+enum { QUEUE_PAGE = 200, WORDS_SHOWN = 100 };
+
+struct answer {
+    const struct console *console;
+    json_t *result, *error;
+};
+
+int console_fail(const struct console *console, int exit_code, const char *format, ...)
+{
+    va_list args;
+    fprintf(stderr, "%s: ", console->program);
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputc('\n', stderr);
+    return exit_code;
+}
+
+/* ---- asking ----------------------------------------------------------------------------------------------------- */
+
+static void on_line(void *context, const json_t *line)
+{
+    struct answer *answer = context;
+    json_t *progress = json_object_get(line, "progress");
+    if (progress && answer->console->progress)
+        answer->console->progress(progress);
+    if (json_object_get(line, "result"))
+        answer->result = json_incref(json_object_get(line, "result"));
+    if (json_object_get(line, "error"))
+        answer->error = json_deep_copy(line);
+}
+
+static int ask(const struct console *console, const char *command, const json_t *arguments, struct answer *answer)
+{
+    switch (control_ask(console->socket, command, arguments, on_line, answer)) {
+    case RESULT_OK:
+        return EX_OK;
+    case RESULT_DENIED:
+        return console_fail(console, EX_NOPERM, "%s belongs to another user; run this as that user, or as root", console->socket);
+    case RESULT_NOT_FOUND:
+        if (console->local)
+            return console->local(console->context, command, arguments, on_line, answer);
+        return console_fail(console, EX_UNAVAILABLE, "it does not run; start it with: %s run", console->program);
+    default:
+        return console_fail(console, EX_IOERR, "it went away in mid-answer; ask again");
+    }
+}
+
+int console_fetch(const struct console *console, const char *command, json_t *arguments, json_t **result)
+{
+    struct answer answer = {.console = console};
+    int code = ask(console, command, arguments, &answer);
+    json_decref(arguments);
+    *result = NULL;
+    if (code == EX_OK && answer.error) {
+        json_int_t exit_code = json_integer_value(json_object_get(answer.error, "exit"));
+        code = exit_code > 0 && exit_code < 256 ? (int)exit_code : EX_SOFTWARE;
+        console_fail(console, code, "%s", json_string_value(json_object_get(answer.error, "error")));
+    } else if (code == EX_OK && !answer.result) {
+        code = console_fail(console, EX_SOFTWARE, "no answer to \"%s\"", command);
+    }
+    json_decref(answer.error);
+    if (code == EX_OK)
+        *result = answer.result;
+    else
+        json_decref(answer.result);
+    return code;
+}
+
+static int print_json(const json_t *result)
+{
+    json_dumpf(result, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
+    fputc('\n', stdout);
+    return fflush(stdout) == 0 ? EX_OK : EX_IOERR;
+}
+
+int console_run(const struct console *console, const char *command, json_t *arguments, void (*print)(FILE *out, const json_t *result))
+{
+    json_t *result;
+    int code = console_fetch(console, command, arguments, &result);
+    if (code != EX_OK)
+        return code;
+    if (console->is_json)
+        code = print_json(result);
+    else if (print)
+        print(stdout, result);
+    json_decref(result);
+    return code;
+}
+
+int console_queue_list(const struct console *console, bool all)
+{
+    json_t *whole = json_array(), *page;
+    const char *after = NULL;
+    int code;
+    do {
+        json_t *arguments = json_pack("{s:b, s:i, s:s?}", "all", all, "limit", QUEUE_PAGE, "after", after);
+        code = console_fetch(console, "queue list", arguments, &page);
+        if (code != EX_OK)
+            break;
+        json_array_extend(whole, page);
+        after = json_string_value(json_object_get(json_array_get(whole, json_array_size(whole) - 1), "id"));
+        bool is_last = json_array_size(page) < QUEUE_PAGE;
+        json_decref(page);
+        if (is_last)
+            break;
+    } while (after);
+    if (code == EX_OK && console->is_json)
+        code = print_json(whole);
+    else if (code == EX_OK)
+        console_print_queue(stdout, whole);
+    json_decref(whole);
+    return code;
+}
+
+/* ---- printing --------------------------------------------------------------------------------------------------- */
+
+void console_print_text(FILE *out, const char *text)
+{
+    struct slice rest = slice_from_cstr(text);
+    while (rest.len > 0) {
+        uint32_t character = 0;
+        size_t take = utf8_next(rest, &character);
+        if (take > 0 && !utf8_is_control(character))
+            fwrite(rest.ptr, 1, take, out);
+        else
+            fputc(character == '\n' ? ' ' : '?', out);
+        rest = slice_skip(rest, take > 0 ? take : 1);
+    }
+}
+
+void console_format_size(json_int_t octets, char *out, size_t size)
+{
+    static const char *const units[] = {"B", "KB", "MB", "GB", "TB"};
+    double value = (double)octets;
+    size_t unit = 0;
+    while (value >= 1000 && unit < 4) {
+        value /= 1000;
+        unit++;
+    }
+    snprintf(out, size, unit == 0 || value >= 100 ? "%.0f %s" : "%.1f %s", value, units[unit]);
+}
+
+static const char *text_of(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text ? text : "";
+}
+
+static void print_cut(FILE *out, const char *text, size_t most)
+{
+    char cut[WORDS_SHOWN + 4];
+    size_t len = strlen(text);
+    if (len <= most) {
+        console_print_text(out, text);
+        return;
+    }
+    snprintf(cut, sizeof cut, "%.*s", (int)most, text);
+    console_print_text(out, cut);
+    fputs("...", out);
+}
+
+static void print_line(FILE *out, const json_t *entry)
+{
+    char size[16];
+    const json_t *to = json_object_get(entry, "to");
+    const char *from = text_of(entry, "from");
+    console_format_size(json_integer_value(json_object_get(entry, "size")), size, sizeof size);
+    fprintf(out, "%s  %-9s %8s  %s  ", text_of(entry, "id"), text_of(entry, "state"), size, text_of(entry, "since"));
+    console_print_text(out, *from ? from : "<>");
+    fputs(" -> ", out);
+    console_print_text(out, text_of(json_array_get(to, 0), "address"));
+    if (json_array_size(to) > 1)
+        fprintf(out, " and %zu more", json_array_size(to) - 1);
+    fputc('\n', out);
+    if (*text_of(entry, "reason")) {
+        fputs("               ", out);
+        print_cut(out, text_of(entry, "reason"), WORDS_SHOWN);
+        fputc('\n', out);
+    }
+}
+
+void console_print_queue(FILE *out, const json_t *entries)
+{
+    size_t i;
+    json_t *entry;
+    if (json_array_size(entries) == 0)
+        fputs("The queue is empty.\n", out);
+    json_array_foreach((json_t *)(uintptr_t)entries, i, entry)
+        print_line(out, entry);
+}
+
+static void print_field(FILE *out, const char *name, const char *text)
+{
+    if (!*text)
+        return;
+    fprintf(out, "%-13s ", name);
+    console_print_text(out, text);
+    fputc('\n', out);
+}
+
+static void print_recipient(FILE *out, const json_t *recipient)
+{
+    fprintf(out, "%-13s ", "to");
+    console_print_text(out, text_of(recipient, "address"));
+    fprintf(out, "  %s", text_of(recipient, "state"));
+    if (*text_of(recipient, "at"))
+        fprintf(out, " at %s", text_of(recipient, "at"));
+    if (*text_of(recipient, "host")) {
+        fputs(" by ", out);
+        console_print_text(out, text_of(recipient, "host"));
+    }
+    fputc('\n', out);
+    print_field(out, "", text_of(recipient, "reply"));
+}
+
+void console_print_entry(FILE *out, const json_t *entry)
+{
+    char size[16];
+    size_t i;
+    json_t *recipient;
+    console_format_size(json_integer_value(json_object_get(entry, "size")), size, sizeof size);
+    print_field(out, "id", text_of(entry, "id"));
+    print_field(out, "state", text_of(entry, "state"));
+    print_field(out, "from", *text_of(entry, "from") ? text_of(entry, "from") : "<>");
+    print_field(out, "account", text_of(entry, "account"));
+    print_field(out, "size", size);
+    print_field(out, "since", text_of(entry, "since"));
+    print_field(out, "next attempt", text_of(entry, "next_attempt"));
+    print_field(out, "expires", text_of(entry, "expires"));
+    json_array_foreach(json_object_get(entry, "to"), i, recipient)
+        print_recipient(out, recipient);
+}
+
+void console_print_done(FILE *out, const json_t *result)
+{
+    fprintf(out, "%s: done\n", text_of(result, "id"));
+}

@@ -1,0 +1,246 @@
+#include "mta/queue_commands.h"
+
+#include "mail/date.h"
+#include "mail/message_id.h"
+#include "net/stream.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+/* ---- JSON ------------------------------------------------------------------------------------------------------- */
+
+/* What is not UTF-8 (8-bit mail of old) is shown as Latin-1 would be, so that a listing never fails for one message. */
+static json_t *text_json(struct slice text)
+{
+    json_t *value = json_stringn(text.ptr ? text.ptr : "", text.len);
+    if (value)
+        return value;
+    char *utf8 = malloc(2 * text.len + 1);
+    size_t len = 0;
+    if (!utf8)
+        return NULL;
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned char c = (unsigned char)text.ptr[i];
+        if (c >= 0x80)
+            utf8[len++] = (char)(0xc0 | (c >> 6));
+        utf8[len++] = (char)(c >= 0x80 ? 0x80 | (c & 0x3f) : c);
+    }
+    value = json_stringn(utf8, len);
+    free(utf8);
+    return value;
+}
+
+static json_t *text_or_null(struct slice text)
+{
+    return text.len > 0 ? text_json(text) : json_null();
+}
+
+static json_t *time_json(int64_t unix_ms)
+{
+    char text[DATE_ISO];
+    if (unix_ms <= 0)
+        return json_null();
+    date_format_iso(unix_ms, text);
+    return json_string(text);
+}
+
+static json_t *recipient_json(const struct store_recipient *r)
+{
+    return json_pack("{s:o, s:s, s:o, s:o, s:o, s:i}", "address", text_json(r->envelope.address), "state", store_state_name(r->state), "reply",
+                     text_or_null(r->reply), "host", text_or_null(r->host), "at", time_json(r->at_ms), "attempts", (int)r->attempts);
+}
+
+static bool is_open(const struct store_recipient *r)
+{
+    return r->state == STORE_QUEUED || r->state == STORE_UNCERTAIN;
+}
+
+/* The reason of the whole: the last word on the recipient that was asked last. */
+static const struct store_recipient *last_asked(const struct store_listing *entry)
+{
+    const struct store_recipient *last = NULL;
+    for (size_t i = 0; i < entry->nrecipients; i++)
+        if (entry->recipients[i].reply.len > 0 && (!last || entry->recipients[i].at_ms >= last->at_ms))
+            last = &entry->recipients[i];
+    return last;
+}
+
+static int64_t next_attempt_ms(const struct store_listing *entry)
+{
+    int64_t next_ms = 0;
+    for (size_t i = 0; i < entry->nrecipients; i++)
+        if (is_open(&entry->recipients[i]) && (next_ms == 0 || entry->recipients[i].next_attempt_ms < next_ms))
+            next_ms = entry->recipients[i].next_attempt_ms;
+    return next_ms;
+}
+
+json_t *queue_entry_json(const struct store_listing *entry, const char *live)
+{
+    char id[MESSAGE_ID_TEXT];
+    const struct store_recipient *last = last_asked(entry);
+    json_t *to = json_array();
+    message_id_format(entry->message.id, id);
+    for (size_t i = 0; i < entry->nrecipients; i++)
+        if (json_array_append_new(to, recipient_json(&entry->recipients[i])) < 0) {
+            json_decref(to);
+            return NULL;
+        }
+    return json_pack("{s:s, s:o, s:o, s:I, s:s, s:o, s:o, s:o, s:o, s:o, s:b}", "id", id, "from", text_json(entry->message.envelope.sender), "to", to, "size",
+                     (json_int_t)entry->message.size_octets, "state", live ? live : entry->state, "since", time_json(entry->message.received_at_ms),
+                     "expires", time_json(entry->message.expires_at_ms), "next_attempt", time_json(next_attempt_ms(entry)), "reason",
+                     last ? text_json(last->reply) : json_null(), "account", text_or_null(entry->message.account), "report", entry->message.is_dsn);
+}
+
+/* ---- a command under way ---------------------------------------------------------------------------------------- */
+
+struct work {
+    struct queue_commands commands;
+    struct control_call *call;
+    enum queue_change change;
+    uint64_t id;
+    json_t *rows;
+};
+
+static struct work *work_new(const struct queue_commands *commands, struct control_call *call)
+{
+    struct work *work = calloc(1, sizeof *work);
+    if (!work) {
+        control_result(call, NULL);
+        return NULL;
+    }
+    work->commands = *commands;
+    work->call = call;
+    return work;
+}
+
+static void work_free(struct work *work)
+{
+    json_decref(work->rows);
+    free(work);
+}
+
+static void fail(struct control_call *call, enum result result, uint64_t id)
+{
+    char text[MESSAGE_ID_TEXT];
+    message_id_format(id, text);
+    if (result == RESULT_NOT_FOUND)
+        control_error(call, EX_DATAERR, "no message %s that this can be done to; see: queue list", text);
+    else
+        control_error(call, EX_TEMPFAIL, "the database could not be used (%s); is the disk full?", result_name(result));
+}
+
+static bool parse_id(struct control_call *call, const json_t *arguments, uint64_t *out)
+{
+    const char *text = json_string_value(json_object_get(arguments, "id"));
+    if (text && message_id_parse(slice_from_cstr(text), out))
+        return true;
+    control_error(call, EX_USAGE, "\"%s\" is no message id; see: queue list", text ? text : "");
+    return false;
+}
+
+/* ---- list and show ---------------------------------------------------------------------------------------------- */
+
+static const char *live_state(const struct work *work, uint64_t id)
+{
+    return work->commands.live_state ? work->commands.live_state(work->commands.context, id) : NULL;
+}
+
+static void on_rows(void *context, enum result result, const struct store_listing *rows, size_t n, bool is_last)
+{
+    struct work *work = context;
+    for (size_t i = 0; i < n && result == RESULT_OK; i++)
+        if (json_array_append_new(work->rows, queue_entry_json(&rows[i], live_state(work, rows[i].message.id))) < 0)
+            result = RESULT_MEMORY;
+    if (!is_last && result == RESULT_OK)
+        return;
+    if (result != RESULT_OK)
+        fail(work->call, result, work->id);
+    else if (work->id == 0)
+        control_result(work->call, json_incref(work->rows));
+    else if (json_array_size(work->rows) == 0)
+        fail(work->call, RESULT_NOT_FOUND, work->id);
+    else
+        control_result(work->call, json_incref(json_array_get(work->rows, 0)));
+    work_free(work);
+}
+
+static void list(const struct queue_commands *commands, struct control_call *call, const json_t *arguments)
+{
+    const char *after_text = json_string_value(json_object_get(arguments, "after"));
+    json_int_t limit = json_integer_value(json_object_get(arguments, "limit"));
+    enum store_list which = json_is_true(json_object_get(arguments, "all")) ? STORE_LIST_ALL : STORE_LIST_UNFINISHED;
+    uint64_t after = 0;
+    if (after_text && !message_id_parse(slice_from_cstr(after_text), &after)) {
+        control_error(call, EX_USAGE, "\"%s\" is no message id", after_text);
+        return;
+    }
+    struct work *work = work_new(commands, call);
+    if (!work)
+        return;
+    work->rows = json_array();
+    store_message_list(commands->store, which, after, limit > 0 && limit < QUEUE_LIST_PAGE ? (uint32_t)limit : QUEUE_LIST_PAGE, on_rows, work);
+}
+
+static void show(const struct queue_commands *commands, struct control_call *call, const json_t *arguments)
+{
+    uint64_t id;
+    if (!parse_id(call, arguments, &id))
+        return;
+    struct work *work = work_new(commands, call);
+    if (!work)
+        return;
+    work->id = id;
+    work->rows = json_array();
+    store_message_get(commands->store, id, on_rows, work);
+}
+
+/* ---- hold, release, retry, remove ------------------------------------------------------------------------------- */
+
+static void on_changed(void *context, enum result result)
+{
+    struct work *work = context;
+    char id[MESSAGE_ID_TEXT];
+    message_id_format(work->id, id);
+    if (result == RESULT_OK && work->commands.on_changed)
+        work->commands.on_changed(work->commands.context, work->id, work->change);
+    if (result == RESULT_OK)
+        control_result(work->call, json_pack("{s:s}", "id", id));
+    else
+        fail(work->call, result, work->id);
+    work_free(work);
+}
+
+static void change(const struct queue_commands *commands, struct control_call *call, const json_t *arguments, enum queue_change change)
+{
+    uint64_t id;
+    if (!parse_id(call, arguments, &id))
+        return;
+    struct work *work = work_new(commands, call);
+    if (!work)
+        return;
+    work->id = id;
+    work->change = change;
+    switch (change) {
+    case QUEUE_CHANGE_HELD: store_message_hold(commands->store, id, on_changed, work); break;
+    case QUEUE_CHANGE_RELEASED: store_message_release(commands->store, id, wall_now_ms(), on_changed, work); break;
+    case QUEUE_CHANGE_REMOVED: store_message_remove(commands->store, id, on_changed, work); break;
+    }
+}
+
+bool queue_command(const struct queue_commands *commands, struct control_call *call, const char *command, const json_t *arguments)
+{
+    if (strcmp(command, "queue list") == 0)
+        list(commands, call, arguments);
+    else if (strcmp(command, "queue show") == 0)
+        show(commands, call, arguments);
+    else if (strcmp(command, "queue hold") == 0)
+        change(commands, call, arguments, QUEUE_CHANGE_HELD);
+    else if (strcmp(command, "queue release") == 0 || strcmp(command, "queue retry") == 0)
+        change(commands, call, arguments, QUEUE_CHANGE_RELEASED);
+    else if (strcmp(command, "queue remove") == 0)
+        change(commands, call, arguments, QUEUE_CHANGE_REMOVED);
+    else
+        return false;
+    return true;
+}

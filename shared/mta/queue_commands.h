@@ -1,0 +1,28 @@
+/* The commands on the queue that both programs have: list, show, hold, release, retry, remove. The handlers of net/control.h for them, and the
+ * JSON of an entry (schema/json.md). */
+#ifndef POSTERN_MTA_QUEUE_COMMANDS_H
+#define POSTERN_MTA_QUEUE_COMMANDS_H
+
+#include "net/control.h"
+#include "store/store.h"
+
+enum { QUEUE_LIST_PAGE = 200 };
+
+enum queue_change { QUEUE_CHANGE_HELD, QUEUE_CHANGE_RELEASED, QUEUE_CHANGE_REMOVED };
+
+struct queue_commands {
+    struct store_client *store;
+    /* The store has changed a message: the queue in memory follows. NULL: there is none (no daemon runs). */
+    void (*on_changed)(void *context, uint64_t message, enum queue_change change);
+    /* A state that only the running program knows ("sending"), or NULL. May be NULL. */
+    const char *(*live_state)(void *context, uint64_t message);
+    void *context;
+};
+
+/* Answers "queue list" {all, after, limit}, "queue show" {id}, "queue hold|release|retry|remove" {id}. False: it is another command, untouched. */
+MUST_CHECK bool queue_command(const struct queue_commands *commands, struct control_call *call, const char *command, const json_t *arguments);
+
+/* A new reference, or NULL: out of memory. live: a state to be shown in place of the stored one, or NULL. */
+json_t *queue_entry_json(const struct store_listing *entry, const char *live);
+
+#endif
