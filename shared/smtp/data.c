@@ -84,12 +84,11 @@ static enum smtp_data_step hunt(struct smtp_data *data, struct slice in, size_t 
 
 /* ---- sound so far ---- */
 
-/* Nothing of `in` is taken by a fault: the hunt begins with the octet that made it. */
-static enum smtp_data_step fail(struct smtp_data *data, enum smtp_data_fault fault, size_t *used)
+/* The hunt begins with the octet that made the fault. */
+static enum smtp_data_step fail(struct smtp_data *data, enum smtp_data_fault fault, struct slice in, size_t *used)
 {
     data->fault = fault;
-    *used = 0;
-    return SMTP_DATA_MORE;
+    return hunt(data, in, used);
 }
 
 /* What the first octet of `in` is when the scan could not pass it: a CR that waits for its LF, a dot that starts a line, or a fault. */
@@ -100,13 +99,13 @@ static enum smtp_data_step read_first(struct smtp_data *data, struct slice in, s
     if (c == '\r')
         data->place = SMTP_DATA_AFTER_CR;
     else if (c == '\n')
-        return fail(data, SMTP_DATA_BARE_LF, used);
+        return fail(data, SMTP_DATA_BARE_LF, in, used);
     else if (c == '\0')
-        return fail(data, SMTP_DATA_NUL, used);
+        return fail(data, SMTP_DATA_NUL, in, used);
     else if (data->is_dotted && data->place == SMTP_DATA_LINE_START && c == '.')
         data->place = SMTP_DATA_AFTER_DOT;
     else
-        return fail(data, SMTP_DATA_LONG_LINE, used);
+        return fail(data, SMTP_DATA_LONG_LINE, in, used);
     return SMTP_DATA_MORE;
 }
 
@@ -158,7 +157,7 @@ static enum smtp_data_step read_text(struct smtp_data *data, struct slice in, si
 static enum smtp_data_step read_after_cr(struct smtp_data *data, struct slice in, size_t *used, struct slice *piece)
 {
     if (in.ptr[0] != '\n')
-        return fail(data, SMTP_DATA_BARE_CR, used);
+        return fail(data, SMTP_DATA_BARE_CR, in, used);
     data->place = SMTP_DATA_LINE_START;
     data->text_len = 0;
     *used = 1;
@@ -180,7 +179,7 @@ static enum smtp_data_step read_after_dot(struct smtp_data *data, struct slice i
 static enum smtp_data_step read_after_dot_cr(struct smtp_data *data, struct slice in, size_t *used)
 {
     if (in.ptr[0] != '\n')
-        return fail(data, SMTP_DATA_BARE_CR, used);
+        return fail(data, SMTP_DATA_BARE_CR, in, used);
     *used = 1;
     return SMTP_DATA_END;
 }

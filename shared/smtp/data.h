@@ -49,7 +49,7 @@ struct smtp_data {
 void smtp_data_start_dotted(struct smtp_data *data, uint32_t line_max);
 void smtp_data_start_counted(struct smtp_data *data, uint32_t line_max, bool is_binary);
 
-/* Takes from the front of `in`, which is not empty: *used octets, at least one unless a fault was found just now. Counted input never ends by itself: give no more
+/* Takes from the front of `in`, which is not empty: *used octets, at least one. Counted input never ends by itself: give no more
  * than belongs to the chunk. */
 enum smtp_data_step smtp_data_read(struct smtp_data *data, struct slice in, size_t *used, struct slice *piece);
 /* After the last octet of counted input: a CR that still waits for its LF is bare. */

@@ -136,7 +136,7 @@ static void chunk_done(struct smtp_server *server)
     } else {
         char words[48];
         struct smtp_reply reply = {.code = 250, .status = {2, 0, 0}};
-        int len = snprintf(words, sizeof words, "%llu octets so far", (unsigned long long)server->body_octets);
+        int len = snprintf(words, sizeof words, "%llu octets received", (unsigned long long)server->chunk_octets);
         reply.text = slice_of(words, (size_t)len);
         server_set_state(server, SMTP_SERVER_BETWEEN);
         server_reply(server, &reply);
@@ -199,7 +199,7 @@ static void refuse_message(struct smtp_server *server, const struct smtp_reply *
 
 void server_bdat(struct smtp_server *server, const struct smtp_command *command, const struct smtp_reply *refusal)
 {
-    server->chunk_left = command->size_octets;
+    server->chunk_left = server->chunk_octets = command->size_octets;
     server->chunk_is_last = command->is_last;
     if (!refusal && server->state == SMTP_SERVER_HAS_MAIL)
         refusal = &nobody;

@@ -68,7 +68,7 @@ struct smtp_server {
 
     struct smtp_data data;
     uint64_t body_octets;                /* of the message so far */
-    uint64_t chunk_left;                 /* of this BDAT */
+    uint64_t chunk_octets, chunk_left;   /* of this BDAT */
     bool chunk_is_last;
     enum smtp_server_state after_drop;   /* CHUNK_DROP: where to go on */
     const struct smtp_reply *verdict;    /* DATA_DROP, CHUNK_DROP: the reply at the end */
