@@ -1,6 +1,14 @@
 /* The client's side of an SMTP session (RFC 5321) without sockets, clock or disk: uplink, smarthost and MX delivery.
  *
- * Same shape as smtp/server.h: feed, next, act, output, deadline; nobody is called back. The driver:
+ * Same shape as smtp/server.h: feed, next, act, output, deadline; nobody is called back. The driver's pump:
+ *
+ *     smtp_client_feed(c, input, now_ms);
+ *     while (smtp_client_next(c, &event)) handle(event);
+ *     write smtp_client_output(c); smtp_client_sent(c, n, now_ms) at once for what the connection took, before more is fed:
+ *                                  a reply to what was never sent is refused
+ *     arm a timer for smtp_client_deadline_ms(c); when it fires: smtp_client_tick(c, now_ms), pump again
+ *
+ * Events:
  *
  *   STARTTLS     send all output, handshake and check the peer's identity, then smtp_client_tls_started. Octets that came behind the 220
  *                in the clear are an attack (CVE-2011-0411 and its kin) and end the session with SMTP_FAIL_INJECTED.
@@ -8,11 +16,16 @@
  *                smtp_client_login to go on, smtp_client_quit to leave politely. This is where a race is won.
  *   READY        authenticated, if credentials were given: smtp_client_send starts a transaction.
  *   BODY_WANTED  smtp_client_body with the next octets of the message (any length up to SMTP_CLIENT_CHUNK_MAX) and whether they are the last.
- *   RECIPIENT    the reply for one recipient; all come before BODY_WANTED or SENT.
+ *                It comes when the output has room for a piece. Where the peer offers PIPELINING and CHUNKING the first one follows smtp_client_send
+ *                at once, so that a small message costs one round trip; the second waits until a recipient has been accepted. Pieces as
+ *                large as may be make the fewest commands. SENT waits for the piece that was asked for; only FAILED may overtake it.
+ *   RECIPIENT    the reply for one recipient, or ours for it (`is_local`): an address that can't be written, or one more than the peer takes
+ *                at a time (452 4.5.3: send another transaction). All come before SENT. If MAIL is refused there are none of the peer's.
  *   SENT         the transaction is over: `reply` is the reply to the message if it got that far; outcome says what it means. READY follows
  *                unless the session is broken.
  *   FAILED       the session is over without our wish: failure, phase, reply if there was one; is_uncertain if the message's
- *                last octet had been sent and no reply came (the next hop may have it).
+ *                last octet had been sent and no reply came (the next hop may have it). What then is left in the output may be sent, if
+ *                that costs nothing, before the connection is closed. An open transaction has no SENT.
  *   CLOSED       after QUIT was answered or the peer closed after it.
  *
  * Commands are pipelined where the peer offers it (RFC 2920), bodies go as BDAT where it offers CHUNKING (RFC 3030),
@@ -30,7 +43,12 @@
 #include "smtp/reply.h"
 #include "smtp/sasl.h"
 
-enum { SMTP_CLIENT_CHUNK_MAX = 64 * 1024 }; /* octets of one smtp_client_body */
+enum {
+    SMTP_CLIENT_CHUNK_MAX = 64 * 1024,    /* octets of one smtp_client_body */
+    SMTP_CLIENT_OUTPUT_MAX = 128 * 1024,  /* octets that may wait in the output */
+    SMTP_CLIENT_QUIT_TIMEOUT_MS = 10000,
+    SMTP_CLIENT_BINDINGS_MAX = 4,
+};
 
 enum smtp_security {
     SMTP_SECURITY_NONE,          /* never TLS */
@@ -60,7 +78,7 @@ struct smtp_peer {
     uint64_t size_max_octets; /* 0: none told */
     uint64_t nrcpt_max;       /* LIMITS RCPTMAX (RFC 9422); 0: none told */
     uint64_t transactions_max; /* LIMITS MAILMAX; 0: none told */
-    struct slice name;        /* first word after 250 of EHLO */
+    struct slice name;        /* first word after 250 of EHLO or HELO, at most 255 octets */
 };
 
 struct smtp_client_config {
@@ -90,20 +108,21 @@ enum smtp_failure {
     SMTP_FAIL_STARTTLS_REFUSED, /* offered, then refused: reply */
     SMTP_FAIL_INJECTED,         /* octets in the clear behind the 220 of STARTTLS */
     SMTP_FAIL_AUTH_MISSING,     /* no mechanism that we may use: see peer.mechanisms */
-    SMTP_FAIL_AUTH_REFUSED,     /* 5yz: the credentials are wrong; reply */
+    SMTP_FAIL_AUTH_REFUSED,     /* 5yz: the credentials are wrong; reply. Without one: they can't be right (empty, controls, too long) and were not sent */
     SMTP_FAIL_AUTH_LATER,       /* 4yz: reply */
     SMTP_FAIL_AUTH_FORGED,      /* the server could not prove that it knows the password */
     SMTP_FAIL_PROTOCOL,         /* a reply that is none, too long, or out of place */
     SMTP_FAIL_TIMEOUT,
     SMTP_FAIL_EOF,              /* the peer closed */
     SMTP_FAIL_SHUT,             /* 421 in mid-session: reply */
+    SMTP_FAIL_ABORTED,          /* we gave up in the middle of a message: smtp_client_abort, or a body that is not what was declared */
     SMTP_FAIL_MEMORY,
 };
 const char *smtp_failure_name(enum smtp_failure failure);
 
 enum smtp_sent {
     SMTP_SENT_ACCEPTED, /* 2yz to the message; each accepted recipient is the next hop's care now */
-    SMTP_SENT_DEFERRED, /* 4yz to MAIL, DATA or the message, or all recipients refused with some 4yz */
+    SMTP_SENT_DEFERRED, /* 4yz to MAIL, DATA or the message */
     SMTP_SENT_REFUSED,  /* 5yz likewise, or a need of the message that the peer lacks */
     SMTP_SENT_NOBODY,   /* every recipient was refused: the RECIPIENT events tell; no message was sent */
 };
@@ -149,7 +168,7 @@ bool smtp_client_next(struct smtp_client *client, struct smtp_client_event *even
 /* The connection is gone; FAILED follows unless we were leaving. */
 void smtp_client_eof(struct smtp_client *client);
 
-/* bindings are copied. */
+/* bindings are copied. RESULT_OK, RESULT_LIMIT, RESULT_MEMORY. */
 MUST_CHECK enum result smtp_client_tls_started(struct smtp_client *client, const struct sasl_binding *bindings, size_t nbindings, int64_t now_ms);
 /* For SMTP_SECURITY_TLS the bindings are told at the start, before the greeting is fed, with the same function. */
 void smtp_client_login(struct smtp_client *client, int64_t now_ms);
@@ -160,7 +179,7 @@ void smtp_client_body(struct smtp_client *client, struct slice octets, bool is_l
 /* The body can't be had any more (our disk failed): the transaction is given up so that the peer never takes half a message: the
  * session ends without the final dot. FAILED follows. */
 void smtp_client_abort(struct smtp_client *client);
-/* Politely when the state allows it; CLOSED follows. */
+/* Politely (QUIT, and SMTP_CLIENT_QUIT_TIMEOUT_MS for its answer) in PROVEN and READY; else without a word. CLOSED follows. */
 void smtp_client_quit(struct smtp_client *client, int64_t now_ms);
 
 struct slice smtp_client_output(const struct smtp_client *client);

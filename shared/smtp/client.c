@@ -1,0 +1,475 @@
+#include "smtp/client_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    INPUT_MAX = 4 * SMTP_REPLY_MAX,
+    IDLE_BUFFER_MAX = 16 * 1024, /* octets of capacity that a session keeps between two messages */
+};
+
+const char *smtp_failure_name(enum smtp_failure failure)
+{
+    switch (failure) {
+    case SMTP_FAIL_NONE: return "none";
+    case SMTP_FAIL_GREETING: return "greeting";
+    case SMTP_FAIL_FOREIGN: return "foreign";
+    case SMTP_FAIL_HTTP: return "http";
+    case SMTP_FAIL_EHLO: return "ehlo";
+    case SMTP_FAIL_STARTTLS_MISSING: return "starttls-missing";
+    case SMTP_FAIL_STARTTLS_MASKED: return "starttls-masked";
+    case SMTP_FAIL_STARTTLS_REFUSED: return "starttls-refused";
+    case SMTP_FAIL_INJECTED: return "injected";
+    case SMTP_FAIL_AUTH_MISSING: return "auth-missing";
+    case SMTP_FAIL_AUTH_REFUSED: return "auth-refused";
+    case SMTP_FAIL_AUTH_LATER: return "auth-later";
+    case SMTP_FAIL_AUTH_FORGED: return "auth-forged";
+    case SMTP_FAIL_PROTOCOL: return "protocol";
+    case SMTP_FAIL_TIMEOUT: return "timeout";
+    case SMTP_FAIL_EOF: return "eof";
+    case SMTP_FAIL_SHUT: return "shut";
+    case SMTP_FAIL_ABORTED: return "aborted";
+    case SMTP_FAIL_MEMORY: return "memory";
+    }
+    return "unknown";
+}
+
+static const char *state_name(enum client_state state)
+{
+    switch (state) {
+    case CLIENT_GREETING: return "greeting";
+    case CLIENT_EHLO: return "ehlo";
+    case CLIENT_HELO: return "helo";
+    case CLIENT_STARTTLS: return "starttls";
+    case CLIENT_TLS: return "tls";
+    case CLIENT_PROVEN: return "proven";
+    case CLIENT_AUTH: return "auth";
+    case CLIENT_READY: return "ready";
+    case CLIENT_ENVELOPE: return "envelope";
+    case CLIENT_BODY: return "body";
+    case CLIENT_FINAL: return "final";
+    case CLIENT_QUIT: return "quit";
+    case CLIENT_CLOSED: return "closed";
+    case CLIENT_FAILED: return "failed";
+    }
+    return "unknown";
+}
+
+const char *smtp_client_state_name(const struct smtp_client *c)
+{
+    return state_name(c->state);
+}
+
+static const char *transaction_phase(const struct smtp_client *c)
+{
+    switch (client_awaited(c)) {
+    case CLIENT_COMMAND_RSET: return "RSET";
+    case CLIENT_COMMAND_MAIL: return "MAIL FROM";
+    case CLIENT_COMMAND_RCPT: return "RCPT TO";
+    case CLIENT_COMMAND_DATA: return "DATA";
+    case CLIENT_COMMAND_BDAT: return c->t.is_body_whole && c->t.nbdat_answered + 1 == c->t.nbdat_asked ? "end of data" : "message";
+    case CLIENT_COMMAND_DOT: return "end of data";
+    case CLIENT_COMMAND_NONE: break;
+    }
+    return "message";
+}
+
+const char *client_phase(const struct smtp_client *c)
+{
+    switch (c->state) {
+    case CLIENT_GREETING: return "greeting";
+    case CLIENT_EHLO: return "EHLO";
+    case CLIENT_HELO: return "HELO";
+    case CLIENT_STARTTLS: return "STARTTLS";
+    case CLIENT_TLS: return "TLS handshake";
+    case CLIENT_AUTH: return "AUTH";
+    case CLIENT_PROVEN:
+    case CLIENT_READY: return "idle";
+    case CLIENT_ENVELOPE:
+    case CLIENT_BODY:
+    case CLIENT_FINAL: return transaction_phase(c);
+    case CLIENT_QUIT:
+    case CLIENT_CLOSED:
+    case CLIENT_FAILED: break;
+    }
+    return "QUIT";
+}
+
+void client_set_state(struct smtp_client *c, enum client_state state)
+{
+    if (state == c->state)
+        return;
+    log_event(c->config.log, LOG_DEBUG, "smtp-client-state", LOG_STR("session", c->config.session_id), LOG_TEXT("from", state_name(c->state)),
+              LOG_TEXT("to", state_name(state)));
+    c->state = state;
+    c->owes_event = state == CLIENT_TLS || state == CLIENT_PROVEN || state == CLIENT_READY || state == CLIENT_CLOSED;
+    if (state == CLIENT_READY && c->out.capacity > IDLE_BUFFER_MAX && buffer_len(&c->out) == 0)
+        buffer_shrink(&c->out);
+    if (state == CLIENT_READY && c->in.capacity > IDLE_BUFFER_MAX && buffer_len(&c->in) == 0)
+        buffer_shrink(&c->in);
+}
+
+void client_fail(struct smtp_client *c, enum smtp_failure failure)
+{
+    if (c->failure != SMTP_FAIL_NONE || c->state == CLIENT_CLOSED)
+        return;
+    if (c->state == CLIENT_QUIT) { /* we were leaving anyway */
+        client_set_state(c, CLIENT_CLOSED);
+        return;
+    }
+    c->failure = failure;
+    c->failure_phase = client_phase(c);
+    buffer_wipe_free(&c->out);
+}
+
+void client_fail_reply(struct smtp_client *c, enum smtp_failure failure)
+{
+    if (c->failure == SMTP_FAIL_NONE)
+        c->has_failure_reply = true;
+    client_fail(c, failure);
+}
+
+/* ---- life ---- */
+
+static void fill_timeouts(struct smtp_client_config *config)
+{
+    config->greeting_timeout_ms = config->greeting_timeout_ms ? config->greeting_timeout_ms : 300000;
+    config->command_timeout_ms = config->command_timeout_ms ? config->command_timeout_ms : 300000;
+    config->body_timeout_ms = config->body_timeout_ms ? config->body_timeout_ms : 180000;
+    config->final_timeout_ms = config->final_timeout_ms ? config->final_timeout_ms : 600000;
+}
+
+static bool copy_secret(struct slice from, char **to, size_t *len)
+{
+    *to = malloc(from.len + 1);
+    if (!*to)
+        return false;
+    if (from.len > 0)
+        memcpy(*to, from.ptr, from.len);
+    (*to)[from.len] = '\0';
+    *len = from.len;
+    return true;
+}
+
+static bool copy_config(struct smtp_client *c, const struct smtp_client_config *config)
+{
+    c->config = *config;
+    c->config.user = c->config.password = (struct slice){0};
+    fill_timeouts(&c->config);
+    struct slice name = config->ehlo_name.len > 0 ? config->ehlo_name : SLICE("localhost");
+    struct slice cleartext = config->ehlo_name_cleartext.len > 0 ? config->ehlo_name_cleartext : name;
+    if (arena_copy(&c->arena, name, &c->config.ehlo_name) != RESULT_OK ||
+        arena_copy(&c->arena, cleartext, &c->config.ehlo_name_cleartext) != RESULT_OK ||
+        arena_copy(&c->arena, config->session_id, &c->config.session_id) != RESULT_OK)
+        return false;
+    return config->user.len == 0 ||
+           (copy_secret(config->user, &c->user, &c->user_len) && copy_secret(config->password, &c->password, &c->password_len));
+}
+
+struct smtp_client *smtp_client_new(const struct smtp_client_config *config, int64_t now_ms)
+{
+    struct smtp_client *c = calloc(1, sizeof *c);
+    if (!c)
+        return NULL;
+    c->in = BUFFER(INPUT_MAX);
+    c->out = BUFFER(SMTP_CLIENT_OUTPUT_MAX);
+    c->now_ms = c->progress_at_ms = now_ms;
+    c->is_tls = config->security == SMTP_SECURITY_TLS;
+    if (!copy_config(c, config))
+        smtp_client_free(&c);
+    return c;
+}
+
+void smtp_client_free(struct smtp_client **client)
+{
+    struct smtp_client *c = *client;
+    if (!c)
+        return;
+    client_forget_credentials(c);
+    free(c->user);
+    buffer_free(&c->in);
+    buffer_wipe_free(&c->out);
+    buffer_free(&c->text);
+    buffer_free(&c->verdict_text);
+    arena_free(&c->arena);
+    free(c);
+    *client = NULL;
+}
+
+/* ---- octets ---- */
+
+void client_put(struct smtp_client *c, struct slice octets)
+{
+    if (c->failure == SMTP_FAIL_NONE && buffer_append(&c->out, octets) != RESULT_OK)
+        client_fail(c, SMTP_FAIL_MEMORY);
+}
+
+void client_put_number(struct smtp_client *c, uint64_t number)
+{
+    char text[24];
+    client_put(c, slice_of(text, (size_t)snprintf(text, sizeof text, "%llu", (unsigned long long)number)));
+}
+
+void client_begin_flight(struct smtp_client *c)
+{
+    if (client_has_transaction(c) && client_awaited(c) != CLIENT_COMMAND_NONE)
+        return;
+    c->flight_at = c->octets_sent + buffer_len(&c->out);
+    if (buffer_len(&c->out) == 0)
+        c->progress_at_ms = c->now_ms;
+}
+
+size_t smtp_client_feed(struct smtp_client *c, struct slice in, int64_t now_ms)
+{
+    c->now_ms = now_ms;
+    if (c->state == CLIENT_CLOSED || c->state == CLIENT_FAILED || c->failure != SMTP_FAIL_NONE)
+        return 0;
+    if (in.len == 0)
+        return 0;
+    /* RFC 3207 6, CVE-2011-0411: what comes in the clear when TLS should speak was put there by somebody else. */
+    if (c->state == CLIENT_TLS) {
+        client_fail(c, SMTP_FAIL_INJECTED);
+        return in.len;
+    }
+    enum result appended = buffer_append(&c->in, in);
+    if (appended != RESULT_OK)
+        client_fail(c, appended == RESULT_LIMIT ? SMTP_FAIL_PROTOCOL : SMTP_FAIL_MEMORY);
+    if (slice_find(in, '\n') >= 0 || buffer_len(&c->in) >= c->len_looked_at + SMTP_REPLY_LINE_MAX)
+        c->may_have_reply = true;
+    return in.len;
+}
+
+void smtp_client_eof(struct smtp_client *c)
+{
+    c->is_eof = true;
+}
+
+static enum smtp_failure failure_of(enum result parsed, const struct smtp_client *c)
+{
+    if (parsed == RESULT_MEMORY)
+        return SMTP_FAIL_MEMORY;
+    return c->state == CLIENT_GREETING ? client_classify_foreign(buffer_slice(&c->in)) : SMTP_FAIL_PROTOCOL;
+}
+
+bool client_take_reply(struct smtp_client *c)
+{
+    size_t used;
+    if (!c->may_have_reply || c->failure != SMTP_FAIL_NONE)
+        return false;
+    enum result parsed = smtp_reply_parse(buffer_slice(&c->in), &c->text, &c->reply, &used);
+    if (parsed == RESULT_MORE) {
+        c->may_have_reply = false;
+        c->len_looked_at = buffer_len(&c->in);
+        return false;
+    }
+    if (parsed != RESULT_OK) {
+        client_fail(c, failure_of(parsed, c));
+        return false;
+    }
+    buffer_consume(&c->in, used);
+    c->may_have_reply = buffer_len(&c->in) > 0;
+    c->len_looked_at = 0;
+    c->progress_at_ms = c->now_ms;
+    if (c->reply.code == 421 && c->state != CLIENT_GREETING && c->state != CLIENT_QUIT) {
+        client_fail_reply(c, SMTP_FAIL_SHUT);
+        return false;
+    }
+    if (c->state != CLIENT_GREETING && c->octets_sent <= c->flight_at) {
+        client_fail(c, SMTP_FAIL_PROTOCOL);
+        return false;
+    }
+    return true;
+}
+
+struct slice smtp_client_output(const struct smtp_client *c)
+{
+    return buffer_slice(&c->out);
+}
+
+void smtp_client_sent(struct smtp_client *c, size_t n, int64_t now_ms)
+{
+    c->now_ms = now_ms;
+    buffer_consume(&c->out, n);
+    c->octets_sent += n;
+    if (n > 0)
+        c->progress_at_ms = now_ms;
+}
+
+/* ---- time ---- */
+
+static int64_t transaction_timeout_ms(const struct smtp_client *c)
+{
+    if (c->t.octets > 0 && buffer_len(&c->out) > 0)
+        return c->config.body_timeout_ms;
+    if (client_awaited(c) == CLIENT_COMMAND_NONE)
+        return 0; /* the delay is ours */
+    return c->state == CLIENT_FINAL ? c->config.final_timeout_ms : c->config.command_timeout_ms;
+}
+
+/* 0: none. */
+static int64_t timeout_ms(const struct smtp_client *c)
+{
+    switch (c->state) {
+    case CLIENT_GREETING: return c->config.greeting_timeout_ms;
+    case CLIENT_EHLO:
+    case CLIENT_HELO:
+    case CLIENT_STARTTLS:
+    case CLIENT_TLS:
+    case CLIENT_AUTH: return c->config.command_timeout_ms;
+    case CLIENT_ENVELOPE:
+    case CLIENT_BODY:
+    case CLIENT_FINAL: return transaction_timeout_ms(c);
+    case CLIENT_QUIT: return SMTP_CLIENT_QUIT_TIMEOUT_MS;
+    case CLIENT_PROVEN:
+    case CLIENT_READY:
+    case CLIENT_CLOSED:
+    case CLIENT_FAILED: break;
+    }
+    return 0;
+}
+
+int64_t smtp_client_deadline_ms(const struct smtp_client *c)
+{
+    int64_t timeout = timeout_ms(c);
+    if (timeout == 0 || c->failure != SMTP_FAIL_NONE)
+        return INT64_MAX;
+    return c->progress_at_ms + timeout;
+}
+
+void smtp_client_tick(struct smtp_client *c, int64_t now_ms)
+{
+    c->now_ms = now_ms;
+    if (now_ms < smtp_client_deadline_ms(c))
+        return;
+    client_fail(c, SMTP_FAIL_TIMEOUT);
+}
+
+/* ---- events ---- */
+
+static enum smtp_client_event_type owed_event(const struct smtp_client *c)
+{
+    switch (c->state) {
+    case CLIENT_TLS: return SMTP_CLIENT_STARTTLS;
+    case CLIENT_PROVEN: return SMTP_CLIENT_PROVEN;
+    case CLIENT_READY: return SMTP_CLIENT_READY;
+    default: break;
+    }
+    return SMTP_CLIENT_CLOSED;
+}
+
+/* Whether a message may lie with the peer although no reply said so. 421 is a reply. */
+static bool leaves_uncertain(const struct smtp_client *c)
+{
+    return c->failure != SMTP_FAIL_SHUT && c->failure != SMTP_FAIL_ABORTED && client_is_uncertain(c);
+}
+
+static void tell_failure(struct smtp_client *c, struct smtp_client_event *event)
+{
+    *event = (struct smtp_client_event){
+        .type = SMTP_CLIENT_FAILED,
+        .failure = c->failure,
+        .phase = c->failure_phase,
+        .reply = c->has_failure_reply ? &c->reply : NULL,
+        .is_uncertain = leaves_uncertain(c),
+    };
+    log_event(c->config.log, LOG_DEBUG, "smtp-client-failed", LOG_STR("session", c->config.session_id),
+              LOG_TEXT("failure", smtp_failure_name(c->failure)), LOG_TEXT("phase", c->failure_phase), LOG_INT("uncertain", event->is_uncertain));
+    client_forget_credentials(c);
+    client_set_state(c, CLIENT_FAILED);
+}
+
+/* Nothing more will come. */
+static enum client_step end_of_input(struct smtp_client *c)
+{
+    if (c->state == CLIENT_GREETING && buffer_len(&c->in) > 0)
+        client_fail(c, client_classify_foreign(buffer_slice(&c->in)));
+    else
+        client_fail(c, SMTP_FAIL_EOF);
+    return CLIENT_STEP_AGAIN;
+}
+
+static enum client_step step(struct smtp_client *c, struct smtp_client_event *event)
+{
+    if (c->failure != SMTP_FAIL_NONE) {
+        tell_failure(c, event);
+        return CLIENT_STEP_EVENT;
+    }
+    if (c->owes_event) {
+        c->owes_event = false;
+        event->type = owed_event(c);
+        return CLIENT_STEP_EVENT;
+    }
+    if (c->state == CLIENT_CLOSED)
+        return CLIENT_STEP_IDLE;
+    enum client_step done = client_has_transaction(c) ? client_transaction_step(c, event) : client_session_step(c);
+    if (done == CLIENT_STEP_IDLE && c->is_eof)
+        done = end_of_input(c);
+    return done;
+}
+
+bool smtp_client_next(struct smtp_client *c, struct smtp_client_event *event)
+{
+    enum client_step done = CLIENT_STEP_AGAIN;
+    *event = (struct smtp_client_event){0};
+    while (done == CLIENT_STEP_AGAIN && c->state != CLIENT_FAILED)
+        done = step(c, event);
+    return done == CLIENT_STEP_EVENT;
+}
+
+/* ---- acts ---- */
+
+static enum result copy_binding(struct smtp_client *c, const struct sasl_binding *from, struct sasl_binding *to)
+{
+    enum result copied = arena_copy(&c->arena, from->name, &to->name);
+    return copied == RESULT_OK ? arena_copy(&c->arena, from->data, &to->data) : copied;
+}
+
+enum result smtp_client_tls_started(struct smtp_client *c, const struct sasl_binding *bindings, size_t nbindings, int64_t now_ms)
+{
+    c->now_ms = now_ms;
+    if (nbindings > SMTP_CLIENT_BINDINGS_MAX)
+        return RESULT_LIMIT;
+    for (c->nbindings = 0; c->nbindings < nbindings; c->nbindings++)
+        if (copy_binding(c, &bindings[c->nbindings], &c->bindings[c->nbindings]) != RESULT_OK)
+            return RESULT_MEMORY;
+    if (c->state != CLIENT_TLS || c->failure != SMTP_FAIL_NONE)
+        return RESULT_OK;
+    /* RFC 3207 4.2: all that was learnt in the clear is forgotten. */
+    c->is_tls = true;
+    c->peer = (struct smtp_peer){0};
+    client_say_hello(c);
+    return RESULT_OK;
+}
+
+void smtp_client_login(struct smtp_client *c, int64_t now_ms)
+{
+    c->now_ms = now_ms;
+    if (c->state == CLIENT_PROVEN && c->failure == SMTP_FAIL_NONE)
+        client_start_auth(c);
+}
+
+void smtp_client_abort(struct smtp_client *c)
+{
+    client_fail(c, SMTP_FAIL_ABORTED);
+}
+
+void smtp_client_quit(struct smtp_client *c, int64_t now_ms)
+{
+    c->now_ms = now_ms;
+    if (c->failure != SMTP_FAIL_NONE || c->state == CLIENT_QUIT || c->state == CLIENT_CLOSED)
+        return;
+    if (c->state != CLIENT_PROVEN && c->state != CLIENT_READY) {
+        buffer_wipe_free(&c->out);
+        client_set_state(c, CLIENT_CLOSED);
+        return;
+    }
+    client_begin_flight(c);
+    client_put(c, SLICE("QUIT\r\n"));
+    client_set_state(c, CLIENT_QUIT);
+}
+
+const struct smtp_peer *smtp_client_peer(const struct smtp_client *c)
+{
+    return &c->peer;
+}

@@ -1,0 +1,143 @@
+/* What the files of the client core share: client.c (life, octets, time), client_session.c (greeting to AUTH) and
+ * client_transaction.c (MAIL to the reply to the message). Nobody else includes this.
+ *
+ * Invariants; the tests name them by number.
+ *   1 The same octets from the peer in any chunking give the same events and the same output.
+ *   2 A reply counts only if the flight of commands that it answers has begun to leave, and a positive one to a message only if the whole
+ *     message has left: who answers before he was asked is not the peer we think we talk to.
+ *   3 The number of replies awaited is always the number of commands sent less those answered (client_awaited); a reply that nobody
+ *     awaits ends the session, 421 included.
+ *   4 A transaction ends in exactly one SENT or in FAILED or CLOSED; a message that is given up never gets its last octet.
+ *   5 No octet of a credential lies in memory after the exchange that needed it. */
+#ifndef POSTERN_SMTP_CLIENT_INTERNAL_H
+#define POSTERN_SMTP_CLIENT_INTERNAL_H
+
+#include "base/arena.h"
+#include "smtp/client.h"
+#include "smtp/stuff.h"
+
+enum client_state {
+    CLIENT_GREETING,
+    CLIENT_EHLO,
+    CLIENT_HELO,
+    CLIENT_STARTTLS,
+    CLIENT_TLS,
+    CLIENT_PROVEN,
+    CLIENT_AUTH,
+    CLIENT_READY,
+    CLIENT_ENVELOPE, /* some reply to MAIL, RCPT or DATA is missing; the body may be under way already */
+    CLIENT_BODY,
+    CLIENT_FINAL, /* all is said, replies are missing */
+    CLIENT_QUIT,
+    CLIENT_CLOSED,
+    CLIENT_FAILED,
+};
+
+/* What the next reply answers. */
+enum client_command {
+    CLIENT_COMMAND_NONE,
+    CLIENT_COMMAND_RSET,
+    CLIENT_COMMAND_MAIL,
+    CLIENT_COMMAND_RCPT,
+    CLIENT_COMMAND_DATA,
+    CLIENT_COMMAND_BDAT,
+    CLIENT_COMMAND_DOT,
+};
+
+/* How far one command has come. */
+enum client_progress { CLIENT_UNSENT, CLIENT_ASKED, CLIENT_ANSWERED };
+
+struct client_transaction {
+    struct smtp_transaction asked;
+    bool uses_bdat;
+    bool has_local_recipients; /* some are refused here */
+    enum client_progress rset, mail, data, dot;
+    size_t nrcpt_end;                /* recipients from here on wait for another transaction */
+    size_t rcpt_asked, rcpt_answered; /* indices in the envelope: those before have been */
+    size_t local;                    /* likewise, told by us where it is ours to tell */
+    size_t naccepted;
+    uint64_t nbdat_asked, nbdat_answered;
+    uint64_t octets; /* of the body so far */
+    struct smtp_stuff stuff;
+    bool is_body_wanted; /* BODY_WANTED was given and not yet answered */
+    bool is_body_whole;  /* the last piece is in the output */
+    bool is_bodiless;    /* the dot was the lone one of a DATA that nobody should have let in */
+
+    bool has_verdict;
+    bool is_verdict_local;
+    bool breaks_session; /* the peer waits for the rest of a message that will not come */
+    struct smtp_reply verdict;
+    const char *verdict_phase;
+};
+
+struct smtp_client {
+    struct smtp_client_config config; /* slices in the arena; not the credentials */
+    struct arena arena;
+    char *user, *password; /* NUL-terminated; password NULL once it is not needed any more */
+    size_t user_len, password_len;
+    struct sasl_binding bindings[SMTP_CLIENT_BINDINGS_MAX];
+    size_t nbindings;
+    struct sasl_client *sasl;
+    struct buffer response; /* of the machine, before base64 */
+    bool owes_initial;      /* the initial response did not fit the AUTH command and waits in `response` */
+    unsigned nchallenges;
+
+    enum client_state state;
+    bool is_tls;
+    bool is_eof;
+    bool owes_event; /* the one of entering TLS, PROVEN, READY or CLOSED */
+    bool needs_rset;
+    enum smtp_failure failure; /* owed as FAILED, unless the state is CLIENT_FAILED already */
+    bool has_failure_reply;
+    const char *failure_phase;
+
+    struct smtp_peer peer;
+    char peer_name[256];
+
+    struct buffer in, out;
+    bool may_have_reply;     /* a line has ended since the parser asked for more */
+    size_t len_looked_at;    /* of the input then */
+    struct buffer text;      /* of the reply at hand */
+    struct smtp_reply reply;
+    struct buffer verdict_text;
+    uint64_t octets_sent;
+    uint64_t last_octet_at; /* where the body put into the output so far ends */
+    uint64_t flight_at; /* where in the output the commands begin of which one awaits the next reply */
+
+    int64_t now_ms;
+    int64_t progress_at_ms; /* a reply came, or octets left */
+
+    struct client_transaction t;
+};
+
+enum client_step { CLIENT_STEP_IDLE, CLIENT_STEP_AGAIN, CLIENT_STEP_EVENT };
+
+void client_set_state(struct smtp_client *c, enum client_state state);
+/* The session is over: FAILED is owed. Drops what waits to be sent, so that no half of a message is completed by chance. */
+void client_fail(struct smtp_client *c, enum smtp_failure failure);
+/* The same with the reply at hand. */
+void client_fail_reply(struct smtp_client *c, enum smtp_failure failure);
+const char *client_phase(const struct smtp_client *c);
+
+/* The next whole reply is in c->reply. False: there is none, or the session has failed over it. A 421 is a failure here. */
+bool client_take_reply(struct smtp_client *c);
+/* Marks where the next command begins, if none is awaiting its reply. */
+void client_begin_flight(struct smtp_client *c);
+void client_put(struct smtp_client *c, struct slice octets);
+void client_put_number(struct smtp_client *c, uint64_t number);
+
+/* client_session.c */
+enum client_step client_session_step(struct smtp_client *c);
+void client_say_hello(struct smtp_client *c);
+void client_start_auth(struct smtp_client *c);
+void client_forget_credentials(struct smtp_client *c);
+enum smtp_failure client_classify_foreign(struct slice in);
+
+/* client_transaction.c */
+enum client_step client_transaction_step(struct smtp_client *c, struct smtp_client_event *event);
+enum client_command client_awaited(const struct smtp_client *c);
+/* Whether the peer may have the message: its last octet has left, and nothing said that it was for nobody. */
+bool client_is_uncertain(const struct smtp_client *c);
+bool client_has_transaction(const struct smtp_client *c);
+
+#endif

@@ -1,0 +1,596 @@
+/* One message: MAIL, RCPT, DATA or BDAT, its octets, and what the replies to all of that mean. */
+#include "smtp/client_internal.h"
+
+#include <assert.h>
+
+enum {
+    /* Above so many octets that wait to be sent no further command is put behind them, and no piece of a body is asked for. */
+    OUTPUT_LOW = 32 * 1024,
+    ADDRESS_MAX = 512, /* octets; RFC 5321 4.5.3.1.3 has 256, UTF-8 may need more */
+    PARAMETER_MAX = 500, /* octets of ORCPT=; RFC 3461 4.2 and 5.4 */
+};
+
+static bool has(const struct smtp_client *c, unsigned capabilities)
+{
+    return (c->peer.capabilities & capabilities) == capabilities;
+}
+
+bool client_has_transaction(const struct smtp_client *c)
+{
+    return c->state == CLIENT_ENVELOPE || c->state == CLIENT_BODY || c->state == CLIENT_FINAL;
+}
+
+/* ---- recipients ---- */
+
+/* What could end the path or the line early never gets onto it (CWE-93). A quoted local part may hold what ends an unquoted path. */
+static bool is_sendable(struct slice address)
+{
+    bool is_quoted = address.len > 0 && address.ptr[0] == '"';
+    if (address.len > ADDRESS_MAX)
+        return false;
+    for (size_t i = 0; i < address.len; i++) {
+        char c = address.ptr[i];
+        if (((unsigned char)c < ' ' || c == 0x7f) || (!is_quoted && (c == ' ' || c == '<' || c == '>')))
+            return false;
+    }
+    return true;
+}
+
+static bool is_ascii(struct slice s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if ((unsigned char)s.ptr[i] > 0x7f)
+            return false;
+    return true;
+}
+
+static struct slice address_of(const struct client_transaction *t, size_t i)
+{
+    return t->asked.envelope->recipients[i].address;
+}
+
+/* The first recipient from i on that goes to the peer in this transaction. */
+static size_t next_recipient(const struct client_transaction *t, size_t i)
+{
+    while (t->has_local_recipients && i < t->nrcpt_end && (address_of(t, i).len == 0 || !is_sendable(address_of(t, i))))
+        i++;
+    return i;
+}
+
+static bool is_envelope_asked(const struct client_transaction *t)
+{
+    return t->mail != CLIENT_UNSENT && t->rcpt_asked == t->nrcpt_end;
+}
+
+static bool is_envelope_answered(const struct client_transaction *t)
+{
+    return t->mail == CLIENT_ANSWERED && t->rcpt_answered == t->nrcpt_end;
+}
+
+enum client_command client_awaited(const struct smtp_client *c)
+{
+    const struct client_transaction *t = &c->t;
+    if (t->rset == CLIENT_ASKED)
+        return CLIENT_COMMAND_RSET;
+    if (t->mail == CLIENT_ASKED)
+        return CLIENT_COMMAND_MAIL;
+    if (t->rcpt_answered < t->rcpt_asked)
+        return CLIENT_COMMAND_RCPT;
+    if (t->data == CLIENT_ASKED)
+        return CLIENT_COMMAND_DATA;
+    if (t->nbdat_answered < t->nbdat_asked)
+        return CLIENT_COMMAND_BDAT;
+    return t->dot == CLIENT_ASKED ? CLIENT_COMMAND_DOT : CLIENT_COMMAND_NONE;
+}
+
+bool client_is_uncertain(const struct smtp_client *c)
+{
+    const struct client_transaction *t = &c->t;
+    bool may_have_recipients = !is_envelope_answered(t) || t->naccepted > 0;
+    return client_has_transaction(c) && t->is_body_whole && !t->is_bodiless && !t->has_verdict && may_have_recipients &&
+           c->octets_sent >= c->last_octet_at;
+}
+
+/* ---- verdict ---- */
+
+static void judge(struct smtp_client *c, const char *phase)
+{
+    if (c->t.has_verdict)
+        return;
+    struct buffer text = c->verdict_text;
+    c->verdict_text = c->text; /* the reply's text lives on there while others are read */
+    c->text = text;
+    c->t.has_verdict = true;
+    c->t.verdict = c->reply;
+    c->t.verdict_phase = phase;
+}
+
+static void judge_locally(struct smtp_client *c, struct smtp_reply reply, const char *phase)
+{
+    c->t.has_verdict = c->t.is_verdict_local = true;
+    c->t.verdict = reply;
+    c->t.verdict_phase = phase;
+}
+
+/* ---- the start ---- */
+
+static bool needs_utf8(const struct smtp_transaction *asked)
+{
+    if (asked->needs_smtputf8 || !is_ascii(asked->envelope->sender))
+        return true;
+    for (size_t i = 0; i < asked->envelope->nrcpt; i++)
+        if (!is_ascii(asked->envelope->recipients[i].address))
+            return true;
+    return false;
+}
+
+/* RFC 6152 3, RFC 3030 3, RFC 6531 3.2, RFC 1870 6.1: what the peer can't take is refused before it hears of the message. */
+static void check_needs(struct smtp_client *c)
+{
+    const struct smtp_transaction *asked = &c->t.asked;
+    uint64_t size_max = has(c, SMTP_CAP_SIZE) ? c->peer.size_max_octets : 0;
+    if (asked->is_binary && !has(c, SMTP_CAP_BINARYMIME | SMTP_CAP_CHUNKING))
+        judge_locally(c, SMTP_REPLY(554, 5, 6, 3, "The next hop does not take binary messages (BINARYMIME)"), "MAIL FROM");
+    else if (asked->needs_smtputf8 && !has(c, SMTP_CAP_SMTPUTF8))
+        judge_locally(c, SMTP_REPLY(553, 5, 6, 7, "The next hop does not take internationalized addresses or headers (SMTPUTF8)"), "MAIL FROM");
+    else if (asked->has_8bit && !asked->is_binary && !has(c, SMTP_CAP_8BITMIME))
+        judge_locally(c, SMTP_REPLY(554, 5, 6, 3, "The next hop takes only 7-bit text (it lacks 8BITMIME)"), "MAIL FROM");
+    else if (size_max > 0 && asked->size_octets > size_max)
+        judge_locally(c, SMTP_REPLY(552, 5, 3, 4, "The message is larger than the next hop takes (SIZE)"), "MAIL FROM");
+    else if (!is_sendable(asked->envelope->sender))
+        judge_locally(c, SMTP_REPLY(553, 5, 1, 7, "The sender's address can't be written in SMTP"), "MAIL FROM");
+}
+
+/* Finds where LIMITS RCPTMAX ends this transaction, and whether any recipient is ours to refuse. */
+static void plan_recipients(struct smtp_client *c)
+{
+    struct client_transaction *t = &c->t;
+    size_t nrcpt = t->asked.envelope->nrcpt, taken = 0;
+    for (t->nrcpt_end = 0; t->nrcpt_end < nrcpt; t->nrcpt_end++) {
+        struct slice address = address_of(t, t->nrcpt_end);
+        bool is_ours = address.len == 0 || !is_sendable(address);
+        if (!is_ours && c->peer.nrcpt_max > 0 && taken == c->peer.nrcpt_max)
+            break;
+        t->has_local_recipients = t->has_local_recipients || is_ours;
+        taken += !is_ours;
+    }
+    t->rcpt_asked = t->rcpt_answered = next_recipient(t, 0);
+}
+
+void smtp_client_send(struct smtp_client *c, const struct smtp_transaction *transaction, int64_t now_ms)
+{
+    c->now_ms = now_ms;
+    if (c->failure != SMTP_FAIL_NONE || c->state == CLIENT_FAILED)
+        return;
+    assert(c->state == CLIENT_READY);
+    c->t = (struct client_transaction){.asked = *transaction, .uses_bdat = has(c, SMTP_CAP_CHUNKING)};
+    c->t.asked.needs_smtputf8 = needs_utf8(transaction);
+    client_set_state(c, CLIENT_ENVELOPE);
+    check_needs(c);
+    if (!c->t.has_verdict)
+        plan_recipients(c);
+}
+
+/* A recipient whose reply is ours. */
+static bool tell_local_recipient(struct smtp_client *c, struct smtp_client_event *event)
+{
+    struct client_transaction *t = &c->t;
+    if (!t->has_local_recipients && t->local < t->nrcpt_end)
+        t->local = t->nrcpt_end;
+    while (t->local < t->nrcpt_end && address_of(t, t->local).len > 0 && is_sendable(address_of(t, t->local)))
+        t->local++;
+    if (t->local == t->asked.envelope->nrcpt)
+        return false;
+    c->reply = t->local < t->nrcpt_end ? SMTP_REPLY(553, 5, 1, 3, "The recipient's address can't be written in SMTP")
+                                       : SMTP_REPLY(452, 4, 5, 3, "The next hop takes no more recipients at a time");
+    *event = (struct smtp_client_event){
+        .type = SMTP_CLIENT_RECIPIENT, .recipient = t->local++, .reply = &c->reply, .is_local = true, .phase = "RCPT TO"};
+    return true;
+}
+
+/* ---- commands ---- */
+
+static bool is_clean_parameter(const struct smtp_client *c, struct slice s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if ((unsigned char)s.ptr[i] <= ' ' || s.ptr[i] == 0x7f || ((unsigned char)s.ptr[i] > 0x7f && !c->t.asked.needs_smtputf8))
+            return false;
+    return s.len > 0 && s.len <= PARAMETER_MAX;
+}
+
+static void say_mail(struct smtp_client *c)
+{
+    const struct smtp_transaction *asked = &c->t.asked;
+    client_begin_flight(c);
+    client_put(c, SLICE("MAIL FROM:<"));
+    client_put(c, asked->envelope->sender);
+    client_put(c, SLICE(">"));
+    if (has(c, SMTP_CAP_SIZE)) {
+        client_put(c, SLICE(" SIZE="));
+        client_put_number(c, asked->size_octets);
+    }
+    if (asked->is_binary)
+        client_put(c, SLICE(" BODY=BINARYMIME"));
+    else if (asked->has_8bit)
+        client_put(c, SLICE(" BODY=8BITMIME"));
+    if (asked->needs_smtputf8)
+        client_put(c, SLICE(" SMTPUTF8"));
+    if (has(c, SMTP_CAP_DSN) && asked->envelope->ret != DSN_RET_UNSET) {
+        client_put(c, SLICE(" RET="));
+        client_put(c, slice_from_cstr(dsn_ret_name(asked->envelope->ret)));
+    }
+    if (has(c, SMTP_CAP_DSN) && is_clean_parameter(c, asked->envelope->envid)) {
+        client_put(c, SLICE(" ENVID="));
+        client_put(c, asked->envelope->envid);
+    }
+    client_put(c, SLICE("\r\n"));
+    c->t.mail = CLIENT_ASKED;
+}
+
+static void say_rcpt(struct smtp_client *c)
+{
+    const struct envelope_recipient *recipient = &c->t.asked.envelope->recipients[c->t.rcpt_asked];
+    char notify[40];
+    client_begin_flight(c);
+    client_put(c, SLICE("RCPT TO:<"));
+    client_put(c, recipient->address);
+    client_put(c, SLICE(">"));
+    if (has(c, SMTP_CAP_DSN) && recipient->notify != 0) {
+        dsn_notify_format(recipient->notify, notify, sizeof notify);
+        client_put(c, SLICE(" NOTIFY="));
+        client_put(c, slice_from_cstr(notify));
+    }
+    if (has(c, SMTP_CAP_DSN) && is_clean_parameter(c, recipient->orcpt)) {
+        client_put(c, SLICE(" ORCPT="));
+        client_put(c, recipient->orcpt);
+    }
+    client_put(c, SLICE("\r\n"));
+    c->t.rcpt_asked = next_recipient(&c->t, c->t.rcpt_asked + 1);
+}
+
+static void say_rset(struct smtp_client *c)
+{
+    client_begin_flight(c);
+    client_put(c, SLICE("RSET\r\n"));
+    c->t.rset = CLIENT_ASKED;
+    c->needs_rset = false;
+}
+
+static void say_data(struct smtp_client *c)
+{
+    client_begin_flight(c);
+    client_put(c, SLICE("DATA\r\n"));
+    c->t.data = CLIENT_ASKED;
+}
+
+/* Whether another command may go: one at a time without PIPELINING (RFC 2920 3.1), and as long as there is somebody to send for. */
+static bool may_say_more(const struct smtp_client *c)
+{
+    const struct client_transaction *t = &c->t;
+    return c->failure == SMTP_FAIL_NONE && !t->has_verdict && buffer_len(&c->out) <= OUTPUT_LOW &&
+           (has(c, SMTP_CAP_PIPELINING) || client_awaited(c) == CLIENT_COMMAND_NONE);
+}
+
+static bool wants_data(const struct smtp_client *c)
+{
+    const struct client_transaction *t = &c->t;
+    return !t->uses_bdat && t->data == CLIENT_UNSENT && is_envelope_asked(t) && (t->naccepted > 0 || !is_envelope_answered(t));
+}
+
+static void say_commands(struct smtp_client *c)
+{
+    struct client_transaction *t = &c->t;
+    if (next_recipient(t, 0) == t->nrcpt_end)
+        return;
+    if (c->needs_rset && may_say_more(c))
+        say_rset(c);
+    if (t->mail == CLIENT_UNSENT && may_say_more(c))
+        say_mail(c);
+    while (t->mail != CLIENT_UNSENT && t->rcpt_asked < t->nrcpt_end && may_say_more(c))
+        say_rcpt(c);
+    if (wants_data(c) && may_say_more(c))
+        say_data(c);
+}
+
+/* ---- replies ---- */
+
+static bool is_intermediate(const struct smtp_reply *reply)
+{
+    return reply->code >= 300 && reply->code < 400;
+}
+
+static void on_rset(struct smtp_client *c)
+{
+    if (c->reply.code == 250)
+        c->t.rset = CLIENT_ANSWERED;
+    else
+        client_fail_reply(c, SMTP_FAIL_PROTOCOL);
+}
+
+static void on_mail(struct smtp_client *c)
+{
+    if (is_intermediate(&c->reply)) {
+        client_fail_reply(c, SMTP_FAIL_PROTOCOL);
+        return;
+    }
+    c->t.mail = CLIENT_ANSWERED;
+    if (!smtp_reply_is_positive(&c->reply))
+        judge(c, "MAIL FROM");
+}
+
+/* RFC 5321 4.5.3.1.10: 552 was once the word for "too many recipients", and means "later" then. */
+static void mend_too_many(struct smtp_client *c)
+{
+    bool is_told_apart = c->reply.status.class != 0 && !(c->reply.status.subject == 5 && c->reply.status.detail == 3);
+    if (c->reply.code != 552 || c->t.naccepted == 0 || is_told_apart)
+        return;
+    c->reply.code = 452;
+    c->reply.status = (struct smtp_status){4, 5, 3};
+}
+
+static bool on_rcpt(struct smtp_client *c, struct smtp_client_event *event)
+{
+    size_t recipient = c->t.rcpt_answered;
+    if (is_intermediate(&c->reply)) {
+        client_fail_reply(c, SMTP_FAIL_PROTOCOL);
+        return false;
+    }
+    c->t.rcpt_answered = next_recipient(&c->t, recipient + 1);
+    if (c->t.has_verdict) /* MAIL was refused, so this says nothing new */
+        return false;
+    mend_too_many(c);
+    c->t.naccepted += smtp_reply_is_positive(&c->reply);
+    *event = (struct smtp_client_event){.type = SMTP_CLIENT_RECIPIENT, .recipient = recipient, .reply = &c->reply, .phase = "RCPT TO"};
+    return true;
+}
+
+static bool is_for_nobody(const struct smtp_client *c)
+{
+    return c->t.has_verdict || c->t.naccepted == 0;
+}
+
+static void on_data(struct smtp_client *c)
+{
+    if (c->reply.code != 354 && smtp_reply_is_positive(&c->reply)) {
+        client_fail_reply(c, SMTP_FAIL_PROTOCOL);
+        return;
+    }
+    c->t.data = CLIENT_ANSWERED;
+    if (c->reply.code == 354 && is_for_nobody(c)) {
+        /* RFC 2920 3.1: DATA went in the same flight as recipients that were all refused, and the peer lets it in all the same. */
+        client_begin_flight(c);
+        client_put(c, SLICE(".\r\n"));
+        c->t.dot = CLIENT_ASKED;
+        c->t.is_bodiless = c->t.is_body_whole = true;
+    } else if (c->reply.code != 354 && !is_for_nobody(c)) {
+        judge(c, "DATA");
+    }
+}
+
+static void on_bdat(struct smtp_client *c)
+{
+    struct client_transaction *t = &c->t;
+    bool is_last = t->is_body_whole && t->nbdat_answered + 1 == t->nbdat_asked;
+    const char *phase = client_phase(c);
+    bool is_early = c->octets_sent < c->last_octet_at;
+    if (is_intermediate(&c->reply) || (smtp_reply_is_positive(&c->reply) && is_last && is_early)) {
+        client_fail_reply(c, SMTP_FAIL_PROTOCOL);
+        return;
+    }
+    t->nbdat_answered++;
+    if (!is_for_nobody(c) && (is_last || !smtp_reply_is_positive(&c->reply)))
+        judge(c, phase);
+}
+
+static void on_dot(struct smtp_client *c)
+{
+    bool is_early = c->octets_sent < c->last_octet_at;
+    if (is_intermediate(&c->reply) || (smtp_reply_is_positive(&c->reply) && is_early)) {
+        client_fail_reply(c, SMTP_FAIL_PROTOCOL);
+        return;
+    }
+    c->t.dot = CLIENT_ANSWERED;
+    c->t.breaks_session = is_early;
+    if (!is_for_nobody(c))
+        judge(c, "end of data");
+}
+
+/* In the middle of a body: some servers say no before they have heard all. They can't be talked to any further, but what they said counts. */
+static void on_unasked(struct smtp_client *c)
+{
+    if (smtp_reply_is_positive(&c->reply) || c->t.has_verdict) {
+        client_fail_reply(c, SMTP_FAIL_PROTOCOL);
+        return;
+    }
+    judge(c, "message");
+    c->t.breaks_session = true;
+}
+
+static enum client_step on_reply(struct smtp_client *c, struct smtp_client_event *event)
+{
+    switch (client_awaited(c)) {
+    case CLIENT_COMMAND_RSET: on_rset(c); break;
+    case CLIENT_COMMAND_MAIL: on_mail(c); break;
+    case CLIENT_COMMAND_RCPT: return on_rcpt(c, event) ? CLIENT_STEP_EVENT : CLIENT_STEP_AGAIN;
+    case CLIENT_COMMAND_DATA: on_data(c); break;
+    case CLIENT_COMMAND_BDAT: on_bdat(c); break;
+    case CLIENT_COMMAND_DOT: on_dot(c); break;
+    case CLIENT_COMMAND_NONE: on_unasked(c); break;
+    }
+    return CLIENT_STEP_AGAIN;
+}
+
+/* ---- the body ---- */
+
+/* The first piece may go before anybody has been accepted, where the peer reads ahead and counts octets (RFC 3030 4.2, RFC 2920); the others wait, so
+ * that a large message is not sent for nothing. */
+static bool may_send_piece(const struct smtp_client *c)
+{
+    const struct client_transaction *t = &c->t;
+    if (is_envelope_answered(t) && t->naccepted == 0)
+        return false;
+    if (!t->uses_bdat)
+        return t->data == CLIENT_ANSWERED && is_envelope_answered(t);
+    if (!has(c, SMTP_CAP_PIPELINING))
+        return is_envelope_answered(t) && t->nbdat_answered == t->nbdat_asked;
+    return is_envelope_asked(t) && (t->octets == 0 || is_envelope_answered(t));
+}
+
+static bool wants_body(const struct smtp_client *c)
+{
+    return !c->t.is_body_wanted && !c->t.is_body_whole && !c->t.has_verdict && buffer_len(&c->out) <= OUTPUT_LOW && may_send_piece(c);
+}
+
+static void put_chunk(struct smtp_client *c, struct slice octets, bool is_last)
+{
+    client_begin_flight(c);
+    client_put(c, SLICE("BDAT "));
+    client_put_number(c, octets.len);
+    client_put(c, is_last ? SLICE(" LAST\r\n") : SLICE("\r\n"));
+    client_put(c, octets);
+    c->t.nbdat_asked++;
+}
+
+static void refuse_body(struct smtp_client *c)
+{
+    judge_locally(c, SMTP_REPLY(554, 5, 6, 0, "The message holds a NUL, or a CR or LF alone, which can't be sent safely"), "message");
+    c->t.breaks_session = !c->t.uses_bdat; /* the end of DATA can be told only by completing the message */
+    if (c->t.breaks_session)
+        buffer_wipe_free(&c->out);
+}
+
+static enum result put_text(struct smtp_client *c, struct slice octets, bool is_last)
+{
+    client_begin_flight(c);
+    enum result put = smtp_stuff_write(&c->t.stuff, octets, &c->out);
+    if (put == RESULT_OK && is_last)
+        put = smtp_stuff_end(&c->t.stuff, &c->out);
+    if (put == RESULT_OK && is_last)
+        c->t.dot = CLIENT_ASKED;
+    return put;
+}
+
+static void put_piece(struct smtp_client *c, struct slice octets, bool is_last)
+{
+    enum result put = RESULT_OK;
+    bool is_text = c->t.uses_bdat && !c->t.asked.is_binary;
+    if (is_text)
+        put = smtp_stuff_check(&c->t.stuff, octets, is_last);
+    if (put == RESULT_OK && c->t.uses_bdat)
+        put_chunk(c, octets, is_last);
+    else if (put == RESULT_OK)
+        put = put_text(c, octets, is_last);
+    if (put == RESULT_SYNTAX)
+        refuse_body(c);
+    else if (put != RESULT_OK)
+        client_fail(c, SMTP_FAIL_MEMORY);
+}
+
+void smtp_client_body(struct smtp_client *c, struct slice octets, bool is_last, int64_t now_ms)
+{
+    struct client_transaction *t = &c->t;
+    c->now_ms = now_ms;
+    assert(octets.len <= SMTP_CLIENT_CHUNK_MAX && (octets.len > 0 || is_last));
+    if (c->failure != SMTP_FAIL_NONE || !client_has_transaction(c) || !t->is_body_wanted)
+        return;
+    t->is_body_wanted = false;
+    if (t->has_verdict || (is_envelope_answered(t) && t->naccepted == 0))
+        return; /* it was refused while the octets were fetched */
+    t->octets += octets.len;
+    if (t->octets > t->asked.size_octets || (is_last && t->octets != t->asked.size_octets)) {
+        client_fail(c, SMTP_FAIL_ABORTED); /* half a message, or two */
+        return;
+    }
+    if (buffer_len(&c->out) == 0)
+        c->progress_at_ms = now_ms;
+    put_piece(c, octets, is_last);
+    if (t->has_verdict || c->failure != SMTP_FAIL_NONE)
+        return;
+    t->is_body_whole = is_last;
+    c->last_octet_at = c->octets_sent + buffer_len(&c->out);
+}
+
+/* ---- the end ---- */
+
+static bool is_finished(const struct smtp_client *c)
+{
+    const struct client_transaction *t = &c->t;
+    if (t->is_body_wanted)
+        return false;
+    if (t->breaks_session)
+        return true;
+    bool is_for_no_one = is_envelope_answered(t) && t->naccepted == 0;
+    bool has_nobody_to_ask = t->mail == CLIENT_UNSENT && next_recipient(t, 0) == t->nrcpt_end;
+    return client_awaited(c) == CLIENT_COMMAND_NONE && (t->has_verdict || is_for_no_one || has_nobody_to_ask);
+}
+
+/* Whether the peer still has a transaction open: MAIL was accepted, and neither a whole DATA nor a last BDAT that was accepted closed it
+ * (RFC 5321 4.1.1.4, RFC 3030 2). */
+static bool leaves_transaction_open(const struct smtp_client *c)
+{
+    const struct client_transaction *t = &c->t;
+    bool is_mail_refused = t->has_verdict && t->verdict_phase[0] == 'M';
+    if (t->mail == CLIENT_UNSENT)
+        return c->needs_rset;
+    if (t->dot == CLIENT_ANSWERED)
+        return false;
+    if (t->nbdat_asked > 0)
+        return !(t->has_verdict && smtp_reply_is_positive(&t->verdict));
+    return !is_mail_refused;
+}
+
+static enum smtp_sent outcome_of(const struct client_transaction *t)
+{
+    if (!t->has_verdict)
+        return SMTP_SENT_NOBODY;
+    if (smtp_reply_is_positive(&t->verdict))
+        return SMTP_SENT_ACCEPTED;
+    return smtp_reply_is_transient(&t->verdict) ? SMTP_SENT_DEFERRED : SMTP_SENT_REFUSED;
+}
+
+static void tell_sent(struct smtp_client *c, struct smtp_client_event *event)
+{
+    struct client_transaction *t = &c->t;
+    *event = (struct smtp_client_event){
+        .type = SMTP_CLIENT_SENT,
+        .sent = outcome_of(t),
+        .reply = t->has_verdict ? &t->verdict : NULL,
+        .is_local = t->is_verdict_local,
+        .phase = t->has_verdict ? t->verdict_phase : "RCPT TO",
+    };
+    c->needs_rset = leaves_transaction_open(c);
+    if (t->breaks_session)
+        client_fail(c, t->is_verdict_local ? SMTP_FAIL_ABORTED : SMTP_FAIL_PROTOCOL);
+    else
+        client_set_state(c, CLIENT_READY);
+}
+
+static void follow_state(struct smtp_client *c)
+{
+    const struct client_transaction *t = &c->t;
+    bool is_answered = is_envelope_answered(t) && (t->uses_bdat || t->data == CLIENT_ANSWERED);
+    client_set_state(c, !is_answered ? CLIENT_ENVELOPE : t->is_body_whole ? CLIENT_FINAL : CLIENT_BODY);
+}
+
+enum client_step client_transaction_step(struct smtp_client *c, struct smtp_client_event *event)
+{
+    if (!c->t.has_verdict && tell_local_recipient(c, event))
+        return CLIENT_STEP_EVENT;
+    if (is_finished(c)) {
+        tell_sent(c, event);
+        return CLIENT_STEP_EVENT;
+    }
+    say_commands(c);
+    if (c->failure == SMTP_FAIL_NONE && wants_body(c)) {
+        c->t.is_body_wanted = true;
+        event->type = SMTP_CLIENT_BODY_WANTED;
+        return CLIENT_STEP_EVENT;
+    }
+    enum client_step step = CLIENT_STEP_IDLE;
+    if (client_take_reply(c))
+        step = on_reply(c, event);
+    if (c->failure != SMTP_FAIL_NONE)
+        return CLIENT_STEP_AGAIN;
+    follow_state(c);
+    return step;
+}
