@@ -54,7 +54,7 @@ static void add_address(struct search *search, const struct path_address *addres
         search->addresses[search->naddresses++] = *address;
 }
 
-static bool address_of(const struct sockaddr *from, struct path_address *out)
+bool search_address(const struct sockaddr *from, struct path_address *out)
 {
     *out = (struct path_address){0};
     if (from->sa_family == AF_INET) {
@@ -77,7 +77,7 @@ static void add_resolved(struct search *search, const struct addrinfo *list)
     for (int round = 0; round < 2 * SEARCH_ADDRESSES_MAX; round++, wanted = wanted == AF_INET6 ? AF_INET : AF_INET6) {
         int skip = round / 2;
         for (const struct addrinfo *at = list; at; at = at->ai_next)
-            if (at->ai_family == wanted && skip-- == 0 && address_of(at->ai_addr, &address))
+            if (at->ai_family == wanted && skip-- == 0 && search_address(at->ai_addr, &address))
                 add_address(search, &address);
     }
 }
@@ -321,7 +321,7 @@ static void on_first_turn(uv_timer_t *timer)
     struct net_address literal;
     struct path_address address;
     if (net_address_parse_ip(slice_from_cstr(search->host), 0, &literal) == RESULT_OK) {
-        if (address_of(&literal.any, &address))
+        if (search_address(&literal.any, &address))
             add_address(search, &address);
         begin_race(search);
         return;

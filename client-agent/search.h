@@ -47,6 +47,8 @@ void search_cancel(struct search *search);
 void search_free(struct search **search);
 size_t search_ntrials(const struct search *search);
 const struct search_trial *search_trials(const struct search *search);
+/* The address part of a path. False: neither IPv4 nor IPv6. */
+bool search_address(const struct sockaddr *from, struct path_address *out);
 /* What the resolver said, when it failed: words; else NULL. */
 const char *search_resolver_words(const struct search *search);
 

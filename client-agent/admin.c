@@ -1,0 +1,166 @@
+/* The commands of the agent's control socket: status, and those on the queue. */
+#include "agent.h"
+
+#include "mail/date.h"
+#include "mta/queue_commands.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+static json_t *time_json(int64_t unix_ms)
+{
+    char text[DATE_ISO];
+    if (unix_ms <= 0)
+        return json_null();
+    date_format_iso(unix_ms, text);
+    return json_string(text);
+}
+
+/* ---- status ----------------------------------------------------------------------------------------------------- */
+
+static json_t *way_json(const struct path *path)
+{
+    char address[64];
+    path_address_format(&path->address, address, sizeof address);
+    return json_pack("{s:s, s:i, s:s, s:s}", "address", address, "port", (int)path->port, "mode", path_mode_name(path->mode), "via", path_via_name(path->via));
+}
+
+static json_t *ways_json(const struct uplink_status *status)
+{
+    json_t *ways = json_array();
+    for (size_t i = 0; i < status->ntrials; i++) {
+        const struct search_trial *trial = &status->trials[i];
+        json_t *way = way_json(&trial->path);
+        const char *words = trial->words[0] ? trial->words : path_verdict_words(trial->verdict);
+        json_object_set_new(way, "verdict", json_string(path_verdict_name(trial->verdict)));
+        json_object_set_new(way, "ms", trial->verdict == PATH_UNTRIED ? json_null() : json_integer(trial->ms));
+        json_object_set_new(way, "words", json_string(words));
+        if (json_array_append_new(ways, way) < 0) {
+            json_decref(ways);
+            return NULL;
+        }
+    }
+    return ways;
+}
+
+static json_t *verdict_json(const struct uplink_status *status)
+{
+    struct buffer words = BUFFER(UPLINK_WORDS);
+    struct network_trial *trials = calloc(status->ntrials + 1, sizeof *trials);
+    json_t *json = NULL;
+    for (size_t i = 0; trials && i < status->ntrials; i++)
+        trials[i] = (struct network_trial){status->trials[i].path, status->trials[i].verdict};
+    if (trials && network_describe(trials, status->ntrials, status->has_way ? &status->way : NULL, &words) == RESULT_OK)
+        json = json_stringn(buffer_slice(&words).ptr, buffer_len(&words));
+    free(trials);
+    buffer_free(&words);
+    return json;
+}
+
+static json_t *sending_json(const struct uplink_status *status)
+{
+    char id[MESSAGE_ID_TEXT];
+    if (status->sending == 0)
+        return json_null();
+    message_id_format(status->sending, id);
+    return json_pack("{s:s, s:I, s:I}", "id", id, "sent_octets", (json_int_t)status->sent_octets, "size", (json_int_t)status->sending_octets);
+}
+
+struct status_work {
+    struct agent *agent;
+    struct control_call *call;
+};
+
+static json_t *status_json(const struct agent *agent, const struct store_counts *counts)
+{
+    struct uplink_status status;
+    uplink_status(agent->uplink, &status);
+    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:{s:I, s:I, s:I, s:I}}", "network", network_state_name(status.network), "state",
+                     uplink_state_name(status.state), "words", verdict_json(&status), "way", status.has_way ? way_json(&status.way) : json_null(), "ways",
+                     ways_json(&status), "searched", time_json(status.since_ms), "next_search", time_json(status.next_search_ms), "trouble",
+                     status.trouble ? json_string(status.trouble) : json_null(), "sending", sending_json(&status), "relay",
+                     agent->settings->values.relay_host.ptr, "started", time_json(agent->started_at_ms), "queue", "queued", (json_int_t)counts->queued, "held",
+                     (json_int_t)counts->held, "uncertain", (json_int_t)counts->uncertain, "octets", (json_int_t)counts->octets);
+}
+
+static void on_counts(void *context, enum result result, const struct store_counts *counts)
+{
+    struct status_work *work = context;
+    if (result == RESULT_OK)
+        control_result(work->call, status_json(work->agent, counts));
+    else
+        control_error(work->call, EX_TEMPFAIL, "the database could not be read (%s)", result_name(result));
+    free(work);
+}
+
+static void status(struct agent *agent, struct control_call *call)
+{
+    struct status_work *work = malloc(sizeof *work);
+    if (!work) {
+        control_result(call, NULL);
+        return;
+    }
+    *work = (struct status_work){agent, call};
+    store_count(agent->client, on_counts, work);
+}
+
+/* ---- the queue -------------------------------------------------------------------------------------------------- */
+
+static void ignore_not_found(enum result result)
+{
+    (void)result; /* the message has ended meanwhile: then there is nothing to follow */
+}
+
+static void on_changed(void *context, uint64_t message, enum queue_change change)
+{
+    struct agent *agent = context;
+    if (!agent->queue)
+        return;
+    switch (change) {
+    case QUEUE_CHANGE_HELD:
+        ignore_not_found(queue_hold(agent->queue, message));
+        break;
+    case QUEUE_CHANGE_REMOVED:
+        ignore_not_found(queue_remove(agent->queue, message));
+        break;
+    case QUEUE_CHANGE_RELEASED:
+        ignore_not_found(queue_release(agent->queue, message, wall_now_ms()));
+        uplink_wake(agent->uplink, true);
+        break;
+    }
+}
+
+static const char *live_state(void *context, uint64_t message)
+{
+    const struct agent *agent = context;
+    struct uplink_status status;
+    if (!agent->uplink)
+        return NULL;
+    uplink_status(agent->uplink, &status);
+    return status.sending == message ? "sending" : NULL;
+}
+
+static void flush(struct agent *agent, struct control_call *call)
+{
+    uplink_wake(agent->uplink, true);
+    control_result(call, json_pack("{s:I}", "queued", (json_int_t)queue_count(agent->queue)));
+}
+
+void agent_command(void *context, struct control_call *call, const char *command, const json_t *arguments)
+{
+    struct agent *agent = context;
+    const struct queue_commands commands = {.store = agent->client, .on_changed = on_changed, .live_state = live_state, .context = agent};
+    if (!agent->client)
+        control_error(call, EX_TEMPFAIL, "the agent is stopping");
+    else if (queue_command(&commands, call, command, arguments))
+        return;
+    else if (!agent->uplink)
+        control_error(call, EX_UNAVAILABLE, "the agent does not run; start it with: postern-agent run");
+    else if (strcmp(command, "status") == 0)
+        status(agent, call);
+    else if (strcmp(command, "queue flush") == 0)
+        flush(agent, call);
+    else
+        control_error(call, EX_USAGE, "no command \"%s\"", command);
+}

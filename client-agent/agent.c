@@ -1,0 +1,492 @@
+#include "agent.h"
+
+#include "schema.h"
+
+#include "config/private.h"
+#include "crypto/crypto.h"
+
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+enum { STOP_GRACE_MS = 3000, SWEEP_EVERY_MS = 24 * 3600 * 1000, TOKEN_RANDOM = 16 };
+
+static const char WAY_SETTING[] = "way"; /* the path that worked last: "192.0.2.1 465 tls" */
+
+int agent_fail(int exit_code, const char *format, ...)
+{
+    va_list args;
+    fprintf(stderr, "%s: ", AGENT_PROGRAM);
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputc('\n', stderr);
+    return exit_code;
+}
+
+/* ---- parts of the start ----------------------------------------------------------------------------------------- */
+
+int agent_load_settings(const struct dirs *dirs, struct settings **out)
+{
+    struct config_error error;
+    enum result result = settings_load(out, dirs, &error);
+    if (result == RESULT_OK)
+        return EX_OK;
+    if (result == RESULT_MEMORY)
+        return agent_fail(EX_OSERR, "out of memory");
+    return agent_fail(EX_CONFIG, "%s", error.text);
+}
+
+static void trim_line_end(struct buffer *secret)
+{
+    struct slice s = buffer_slice(secret);
+    while (s.len > 0 && (s.ptr[s.len - 1] == '\n' || s.ptr[s.len - 1] == '\r'))
+        s.len--;
+    buffer_truncate(secret, s.len);
+}
+
+int agent_read_secret(const char *path, struct buffer *out)
+{
+    struct private_error error;
+    *out = BUFFER(SASL_PASSWORD_MAX);
+    enum result result = private_read(path, out, &error);
+    if (result == RESULT_OK) {
+        trim_line_end(out);
+        return EX_OK;
+    }
+    buffer_wipe_free(out);
+    return agent_fail(result == RESULT_NOT_FOUND || result == RESULT_DENIED ? EX_CONFIG : EX_OSERR, "%s", error.text);
+}
+
+int agent_read_token(const struct dirs *dirs, bool may_make, struct buffer *out)
+{
+    char path[4096], token[RECEPTION_TOKEN];
+    uint8_t random[TOKEN_RANDOM];
+    struct private_error error;
+    snprintf(path, sizeof path, "%s/sendmail.token", dirs->keys);
+    if (access(path, F_OK) == 0 || !may_make)
+        return agent_read_secret(path, out);
+    crypto_random(random, sizeof random);
+    crypto_hex(slice_of(random, sizeof random), token, sizeof token);
+    *out = BUFFER(SASL_PASSWORD_MAX);
+    if (private_write(path, slice_from_cstr(token), &error) != RESULT_OK)
+        return agent_fail(EX_CANTCREAT, "%s", error.text);
+    return buffer_append_cstr(out, token) == RESULT_OK ? EX_OK : agent_fail(EX_OSERR, "out of memory");
+}
+
+int agent_make_tls(const struct settings *settings, const struct log *log, struct tls_context **out)
+{
+    const struct settings_values *values = &settings->values;
+    struct tls_client_config config = {.identity = values->pin.count > 0 ? TLS_IDENTITY_PINS : TLS_IDENTITY_CA, .npins = values->pin.count, .log = log};
+    char why[200];
+    memcpy(config.pins, values->pin.items ? values->pin.items : config.pins, values->pin.count * TLS_PIN);
+    if (values->ca_file.len > 0)
+        config.ca_file = values->ca_file.ptr;
+    enum result result = tls_context_client(out, &config, why, sizeof why);
+    return result == RESULT_OK ? EX_OK : agent_fail(EX_CONFIG, "%s", why);
+}
+
+static int exit_code_of(enum result result)
+{
+    switch (result) {
+    case RESULT_BUSY: return EX_TEMPFAIL;
+    case RESULT_DENIED: return EX_NOPERM;
+    case RESULT_MEMORY: return EX_OSERR;
+    case RESULT_VERSION:
+    case RESULT_CORRUPT: return EX_DATAERR;
+    default: return EX_IOERR;
+    }
+}
+
+int agent_open_store(const struct dirs *dirs, const struct settings *settings, const struct log *log, struct store **out)
+{
+    struct private_error error;
+    char why[400];
+    if (private_make_folder(dirs->data_folder, &error) != RESULT_OK)
+        return agent_fail(EX_CANTCREAT, "%s", error.text);
+    struct store_config config = {.path = dirs->database, .schema = schema_agent, .log = log, .cache_kib = 512, .max_octets = (uint64_t)settings->values.database_size};
+    enum result result = store_open(out, &config, why, sizeof why);
+    return result == RESULT_OK ? EX_OK : agent_fail(exit_code_of(result), "%s", why);
+}
+
+/* ---- the queue -------------------------------------------------------------------------------------------------- */
+
+static uint64_t next_id(void *context)
+{
+    struct agent *agent = context;
+    return message_id_next(&agent->ids, wall_now_ms(), crypto_random_u32());
+}
+
+static void sweep_sometimes(struct agent *agent)
+{
+    int64_t now_ms = wall_now_ms();
+    if (now_ms - agent->swept_at_ms < SWEEP_EVERY_MS && agent->swept_at_ms <= now_ms)
+        return;
+    agent->swept_at_ms = now_ms;
+    store_sweep(agent->client, now_ms - agent->settings->values.history, NULL, NULL);
+}
+
+static void enqueue(struct agent *agent, uint64_t message, int64_t due_at_ms)
+{
+    enum result result = queue_add(agent->queue, message, (struct slice){0}, due_at_ms);
+    /* Out of memory: it is safe on the disk, and found again at the next start. */
+    if (result != RESULT_OK && result != RESULT_EXISTS)
+        log_event(&agent->log, LOG_ERROR, "not-scheduled", LOG_TEXT("why", result_name(result)));
+}
+
+static void on_queued(void *context, const struct intake_queued *queued)
+{
+    struct agent *agent = context;
+    enqueue(agent, queued->message->id, queued->due_at_ms);
+    uplink_wake(agent->uplink, false);
+    sweep_sometimes(agent);
+}
+
+static void on_loaded(void *context, const struct store_due *due, size_t n, bool is_last, enum result result)
+{
+    struct agent *agent = context;
+    for (size_t i = 0; i < n; i++) {
+        enqueue(agent, due[i].message, due[i].due_at_ms);
+        if (due[i].is_held && queue_hold(agent->queue, due[i].message) != RESULT_OK)
+            log_event(&agent->log, LOG_ERROR, "not-held");
+    }
+    if (result != RESULT_OK) {
+        agent_fail(EX_IOERR, "the queue could not be read from the database (%s)", result_name(result));
+        agent_stop(agent, EX_IOERR);
+    } else if (is_last) {
+        uplink_wake(agent->uplink, false);
+    }
+}
+
+/* ---- the way that worked ---------------------------------------------------------------------------------------- */
+
+static void on_way(void *context, const struct path *path)
+{
+    struct agent *agent = context;
+    char address[64], text[96];
+    path_address_format(&path->address, address, sizeof address);
+    int len = snprintf(text, sizeof text, "%s %u %s", address, path->port, path_mode_name(path->mode));
+    store_setting_put(agent->client, slice_from_cstr(WAY_SETTING), slice_of(text, (size_t)len), NULL, NULL);
+}
+
+static bool parse_way(struct slice text, struct path *out)
+{
+    struct slice address, port, mode, rest;
+    struct net_address parsed;
+    uint64_t number;
+    slice_cut(text, ' ', &address, &rest);
+    slice_cut(rest, ' ', &port, &mode);
+    if (!slice_to_u64(port, 65535, &number) || net_address_parse_ip(address, (uint16_t)number, &parsed) != RESULT_OK)
+        return false;
+    *out = (struct path){.port = (uint16_t)number, .mode = slice_equal(mode, SLICE("tls")) ? PATH_TLS : PATH_STARTTLS};
+    return search_address(&parsed.any, &out->address);
+}
+
+static int start_uplink(struct agent *agent, const struct path *known)
+{
+    struct tls_context *tls = NULL;
+    struct buffer password = {0};
+    int code = agent_make_tls(agent->settings, &agent->log, &tls);
+    if (code == EX_OK)
+        code = agent_read_secret(agent->settings->values.password_file.ptr, &password);
+    if (code == EX_OK) {
+        agent->uplink = uplink_new(&(struct uplink_config){
+            .loop = &agent->loop,
+            .store = agent->client,
+            .settings = agent->settings,
+            .tls = tls,
+            .password = buffer_slice(&password),
+            .queue = agent->queue,
+            .office = &agent->office,
+            .known = known,
+            .log = &agent->log,
+            .on_way = on_way,
+            .context = agent,
+        });
+        if (!agent->uplink)
+            code = agent_fail(EX_OSERR, "out of memory");
+    }
+    buffer_wipe_free(&password);
+    tls_context_unref(&tls);
+    return code;
+}
+
+/* ---- listeners -------------------------------------------------------------------------------------------------- */
+
+static int read_local_password(const struct settings *settings, struct buffer *out)
+{
+    *out = (struct buffer){0};
+    if (settings->values.local_user.len == 0)
+        return EX_OK;
+    return agent_read_secret(settings->values.local_password_file.ptr, out);
+}
+
+static int start_reception(struct agent *agent)
+{
+    struct buffer token = {0}, local = {0};
+    int code = agent_read_token(agent->dirs, true, &token);
+    if (code == EX_OK)
+        code = read_local_password(agent->settings, &local);
+    if (code == EX_OK) {
+        agent->reception = reception_new(&(struct reception_services){
+            .store = agent->client,
+            .settings = settings_ref(agent->settings),
+            .local_password = buffer_slice(&local),
+            .token = buffer_slice(&token),
+            .log = &agent->log,
+            .next_id = next_id,
+            .on_queued = on_queued,
+            .context = agent,
+        });
+        if (!agent->reception)
+            code = agent_fail(EX_OSERR, "out of memory");
+    }
+    buffer_wipe_free(&token);
+    buffer_wipe_free(&local);
+    return code;
+}
+
+static int listen_on_all(struct agent *agent)
+{
+    const struct net_address *addresses = agent->settings->values.listen.items;
+    size_t nlistening = 0;
+    char why[200], text[NET_ADDRESS_TEXT];
+    for (size_t i = 0; i < agent->settings->values.listen.count; i++) {
+        struct service_listener listener = {.mode = SERVICE_PLAIN};
+        memcpy(&listener.address, &addresses[i], net_address_len(&addresses[i]));
+        net_address_format(&addresses[i], text);
+        enum result result = service_listen(agent->service, &listener, NULL, why, sizeof why);
+        if (result == RESULT_OK) {
+            nlistening++;
+            log_event(&agent->log, LOG_INFO, "listening", LOG_TEXT("address", text));
+        } else if (result != RESULT_NOT_FOUND) {
+            return agent_fail(result == RESULT_DENIED ? EX_NOPERM : EX_UNAVAILABLE, "%s", why);
+        } else {
+            /* No IPv6 on this laptop, say: the other addresses will do. */
+            log_event(&agent->log, LOG_WARNING, "not-listening", LOG_TEXT("address", text), LOG_TEXT("why", why));
+        }
+    }
+    return nlistening > 0 ? EX_OK : agent_fail(EX_UNAVAILABLE, "none of the addresses under [local] listen exists on this machine");
+}
+
+static int start_service(struct agent *agent)
+{
+    struct service_config config = {
+        .sessions_max = (uint32_t)agent->settings->values.sessions,
+        .handler = reception_handler(agent->reception),
+        .log = &agent->log,
+    };
+    reception_smtp_config(agent->settings, &agent->log, &config.smtp);
+    agent->service = service_new(&agent->loop, &config);
+    return agent->service ? listen_on_all(agent) : agent_fail(EX_OSERR, "out of memory");
+}
+
+/* ---- signals ---------------------------------------------------------------------------------------------------- */
+
+static void reload(struct agent *agent)
+{
+    struct settings *settings = NULL;
+    struct tls_context *tls = NULL;
+    struct buffer password = {0}, local = {0};
+    struct smtp_server_config smtp;
+    bool is_good = agent_load_settings(agent->dirs, &settings) == EX_OK && agent_make_tls(settings, &agent->log, &tls) == EX_OK &&
+                   agent_read_secret(settings->values.password_file.ptr, &password) == EX_OK && read_local_password(settings, &local) == EX_OK;
+    if (is_good && reception_reload(agent->reception, settings_ref(settings), buffer_slice(&local)) == RESULT_OK) {
+        settings_unref(&agent->settings);
+        agent->settings = settings_ref(settings);
+        agent->log.level = (enum log_level)settings->values.log_level;
+        agent->office.schedule = settings->values.schedule;
+        agent->office.lifetime_ms = settings->values.lifetime;
+        agent->office.delay_notice_ms = settings->values.delay_notice;
+        reception_smtp_config(settings, &agent->log, &smtp);
+        service_set_smtp(agent->service, &smtp);
+        uplink_reload(agent->uplink, settings, tls, buffer_slice(&password));
+        log_event(&agent->log, LOG_INFO, "reloaded");
+    } else {
+        log_event(&agent->log, LOG_ERROR, "reload-failed", LOG_TEXT("why", "the new configuration is not good; the old one stays in force"));
+    }
+    buffer_wipe_free(&password);
+    buffer_wipe_free(&local);
+    tls_context_unref(&tls);
+    settings_unref(&settings);
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+    struct agent *agent = handle->data;
+    if (number == SIGHUP)
+        reload(agent);
+    else
+        agent_stop(agent, EX_OK);
+}
+
+static int start_signals(struct agent *agent)
+{
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+    for (size_t i = 0; i < 3; i++) {
+        uv_signal_init(&agent->loop, &agent->signals[i]);
+        agent->signals[i].data = agent;
+        uv_signal_start(&agent->signals[i], on_signal, numbers[i]);
+    }
+    return EX_OK;
+}
+
+/* ---- the end, in the opposite order of the start ---------------------------------------------------------------- */
+
+/* Ended by force: a resolver that does not answer may hold a request for half a minute, and nobody waits for it any more. */
+static void on_client_closed(void *context)
+{
+    struct agent *agent = context;
+    uv_stop(&agent->loop);
+}
+
+static void on_uplink_stopped(void *context)
+{
+    struct agent *agent = context;
+    attempt_stop(&agent->office);
+    for (size_t i = 0; i < 3; i++)
+        uv_close((uv_handle_t *)&agent->signals[i], NULL);
+    store_client_close(agent->client, on_client_closed, agent);
+    agent->client = NULL;
+}
+
+static void on_service_stopped(void *context)
+{
+    struct agent *agent = context;
+    agent->service = NULL;
+    uplink_stop(agent->uplink, on_uplink_stopped, agent);
+}
+
+void agent_stop(struct agent *agent, int exit_code)
+{
+    if (agent->is_stopping)
+        return;
+    agent->is_stopping = true;
+    agent->exit_code = exit_code;
+    log_event(&agent->log, LOG_INFO, "stopping");
+    control_server_close(agent->control, NULL, NULL);
+    service_stop(agent->service, STOP_GRACE_MS, on_service_stopped, agent);
+}
+
+/* ---- the start -------------------------------------------------------------------------------------------------- */
+
+static void sink_to_stderr(void *context, enum log_level level, struct slice line)
+{
+    (void)context;
+    (void)level;
+    /* One write a line, so that lines of two threads never mix. */
+    if (write(STDERR_FILENO, line.ptr, line.len) < 0)
+        return;
+}
+
+/* The loop is run for what the store must tell before the rest can start. */
+struct known_way {
+    struct path path;
+    bool is_known, is_answered;
+};
+
+static void on_known_way(void *context, enum result result, struct slice value)
+{
+    struct known_way *known = context;
+    known->is_answered = true;
+    known->is_known = result == RESULT_OK && parse_way(value, &known->path);
+}
+
+static void read_known_way(struct agent *agent, struct known_way *known)
+{
+    *known = (struct known_way){0};
+    store_setting_get(agent->client, slice_from_cstr(WAY_SETTING), on_known_way, known);
+    while (!known->is_answered)
+        uv_run(&agent->loop, UV_RUN_ONCE);
+}
+
+static int start_store(struct agent *agent)
+{
+    int code = agent_open_store(agent->dirs, agent->settings, &agent->log, &agent->store);
+    if (code != EX_OK)
+        return code;
+    if (store_client_open(&agent->client, agent->store, &agent->loop) != RESULT_OK)
+        return agent_fail(EX_OSERR, "out of memory");
+    agent->queue = queue_new(&(struct queue_limits){.active_per_hop = 1, .active_total = 1});
+    agent->office = (struct attempt_office){
+        .loop = &agent->loop,
+        .store = agent->client,
+        .log = &agent->log,
+        .schedule = agent->settings->values.schedule,
+        .delay_notice_ms = agent->settings->values.delay_notice,
+        .lifetime_ms = agent->settings->values.lifetime,
+        .accepted_state = STORE_RELAYED,
+        .reporting_name = AGENT_NAME,
+        .report_from_sender = true,
+        .forgives_lost_connections = true,
+        .next_id = next_id,
+        .on_queued = on_queued,
+        .context = agent,
+    };
+    return agent->queue ? EX_OK : agent_fail(EX_OSERR, "out of memory");
+}
+
+static int start_control(struct agent *agent)
+{
+    struct private_error error;
+    char why[300];
+    if (private_make_folder(agent->dirs->run_folder, &error) != RESULT_OK)
+        return agent_fail(EX_CANTCREAT, "%s", error.text);
+    enum result result = control_server_open(&agent->control, &agent->loop, agent->dirs->socket, agent_command, agent, &agent->log, why, sizeof why);
+    return result == RESULT_OK ? EX_OK : agent_fail(EX_CANTCREAT, "%s", why);
+}
+
+static int start(struct agent *agent)
+{
+    struct known_way known;
+    int code = start_store(agent);
+    if (code != EX_OK)
+        return code;
+    read_known_way(agent, &known);
+    if ((code = start_uplink(agent, known.is_known ? &known.path : NULL)) != EX_OK || (code = start_reception(agent)) != EX_OK ||
+        (code = start_service(agent)) != EX_OK || (code = start_control(agent)) != EX_OK)
+        return code;
+    store_queue_load(agent->client, on_loaded, agent);
+    return start_signals(agent);
+}
+
+static void tear_down(struct agent *agent)
+{
+    reception_free(&agent->reception);
+    uplink_free(&agent->uplink);
+    queue_free(&agent->queue);
+    if (agent->store)
+        store_close(&agent->store);
+    settings_unref(&agent->settings);
+    uv_run(&agent->loop, UV_RUN_NOWAIT);
+    uv_loop_close(&agent->loop);
+}
+
+int agent_run(struct agent *agent, const struct dirs *dirs)
+{
+    *agent = (struct agent){.dirs = dirs, .started_at_ms = wall_now_ms(), .log = {.sink = sink_to_stderr}};
+    signal(SIGPIPE, SIG_IGN);
+    umask(077);
+    int code = agent_load_settings(dirs, &agent->settings);
+    if (code != EX_OK)
+        return code;
+    agent->log.level = (enum log_level)agent->settings->values.log_level;
+    if (uv_loop_init(&agent->loop) < 0)
+        return agent_fail(EX_OSERR, "out of memory");
+    code = start(agent);
+    if (code != EX_OK)
+        return code; /* nothing was accepted; the process ends, and with it all of this */
+    log_event(&agent->log, LOG_INFO, "started", LOG_STR("relay", agent->settings->values.relay_host));
+    uv_run(&agent->loop, UV_RUN_DEFAULT);
+    tear_down(agent);
+    log_event(&agent->log, LOG_INFO, "stopped");
+    /* libuv waits at exit for its resolver threads, however long the resolver is silent. */
+    if (uv_loop_alive(&agent->loop))
+        _exit(agent->exit_code);
+    return agent->exit_code;
+}

@@ -1,0 +1,56 @@
+/* The agent: everything that a running postern-agent owns, from its start to its end. One loop, one store, one uplink.
+ *
+ *   mail program --localhost--> reception --> store --> queue --> uplink --> relay
+ *
+ * Start: configuration, keys, store, queue, listeners, control socket, in this order, so that nothing is accepted that could not be kept. Stop (SIGTERM, SIGINT): the other way round; what
+ * is under way is given up where it stands, for the store has it all. SIGHUP: configuration, password and CA anew; what is wrong in them leaves the old in force. */
+#ifndef POSTERN_AGENT_AGENT_H
+#define POSTERN_AGENT_AGENT_H
+
+#include "reception.h"
+#include "uplink.h"
+
+#include "mail/message_id.h"
+#include "net/control.h"
+
+struct agent {
+    const struct dirs *dirs;
+    struct log log;
+    struct settings *settings;
+    uv_loop_t loop;
+    struct store *store;
+    struct store_client *client;
+    struct message_id_source ids;
+    struct queue *queue;
+    struct attempt_office office;
+    struct reception *reception;
+    struct service *service;
+    struct uplink *uplink;
+    struct control_server *control;
+    uv_signal_t signals[3];
+    int64_t started_at_ms, swept_at_ms; /* wall time */
+    bool is_stopping;
+    int exit_code;
+};
+
+/* Runs until told to stop; returns an exit code of sysexits, having said why on stderr. */
+int agent_run(struct agent *agent, const struct dirs *dirs);
+/* SIGTERM's effect. */
+void agent_stop(struct agent *agent, int exit_code);
+
+/* The commands of the control socket (admin.c); context is the agent. */
+void agent_command(void *context, struct control_call *call, const char *command, const json_t *arguments);
+
+/* Parts of the start that other commands need. All say on stderr what is wrong and return an exit code, EX_OK on success. */
+int agent_load_settings(const struct dirs *dirs, struct settings **out);
+/* A secret with the line end behind it taken off; buffer_wipe_free it. */
+int agent_read_secret(const char *path, struct buffer *out);
+int agent_make_tls(const struct settings *settings, const struct log *log, struct tls_context **out);
+int agent_open_store(const struct dirs *dirs, const struct settings *settings, const struct log *log, struct store **out);
+/* The token that lets our own sendmail in; made at the first start. */
+int agent_read_token(const struct dirs *dirs, bool may_make, struct buffer *out);
+/* The program's name in errors. */
+#define AGENT_PROGRAM "postern-agent"
+int agent_fail(int exit_code, const char *format, ...) PRINTF_LIKE(2, 3);
+
+#endif

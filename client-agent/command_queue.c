@@ -1,0 +1,150 @@
+/* postern-agent status, postern-agent queue ...: asked of the daemon, or of the store when none runs. */
+#include "commands.h"
+
+#include "crypto/crypto.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+/* ---- a command without a daemon --------------------------------------------------------------------------------- */
+
+static void sink_nowhere(void *context, enum log_level level, struct slice line)
+{
+    (void)context;
+    (void)level;
+    (void)line;
+}
+
+static int with_store(struct agent *agent, const char *command, const json_t *arguments, void (*on_line)(void *, const json_t *), void *line_context)
+{
+    if (uv_loop_init(&agent->loop) < 0 || store_client_open(&agent->client, agent->store, &agent->loop) != RESULT_OK)
+        return agent_fail(EX_OSERR, "out of memory");
+    control_call_local(agent_command, agent, command, arguments, on_line, line_context);
+    uv_run(&agent->loop, UV_RUN_DEFAULT);
+    store_client_close(agent->client, NULL, NULL);
+    uv_run(&agent->loop, UV_RUN_DEFAULT);
+    return EX_OK;
+}
+
+static int run_here(void *context, const char *command, const json_t *arguments, void (*on_line)(void *, const json_t *), void *line_context)
+{
+    const struct command_line *line = context;
+    struct agent agent = {.dirs = line->dirs, .log = {.sink = sink_nowhere}};
+    int code = agent_load_settings(line->dirs, &agent.settings);
+    if (code == EX_OK)
+        code = agent_open_store(line->dirs, agent.settings, &agent.log, &agent.store);
+    if (code == EX_OK)
+        code = with_store(&agent, command, arguments, on_line, line_context);
+    if (agent.store)
+        store_close(&agent.store);
+    settings_unref(&agent.settings);
+    return code;
+}
+
+struct console command_console(const struct command_line *line, int *argc, char **argv)
+{
+    struct console console = {.program = AGENT_PROGRAM, .socket = line->dirs->socket, .local = run_here, .context = (void *)(uintptr_t)line};
+    int kept = 0;
+    for (int i = 0; i < *argc; i++) {
+        if (strcmp(argv[i], "--json") == 0)
+            console.is_json = true;
+        else
+            argv[kept++] = argv[i];
+    }
+    *argc = kept;
+    argv[kept] = NULL;
+    return console;
+}
+
+/* ---- status ----------------------------------------------------------------------------------------------------- */
+
+static void print_way(FILE *out, const json_t *way)
+{
+    const char *address = json_string_value(json_object_get(way, "address"));
+    const json_t *ms = json_object_get(way, "ms");
+    fprintf(out, "  %5lld %-9s %-24s %-20s ", (long long)json_integer_value(json_object_get(way, "port")), json_string_value(json_object_get(way, "mode")),
+            address, json_string_value(json_object_get(way, "verdict")));
+    if (json_is_integer(ms))
+        fprintf(out, "%6lld ms  ", (long long)json_integer_value(ms));
+    else
+        fprintf(out, "%6s     ", "");
+    console_print_text(out, json_string_value(json_object_get(way, "words")));
+    fputc('\n', out);
+}
+
+static void print_line(FILE *out, const char *name, const json_t *value)
+{
+    if (!json_is_string(value))
+        return;
+    fprintf(out, "%-12s ", name);
+    console_print_text(out, json_string_value(value));
+    fputc('\n', out);
+}
+
+static void print_status(FILE *out, const json_t *status)
+{
+    const json_t *queue = json_object_get(status, "queue"), *ways = json_object_get(status, "ways");
+    json_t *way;
+    size_t i;
+    print_line(out, "network", json_object_get(status, "network"));
+    print_line(out, "", json_object_get(status, "words"));
+    print_line(out, "relay", json_object_get(status, "relay"));
+    print_line(out, "uplink", json_object_get(status, "state"));
+    print_line(out, "trouble", json_object_get(status, "trouble"));
+    print_line(out, "next search", json_object_get(status, "next_search"));
+    fprintf(out, "%-12s %lld waiting, %lld held\n", "queue", (long long)json_integer_value(json_object_get(queue, "queued")),
+            (long long)json_integer_value(json_object_get(queue, "held")));
+    if (json_array_size(ways) > 0)
+        fputs("ways\n", out);
+    json_array_foreach((json_t *)(uintptr_t)ways, i, way)
+        print_way(out, way);
+}
+
+int command_status(const struct command_line *line, int argc, char **argv)
+{
+    struct console console = command_console(line, &argc, argv);
+    if (argc > 1)
+        return agent_fail(EX_USAGE, "status takes no arguments but --json");
+    console.local = NULL; /* what a daemon knows, only a daemon can tell */
+    return console_run(&console, "status", json_object(), print_status);
+}
+
+/* ---- queue ------------------------------------------------------------------------------------------------------ */
+
+static const char usage[] = "usage: postern-agent queue list [--all] | show ID | flush | hold ID | release ID | remove ID   [--json]";
+
+static int on_one(const struct console *console, const char *verb, int argc, char **argv)
+{
+    char command[32];
+    if (argc != 2)
+        return agent_fail(EX_USAGE, "queue %s takes one message id; see: postern-agent queue list", verb);
+    snprintf(command, sizeof command, "queue %s", verb);
+    return console_run(console, command, json_pack("{s:s}", "id", argv[1]), strcmp(verb, "show") == 0 ? console_print_entry : console_print_done);
+}
+
+static void print_flush(FILE *out, const json_t *result)
+{
+    fprintf(out, "%lld waiting; a way is looked for now\n", (long long)json_integer_value(json_object_get(result, "queued")));
+}
+
+int command_queue(const struct command_line *line, int argc, char **argv)
+{
+    static const char *const verbs[] = {"show", "hold", "release", "remove"};
+    struct console console = command_console(line, &argc, argv);
+    if (argc < 2)
+        return agent_fail(EX_USAGE, "%s", usage);
+    const char *verb = argv[1];
+    if (strcmp(verb, "list") == 0 && argc == 2)
+        return console_queue_list(&console, false);
+    if (strcmp(verb, "list") == 0 && argc == 3 && strcmp(argv[2], "--all") == 0)
+        return console_queue_list(&console, true);
+    if (strcmp(verb, "flush") == 0 && argc == 2) {
+        console.local = NULL;
+        return console_run(&console, "queue flush", json_object(), print_flush);
+    }
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
+        if (strcmp(verb, verbs[i]) == 0)
+            return on_one(&console, verb, argc - 1, argv + 1);
+    return agent_fail(EX_USAGE, "%s", usage);
+}
