@@ -2,23 +2,24 @@
  *
  * Every call is asynchronous: it returns at once and the answer comes later in a callback on the loop that asked, never from inside the call.
  * No caller may assume that the database is local. One writer thread takes whatever requests have gathered, runs them in one
- * transaction (each inside a savepoint, so that one that fails takes nobody along), commits once (WAL, synchronous=FULL), and only then hands
- * the answers back: group commit. One reader thread with a connection of its own serves listings and bodies, so a commit never
- * waits for them.
+ * transaction, commits once (WAL, synchronous=FULL), and only then hands the answers back: group commit. A request that breaks takes nobody along:
+ * the rest is rolled back and run again, each in a transaction of its own. A full disk refuses new mail only: room is kept for outcomes. One reader
+ * thread with a connection of its own serves listings and bodies, so a commit never waits for them. A third moves the write-ahead log into the
+ * database beside them. At rest no thread wakes up.
  *
  *     loop thread                writer thread
  *     store_put_... ----------> [queue] -> BEGIN, requests, COMMIT -> answers ----> store_client (uv_async) -> callback
  *
- * The place that turns a commit into answers is one function, writer_release in writer.c. A failed commit gives every request in it its error: nothing is
- * tried again into a success (fsync that failed once may lie the next time).
+ * The place that turns a commit into answers is one function, writer_release in writer.c. A failed commit gives every request in it its error:
+ * nothing is tried again into a success (fsync that failed once may lie the next time).
  *
  * Invariants; the tests name them by number.
  *   1 An answer RESULT_OK of a write means: on the disk, power cut included.
- *   2 A message exists with envelope, all chunks and its recipients, or it does not exist for the queue at all. Half-received bodies are swept at start.
- *   3 After RESULT_FULL or RESULT_IO everything that was acknowledged before is still there, and later requests are tried afresh.
- *   4 Answers to one client come in the order of its requests of the same kind (writes, reads).
- *   5 No slice given to a request is used after the call returns; what an answer points at is valid during the callback only, unless ownership is said to pass.
- *   6 Memory is bounded: WRITES_MAX requests and WRITES_OCTETS_MAX octets wait; beyond it the call answers RESULT_BUSY (later, as any answer).
+ *   2 A message exists with envelope, all chunks and its recipients, or it does not exist for the queue at all. Half-received bodies are swept at
+ * start. 3 After RESULT_FULL or RESULT_IO everything that was acknowledged before is still there, and later requests are tried afresh. 4 Answers to
+ * one client come in the order of its requests of the same kind (writes, reads). 5 No slice given to a request is used after the call returns; what
+ * an answer points at is valid during the callback only, unless ownership is said to pass. 6 Memory is bounded: WRITES_MAX requests and
+ * WRITES_OCTETS_MAX octets wait; beyond it the call answers RESULT_BUSY (later, as any answer).
  *
  * States of a message and its recipients, and every crash point: schema/README.md. */
 #ifndef POSTERN_STORE_STORE_H
@@ -36,8 +37,8 @@ struct store;
 struct store_client;
 
 enum {
-    STORE_CHUNK = 64 * 1024,              /* octets of a body chunk, the last of a message may be shorter */
-    STORE_INTAKE_WINDOW = 4 * 64 * 1024,  /* octets of one body that may wait for the writer before the sender is told to pause */
+    STORE_CHUNK = 64 * 1024,             /* octets of a body chunk, the last of a message may be shorter */
+    STORE_INTAKE_WINDOW = 4 * 64 * 1024, /* octets of one body that may wait for the writer before the sender is told to pause */
     STORE_WRITES_MAX = 4096,
     STORE_WRITES_OCTETS_MAX = 16 * 1024 * 1024,
 };
@@ -45,49 +46,64 @@ enum {
 /* ---- opening -------------------------------------------------------------------------------------------------- */
 
 struct store_config {
-    const char *path;                  /* of the database; the folder exists */
-    const struct schema_file *schema;  /* migrations, applied in order in one transaction each */
+    const char *path;                 /* of the database; the folder exists. Beside it lie PATH-wal, PATH-shm, PATH.lock and PATH.reserve */
+    const struct schema_file *schema; /* migrations, applied in order in one transaction each */
     const struct log *log;
-    uint32_t cache_kib;                /* SQLite's page cache per connection; 0: 2,048 */
-    uint64_t max_octets;               /* of the database file; 0: no limit; beyond it writes of new mail answer RESULT_FULL */
+    uint32_t cache_kib;  /* SQLite's page cache per connection; 0: 2,048 */
+    uint64_t max_octets; /* of the database file; 0: no limit; beyond it writes of new mail answer RESULT_FULL */
+    uint32_t fresh_kib;  /* memory for messages just committed, so that delivery need not read them back; 0: 4,096 */
+    const char *vfs;     /* SQLite's file layer; NULL: the usual one. For tests of failing disks */
 };
 
 /* Synchronous, at start only: locks the file against a second program (PATH.lock), opens, migrates, sweeps half-received bodies, starts the threads.
- * RESULT_OK; RESULT_BUSY: another process has it; RESULT_VERSION: made by a newer program; RESULT_CORRUPT, RESULT_IO, RESULT_FULL, RESULT_DENIED,
- * RESULT_MEMORY. `why` gets words for a person in every case but OK. */
+ * RESULT_OK; RESULT_BUSY: another process has it; RESULT_VERSION: made by a newer program; RESULT_NOT_FOUND: no such folder; RESULT_CORRUPT,
+ * RESULT_IO, RESULT_FULL, RESULT_DENIED, RESULT_MEMORY. `why` gets words for a person in every case but OK. */
 MUST_CHECK enum result store_open(struct store **out, const struct store_config *config, char *why, size_t why_size);
 /* Finishes what is queued, answers it, checkpoints, closes. All clients are closed before. */
 void store_close(struct store **store);
 
 /* One for each loop that asks. Its handle keeps the loop alive only while answers are owed. */
 MUST_CHECK enum result store_client_open(struct store_client **out, struct store *store, uv_loop_t *loop);
-/* No callback comes after this returned, pending requests are carried out without an answer. on_closed when the memory may go. NULL is allowed. */
+/* No callback comes after this returned, pending requests are carried out without an answer. on_closed when the memory may go; at once for NULL,
+ * which is allowed. Its intakes are committed or aborted before. May be called in a callback of the same client. */
 void store_client_close(struct store_client *client, void (*on_closed)(void *), void *context);
 
 typedef void store_done(void *context, enum result result);
+struct store_due;
+struct store_job;
+struct store_listing;
+struct store_counts;
+struct store_account;
+typedef void store_queue_row(void *context, const struct store_due *due, size_t n, bool is_last, enum result result);
+typedef void store_job_done(void *context, enum result result, struct store_job *job);
+typedef void store_octets_done(void *context, enum result result, struct slice octets);
+typedef void store_listing_row(void *context, enum result result, const struct store_listing *rows, size_t n, bool is_last);
+typedef void store_count_done(void *context, enum result result, const struct store_counts *counts);
+typedef void store_account_done(void *context, enum result result, const struct store_account *account);
+typedef void store_account_row(void *context, enum result result, const struct store_account *accounts, size_t n, bool is_last);
 
 /* ---- taking mail in ------------------------------------------------------------------------------------------- */
 
-enum store_state {           /* of a recipient; a message's is derived: schema/README.md */
-    STORE_QUEUED,            /* waits for its time, or is being tried */
-    STORE_HELD,              /* waits for a person */
-    STORE_RELAYED,           /* agent: the relay has it; final for now (outcome reports come later) */
-    STORE_DELIVERED,         /* the recipient's server accepted it; final */
-    STORE_BOUNCED,           /* refused or expired; final */
-    STORE_UNCERTAIN,         /* the connection died after the last octet: tried again, and shown */
+enum store_state {                  /* of a recipient; a message's is derived: schema/README.md */
+                   STORE_QUEUED,    /* waits for its time, or is being tried */
+                   STORE_HELD,      /* waits for a person */
+                   STORE_RELAYED,   /* agent: the relay has it; final for now (outcome reports come later) */
+                   STORE_DELIVERED, /* the recipient's server accepted it; final */
+                   STORE_BOUNCED,   /* refused or expired; final */
+                   STORE_UNCERTAIN, /* the connection died after the last octet: tried again, and shown */
 };
 const char *store_state_name(enum store_state state);
 
 struct store_message {
     uint64_t id;
-    struct slice account;        /* who submitted; empty on the agent and for our own DSNs */
+    struct slice account; /* who submitted; empty on the agent and for our own DSNs */
     struct envelope envelope;
     uint64_t size_octets;
     bool has_8bit, is_binary, needs_smtputf8, is_dsn;
-    int64_t received_at_ms;      /* wall time */
-    int64_t expires_at_ms;       /* wall time */
+    int64_t received_at_ms; /* wall time */
+    int64_t expires_at_ms;  /* wall time */
     uint32_t nchunks;
-    uint32_t header_octets;      /* length of the header section with its empty line */
+    uint32_t header_octets; /* length of the header section with its empty line */
 };
 
 struct store_intake;
@@ -97,9 +113,10 @@ struct store_intake;
 struct store_intake *store_intake_new(struct store_client *client, uint64_t id, void (*on_drain)(void *context), void *context);
 /* Copies. RESULT_OK; RESULT_BUSY: taken, but pause until on_drain; RESULT_FULL, RESULT_IO, RESULT_MEMORY: failed, abort it. */
 MUST_CHECK enum result store_intake_append(struct store_intake *intake, struct slice octets);
-/* Ends the body and makes it a message: envelope, recipients (each under hops[i], the name of the next hop it waits for; hops may be NULL: all "") and
- * the last chunk in one commit. Takes the intake. A body that fits one chunk costs exactly one request. `message` is copied; its id and nchunks are filled
- * in by the store. due_at_ms: wall time of the first attempt. done: RESULT_OK, RESULT_FULL, RESULT_IO, RESULT_BUSY, RESULT_MEMORY. */
+/* Ends the body and makes it a message: envelope, recipients (each under hops[i], the name of the next hop it waits for; hops may be NULL: all "")
+ * and the last chunk in one commit. Takes the intake; on a failure what was on the disk of it is dropped. A body that fits one chunk costs exactly
+ * one request. `message` is copied; its id and nchunks are filled in by the store, size_octets too. due_at_ms: wall time of the first attempt. done:
+ * RESULT_OK, RESULT_FULL, RESULT_IO, RESULT_BUSY, RESULT_MEMORY, RESULT_EXISTS (the id is taken). */
 void store_intake_commit(struct store_intake **intake, const struct store_message *message, const struct slice *hops, int64_t due_at_ms,
                          store_done *done, void *context);
 /* Drops what was gathered, on disk too. Takes the intake. No answer. */
@@ -114,7 +131,7 @@ struct store_due {
     bool is_held;
 };
 /* Everything that still has work: at start, to fill the queue in memory. Rows come in groups; is_last with the last (maybe empty) one. */
-void store_queue_load(struct store_client *client, void (*row)(void *context, const struct store_due *due, size_t n, bool is_last, enum result result), void *context);
+void store_queue_load(struct store_client *client, store_queue_row *row, void *context);
 
 struct store_recipient {
     uint32_t seq; /* its place in the message, from 0 */
@@ -122,27 +139,28 @@ struct store_recipient {
     struct slice hop;
     enum store_state state;
     uint32_t attempts;
-    int64_t next_attempt_ms;  /* wall time; 0: none */
-    struct slice reply;       /* last word on it: "250 2.0.0 ok", or ours */
-    struct slice host;        /* who said it */
-    int64_t at_ms;            /* when */
+    int64_t next_attempt_ms; /* wall time; 0: none */
+    struct slice reply;      /* last word on it: "250 2.0.0 ok", or ours */
+    struct slice host;       /* who said it */
+    int64_t at_ms;           /* when */
 };
 
-/* One message for one hop, with the recipients that still need work there (STORE_QUEUED, STORE_UNCERTAIN), for an attempt. The job is the caller's from then on;
- * free it with store_job_free. done: RESULT_OK, RESULT_NOT_FOUND (nothing left to do), RESULT_IO ... with job NULL. A message that was committed a
- * moment ago may come from memory (same answer). */
+/* One message for one hop, with the recipients that still need work there (STORE_QUEUED, STORE_UNCERTAIN), for an attempt. The job is the caller's
+ * from then on; free it with store_job_free. done: RESULT_OK, RESULT_NOT_FOUND (nothing left to do), RESULT_IO ... with job NULL. A message that was
+ * committed a moment ago may come from memory (same answer). */
 struct store_job {
     struct arena arena;
-    struct store_message message;       /* envelope.recipients are those of `recipients`, in the same order */
+    struct store_message message; /* envelope.recipients are those of `recipients`, in the same order */
     struct store_recipient *recipients;
     size_t nrecipients;
-    struct slice body;                  /* whole body if it was small and at hand, else empty: then read chunks */
+    struct slice body; /* whole body when message.nchunks is 1, else empty: then read chunks */
+    char *memory;      /* the store's: what body may point to */
 };
-void store_job_load(struct store_client *client, uint64_t message, struct slice hop, void (*done)(void *context, enum result result, struct store_job *job), void *context);
+void store_job_load(struct store_client *client, uint64_t message, struct slice hop, store_job_done *done, void *context);
 void store_job_free(struct store_job **job);
 
 /* Chunk number seq of a body. octets are valid during the callback. RESULT_OK, RESULT_NOT_FOUND (past the end), RESULT_IO. */
-void store_body_read(struct store_client *client, uint64_t message, uint32_t seq, void (*done)(void *context, enum result result, struct slice octets), void *context);
+void store_body_read(struct store_client *client, uint64_t message, uint32_t seq, store_octets_done *done, void *context);
 
 /* What an attempt came to, for the recipients it was about. */
 struct store_outcome {
@@ -157,25 +175,24 @@ struct store_own_message {
     const struct slice *hops;
     struct slice body;
 };
-/* Writes outcomes and DSN together. When no recipient of the message needs work any more, its body is dropped in the same commit, unless
- * keep_body. done as above. */
+/* Writes outcomes and DSN together, where the transitions of schema/README.md allow (a finished recipient stays so; a held one stays held unless it
+ * is finished). RESULT_NOT_FOUND, and nothing written: none applies, for example because the message was removed. When no recipient of the message
+ * needs work any more, its body is dropped in the same commit, unless keep_body. done as above. */
 void store_attempt_finish(struct store_client *client, uint64_t message, const struct store_outcome *outcomes, size_t n, int64_t now_ms,
                           const struct store_own_message *own, bool keep_body, store_done *done, void *context);
 
 /* ---- for people ----------------------------------------------------------------------------------------------- */
 
-struct store_listing {               /* one message with all its recipients */
+struct store_listing { /* one message with all its recipients */
     struct store_message message;
     const struct store_recipient *recipients;
     size_t nrecipients;
-    const char *state;               /* derived: see schema/README.md */
+    const char *state; /* derived: see schema/README.md */
 };
 enum store_list { STORE_LIST_UNFINISHED, STORE_LIST_ALL };
 /* Oldest first, `after` an id (0: from the start), at most `limit`. */
-void store_message_list(struct store_client *client, enum store_list which, uint64_t after, uint32_t limit,
-                        void (*row)(void *context, enum result result, const struct store_listing *rows, size_t n, bool is_last), void *context);
-void store_message_get(struct store_client *client, uint64_t id, void (*row)(void *context, enum result result, const struct store_listing *rows, size_t n, bool is_last),
-                       void *context);
+void store_message_list(struct store_client *client, enum store_list which, uint64_t after, uint32_t limit, store_listing_row *row, void *context);
+void store_message_get(struct store_client *client, uint64_t id, store_listing_row *row, void *context);
 /* RESULT_NOT_FOUND: no such message, or none of its recipients is in a state that this applies to. */
 void store_message_hold(struct store_client *client, uint64_t id, store_done *done, void *context);
 void store_message_release(struct store_client *client, uint64_t id, int64_t now_ms, store_done *done, void *context); /* and retry: due now */
@@ -183,22 +200,24 @@ void store_message_remove(struct store_client *client, uint64_t id, store_done *
 /* Forgets finished messages older than before_ms. */
 void store_sweep(struct store_client *client, int64_t before_ms, store_done *done, void *context);
 
-struct store_counts { uint64_t queued, held, uncertain, finished, octets; };
-void store_count(struct store_client *client, void (*done)(void *context, enum result result, const struct store_counts *counts), void *context);
+struct store_counts {
+    uint64_t queued, held, uncertain, finished, octets;
+};
+void store_count(struct store_client *client, store_count_done *done, void *context);
 
 /* ---- accounts (relay) ----------------------------------------------------------------------------------------- */
 
 struct store_account {
-    struct slice name;               /* lower case */
+    struct slice name; /* lower case */
     bool is_enabled;
-    struct slice password_hash;      /* Argon2id, encoded as libsodium does */
+    struct slice password_hash; /* Argon2id, encoded as libsodium does */
     struct scram_verifier scram;
-    const struct slice *send_as;     /* addresses and @domains, lower case */
+    const struct slice *send_as; /* addresses and @domains, lower case */
     size_t nsend_as;
     int64_t created_at_ms, changed_at_ms;
 };
-void store_account_get(struct store_client *client, struct slice name, void (*done)(void *context, enum result result, const struct store_account *account), void *context);
-void store_account_list(struct store_client *client, void (*row)(void *context, enum result result, const struct store_account *accounts, size_t n, bool is_last), void *context);
+void store_account_get(struct store_client *client, struct slice name, store_account_done *done, void *context);
+void store_account_list(struct store_client *client, store_account_row *row, void *context);
 /* RESULT_EXISTS when is_new and the name is taken; RESULT_NOT_FOUND when not is_new and it is not there. */
 void store_account_put(struct store_client *client, const struct store_account *account, bool is_new, store_done *done, void *context);
 void store_account_remove(struct store_client *client, struct slice name, store_done *done, void *context);
@@ -206,7 +225,7 @@ void store_account_remove(struct store_client *client, struct slice name, store_
 /* ---- small things --------------------------------------------------------------------------------------------- */
 
 /* Named values: secrets that only this program knows, last good addresses, and the like. */
-void store_setting_get(struct store_client *client, struct slice name, void (*done)(void *context, enum result result, struct slice value), void *context);
+void store_setting_get(struct store_client *client, struct slice name, store_octets_done *done, void *context);
 void store_setting_put(struct store_client *client, struct slice name, struct slice value, store_done *done, void *context);
 
 #endif

@@ -1,0 +1,215 @@
+#include "store/database.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    BUSY_WAIT_MS = 5000,          /* for a person's sqlite3 on the same file: the lock file keeps other programs of ours away */
+    LIMIT_ROW = 64 * 1024 * 1024, /* octets: far above any row of ours */
+};
+
+static enum result result_of(const struct database *db, int code)
+{
+    switch (code & 0xff) {
+    case SQLITE_OK:
+    case SQLITE_ROW:
+    case SQLITE_DONE: return RESULT_OK;
+    case SQLITE_NOMEM: return RESULT_MEMORY;
+    case SQLITE_FULL: return RESULT_FULL;
+    case SQLITE_TOOBIG: return RESULT_LIMIT;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED: return RESULT_BUSY;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB: return RESULT_CORRUPT;
+    case SQLITE_CONSTRAINT: return RESULT_EXISTS;
+    case SQLITE_PERM:
+    case SQLITE_AUTH:
+    case SQLITE_READONLY: return RESULT_DENIED;
+    default: break;
+    }
+    if (code == SQLITE_IOERR_NOMEM)
+        return RESULT_MEMORY;
+    int cause = db->handle ? sqlite3_system_errno(db->handle) : 0;
+    return cause == EDQUOT || cause == ENOSPC ? RESULT_FULL : RESULT_IO;
+}
+
+enum result database_failed(struct database *db, int code, const char *what)
+{
+    enum result result = result_of(db, code);
+    db->last_error = code;
+    log_event(db->log, LOG_ERROR, "store-failed", LOG_TEXT("what", what), LOG_TEXT("result", result_name(result)), LOG_INT("sqlite", code),
+              LOG_TEXT("words", db->handle ? sqlite3_errmsg(db->handle) : sqlite3_errstr(code)));
+    return result;
+}
+
+enum result database_execute(struct database *db, const char *sql)
+{
+    int code = sqlite3_exec(db->handle, sql, NULL, NULL, NULL);
+    return code == SQLITE_OK ? RESULT_OK : database_failed(db, sqlite3_extended_errcode(db->handle), sql);
+}
+
+int64_t database_number(struct database *db, const char *sql)
+{
+    sqlite3_stmt *statement = NULL;
+    int64_t value = -1;
+    if (sqlite3_prepare_v2(db->handle, sql, -1, &statement, NULL) == SQLITE_OK && sqlite3_step(statement) == SQLITE_ROW)
+        value = sqlite3_column_int64(statement, 0);
+    sqlite3_finalize(statement);
+    return value;
+}
+
+/* page_size counts only while the file is empty; the figures behind the sizes are in README.md. */
+static enum result configure(struct database *db, const struct database_config *config)
+{
+    char sql[640];
+    snprintf(sql, sizeof sql,
+             "PRAGMA page_size = 16384; PRAGMA auto_vacuum = NONE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA fullfsync = ON;"
+             "PRAGMA checkpoint_fullfsync = ON; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = 33554432; PRAGMA mmap_size = 0;"
+             "PRAGMA temp_store = MEMORY; PRAGMA secure_delete = OFF; PRAGMA foreign_keys = OFF; PRAGMA trusted_schema = OFF;"
+             "PRAGMA cell_size_check = ON; PRAGMA cache_size = -%u; PRAGMA query_only = %s",
+             config->cache_kib, config->role == DATABASE_READER ? "ON" : "OFF");
+    return database_execute(db, sql);
+}
+
+enum result database_open(struct database *db, const struct database_config *config, char *why, size_t why_size)
+{
+    *db = (struct database){.log = config->log};
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE | SQLITE_OPEN_EXRESCODE;
+    enum result result = RESULT_OK;
+    int code = sqlite3_open_v2(config->path, &db->handle, flags, config->vfs);
+    if (code != SQLITE_OK) {
+        result = database_failed(db, code, "open");
+    } else {
+        sqlite3_busy_timeout(db->handle, BUSY_WAIT_MS);
+        sqlite3_limit(db->handle, SQLITE_LIMIT_LENGTH, LIMIT_ROW);
+        sqlite3_db_config(db->handle, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+        result = configure(db, config);
+    }
+    if (result != RESULT_OK) {
+        snprintf(why, why_size, "the database %s cannot be opened: %s", config->path, db->handle ? sqlite3_errmsg(db->handle) : sqlite3_errstr(code));
+        database_close(db);
+    }
+    return result;
+}
+
+void database_close(struct database *db)
+{
+    for (int i = 0; i < SQL_COUNT; i++) {
+        sqlite3_finalize(db->statements[i]);
+        db->statements[i] = NULL;
+    }
+    if (db->handle)
+        sqlite3_close(db->handle);
+    db->handle = NULL;
+}
+
+void database_shrink(struct database *db)
+{
+    sqlite3_db_release_memory(db->handle);
+}
+
+static enum result run_plain(struct database *db, enum sql which)
+{
+    struct query q = query_open(db, which);
+    return query_run(&q);
+}
+
+enum result database_begin(struct database *db)
+{
+    db->last_error = SQLITE_OK;
+    return run_plain(db, SQL_BEGIN);
+}
+
+enum result database_commit(struct database *db)
+{
+    return run_plain(db, SQL_COMMIT);
+}
+
+void database_rollback(struct database *db)
+{
+    if (!sqlite3_get_autocommit(db->handle))
+        (void)!run_plain(db, SQL_ROLLBACK);
+}
+
+static int prepare(struct database *db, enum sql which)
+{
+    if (db->statements[which])
+        return SQLITE_OK;
+    return sqlite3_prepare_v3(db->handle, store_sql[which], -1, SQLITE_PREPARE_PERSISTENT, &db->statements[which], NULL);
+}
+
+struct query query_open(struct database *db, enum sql which)
+{
+    struct query q = {.db = db, .which = which, .next = 1, .code = prepare(db, which)};
+    q.statement = db->statements[which];
+    return q;
+}
+
+static void keep_failure(struct query *q, int code)
+{
+    if (q->code == SQLITE_OK)
+        q->code = code;
+}
+
+void query_int(struct query *q, int64_t value)
+{
+    if (q->code == SQLITE_OK)
+        keep_failure(q, sqlite3_bind_int64(q->statement, q->next++, value));
+}
+
+/* The empty slice may point nowhere, which SQLite would take for NULL. */
+void query_text(struct query *q, struct slice value)
+{
+    if (q->code == SQLITE_OK)
+        keep_failure(q, sqlite3_bind_text64(q->statement, q->next++, value.len ? value.ptr : "", value.len, SQLITE_STATIC, SQLITE_UTF8));
+}
+
+void query_blob(struct query *q, struct slice value)
+{
+    if (q->code == SQLITE_OK)
+        keep_failure(q, sqlite3_bind_blob64(q->statement, q->next++, value.len ? value.ptr : "", value.len, SQLITE_STATIC));
+}
+
+bool query_row(struct query *q)
+{
+    if (q->code != SQLITE_OK)
+        return false;
+    int code = sqlite3_step(q->statement);
+    if (code != SQLITE_ROW && code != SQLITE_DONE)
+        q->code = code;
+    return code == SQLITE_ROW;
+}
+
+int64_t query_get_int(const struct query *q, int column)
+{
+    return sqlite3_column_int64(q->statement, column);
+}
+
+/* A NULL pointer for a value that is not empty means that SQLite found no memory; query_end tells. */
+struct slice query_get_slice(const struct query *q, int column)
+{
+    const void *octets = sqlite3_column_blob(q->statement, column);
+    return slice_of(octets, octets ? (size_t)sqlite3_column_bytes(q->statement, column) : 0);
+}
+
+enum result query_end(struct query *q)
+{
+    if (q->code == SQLITE_OK && q->statement && sqlite3_errcode(q->db->handle) == SQLITE_NOMEM)
+        q->code = SQLITE_NOMEM;
+    enum result result = q->code == SQLITE_OK ? RESULT_OK : database_failed(q->db, q->code, store_sql[q->which]);
+    if (q->statement)
+        sqlite3_reset(q->statement);
+    return result;
+}
+
+enum result query_run(struct query *q)
+{
+    (void)query_row(q);
+    return query_end(q);
+}
+
+int64_t database_changes(const struct database *db)
+{
+    return sqlite3_changes64(db->handle);
+}

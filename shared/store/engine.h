@@ -1,0 +1,166 @@
+/* The store's inside, for the files of this folder only: tasks, the threads that run them, and what they share.
+ *
+ *     client.c  task_new ... writer_send / reader_send        on the asker's loop
+ *     writer.c  run, commit, writer_release -> client_post     writer thread
+ *     reader.c  run -> client_post                             reader thread
+ *     client.c  answer                                         on the asker's loop again
+ *
+ * A task belongs to one thread at a time; who passes it on does not look back. */
+#ifndef POSTERN_STORE_ENGINE_H
+#define POSTERN_STORE_ENGINE_H
+
+#include "store/database.h"
+#include "store/store.h"
+
+#include <stdatomic.h>
+
+struct store_task {
+    struct store_task *next;
+    struct store_client *client;
+    /* On the writer's or reader's thread. A writer's task may run twice: once among others and, when one of those broke the transaction,
+     * once alone. It answers NOT_FOUND or EXISTS before its first change, so that these never need a rollback. */
+    enum result (*run)(struct store_task *task, struct database *db);
+    /* Writer's thread, after a commit that took the task in: for memory that mirrors the disk. NULL: nothing. */
+    void (*committed)(struct store_task *task);
+    /* On the loop: calls back (only if is_wanted: the client is still open) and frees the task with task_free, or sends it on again. */
+    void (*answer)(struct store_task *task, bool is_wanted);
+    /* Set once by the writer when a task of the same body failed: the later ones fail with it. NULL: stands alone. */
+    enum result *fate;
+    enum result result;
+    size_t octets;     /* of memory, for the bound on what waits */
+    bool is_mail;      /* new mail: refused when room is short, while everything else goes on */
+    bool is_urgent;    /* somebody waits for the commit */
+    bool is_emergency; /* lives in the client's reserve, because memory was out */
+};
+
+struct task_queue {
+    struct store_task *first, *last;
+    size_t count, nurgent, octets;
+};
+void task_queue_add(struct task_queue *queue, struct store_task *task);
+struct store_task *task_queue_take(struct task_queue *queue);
+
+/* A thread with a queue of tasks. {0} is one that was never started. */
+struct worker {
+    uv_thread_t thread;
+    uv_mutex_t mutex;
+    uv_cond_t wake;
+    struct task_queue queue;
+    bool is_started;
+    size_t wake_at; /* urgent tasks that end the writer's wait for company; 0: any task wakes */
+    bool is_stopping;
+    bool is_warm; /* has worked since it was last quiet */
+};
+MUST_CHECK enum result worker_start(struct worker *worker, void (*run)(void *), void *context);
+/* Lets it finish its queue, and waits for that. Does nothing for one that was not started. */
+void worker_stop(struct worker *worker);
+/* Waits for tasks. False: told to stop and nothing is left. After a while without work that follows work calls `quiet` once: there is no timer at
+ * rest. */
+bool worker_wait(struct worker *worker, void (*quiet)(void *), void *context);
+
+struct fresh;
+struct room;
+struct keeper;
+
+struct store {
+    const struct log *log;
+    char *path;
+    int lock_fd;
+    struct database writer_db, reader_db, keeper_db;
+    struct worker writer, reader;
+    struct keeper *keeper;
+    struct fresh *fresh;
+    struct room *room;
+    size_t crowd; /* writer: urgent tasks that lately came together; decays */
+};
+
+/* ---- writer.c, reader.c, keeper.c: threads ---- */
+void writer_main(void *store);
+void reader_main(void *store);
+
+/* Moves the write-ahead log into the database beside the writer's work. */
+MUST_CHECK enum result keeper_open(struct keeper **out, struct store *store);
+void keeper_close(struct keeper **keeper);
+/* Writer, after each commit. */
+void keeper_consider(struct keeper *keeper);
+/* Writer, when work has ended. */
+void keeper_quiet(struct keeper *keeper);
+
+/* ---- room.c: what is left of the disk ---- */
+MUST_CHECK enum result room_open(struct room **out, const char *path, uint64_t max_octets, const struct log *log);
+void room_close(struct room **room);
+/* RESULT_OK: new mail may be taken; RESULT_FULL. Inside a transaction. */
+enum result room_check(struct room *room, struct database *db);
+/* The disk is full: gives up the reserve so that outcomes can still be written. False: there was none left. */
+bool room_give_way(struct room *room);
+
+/* ---- fresh.c: messages that were committed a moment ago ---- */
+struct fresh *fresh_new(size_t max_octets); /* NULL: out of memory */
+void fresh_free(struct fresh **fresh);
+/* Takes the job, and keeps or frees it. */
+void fresh_put(struct fresh *fresh, struct store_job *job);
+/* NULL: not here, or not all of it is for that hop. The job is the caller's. */
+struct store_job *fresh_take(struct fresh *fresh, uint64_t message, struct slice hop);
+void fresh_drop(struct fresh *fresh, uint64_t message);
+void fresh_clear(struct fresh *fresh);
+
+/* ---- client.c ---- */
+struct store *client_store(const struct store_client *client);
+/* Zeroed; never NULL: when memory is out the task comes from the client's reserve, with result RESULT_MEMORY. */
+void *task_new(struct store_client *client, size_t size, enum result (*run)(struct store_task *, struct database *),
+               void (*answer)(struct store_task *, bool is_wanted));
+/* For one that is embedded in something longer-lived. */
+void task_init(struct store_task *task, struct store_client *client, enum result (*run)(struct store_task *, struct database *),
+               void (*answer)(struct store_task *, bool is_wanted));
+void task_free(struct store_task *task);
+/* On the loop. One whose result is not RESULT_OK is answered without being run; one that finds the queue full, too. */
+void writer_send(struct store_task *task);
+void reader_send(struct store_task *task);
+/* From any thread: the task is done. */
+void client_post(struct store_task *task);
+/* For tasks that know their answer without a thread. */
+void client_answer(struct store_task *task);
+/* +1 and -1: none may be left when the client is closed. */
+void client_count_intake(struct store_client *client, int change);
+bool client_is_open(const struct store_client *client);
+/* Octets that wait for the writer, about. */
+size_t writer_load(struct store *store);
+
+enum { TASK_SIZE_MAX = 320 }; /* octets: what the reserve has for a task */
+
+/* The tasks that only have a store_done. */
+struct done_task {
+    struct store_task task;
+    store_done *done;
+    void *context;
+};
+void done_answer(struct store_task *task, bool is_wanted);
+
+/* ---- row.c: rows of messages; inside the caller's transaction ---- */
+/* A whole job: message, recipients, and its body from chunk number nsent on. RESULT_EXISTS before any change. */
+MUST_CHECK enum result message_write(struct database *db, const struct store_job *job, uint32_t nsent);
+/* Chunk 0 or later. */
+MUST_CHECK enum result message_add_chunk(struct database *db, uint64_t message, uint32_t seq, struct slice octets);
+MUST_CHECK enum result message_drop_body(struct database *db, uint64_t message);
+/* Everything of it: message, recipients, body. RESULT_NOT_FOUND. */
+MUST_CHECK enum result message_erase(struct database *db, uint64_t message);
+/* Reads into an arena. RESULT_NOT_FOUND. envelope.recipients is left empty. */
+MUST_CHECK enum result message_read(struct database *db, struct arena *arena, uint64_t id, struct store_message *out);
+/* Recipients of a message: all of them, or with `hop` those with work at it. */
+MUST_CHECK enum result message_read_recipients(struct database *db, struct arena *arena, uint64_t id, const struct slice *hop,
+                                               struct store_recipient **out, size_t *n);
+/* database_changes tells whether it applied. */
+MUST_CHECK enum result message_set_outcome(struct database *db, uint64_t message, const struct store_outcome *outcome, int64_t now_ms);
+MUST_CHECK enum result message_is_unfinished(struct database *db, uint64_t message, bool *out);
+
+/* ---- job.c, intake.c ---- */
+struct store_job *job_new(void); /* NULL: out of memory */
+/* Copies the message, and builds recipients of its envelope. RESULT_OK, RESULT_MEMORY. */
+MUST_CHECK enum result job_fill(struct store_job *job, const struct store_message *message, const struct slice *hops, int64_t due_at_ms);
+/* At start: bodies that were half received. */
+MUST_CHECK enum result intake_sweep(struct database *db);
+
+/* ---- migrate.c ---- */
+MUST_CHECK enum result database_migrate(struct database *db, const struct schema_file *files, char *why, size_t why_size);
+
+#endif

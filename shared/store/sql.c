@@ -1,0 +1,70 @@
+/* Every statement of the store. Numbers of states are those of enum store_state: 0 queued, 1 held, 2 relayed, 3 delivered, 4 bounced,
+ * 5 uncertain; "state IN (0, 1, 5)", unfinished, must stand as in the partial index, or SQLite does not use it. */
+#include "store/sql.h"
+
+#include "store/store.h"
+
+_Static_assert(STORE_QUEUED == 0 && STORE_HELD == 1 && STORE_RELAYED == 2 && STORE_DELIVERED == 3 && STORE_BOUNCED == 4 && STORE_UNCERTAIN == 5,
+               "the numbers in sql.c and in the database");
+
+#define MESSAGE_COLUMNS                                                                                                                              \
+    "id, account, sender, body_type, is_smtputf8, ret, envid, size, has_8bit, is_binary, needs_smtputf8, is_dsn, received_at, expires_at, nchunks, " \
+    "header_octets"
+#define RECIPIENT_COLUMNS "seq, address, notify, orcpt, hop, state, attempts, next_attempt_at, reply, host, at"
+#define ACCOUNT_COLUMNS "name, is_enabled, password_hash, scram_salt, scram_iterations, scram_stored_key, scram_server_key, created_at, changed_at"
+
+const char *const store_sql[SQL_COUNT] = {
+    [SQL_BEGIN] = "BEGIN IMMEDIATE",
+    [SQL_COMMIT] = "COMMIT",
+    [SQL_ROLLBACK] = "ROLLBACK",
+    [SQL_PAGES_USED] = "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size",
+
+    [SQL_INTAKE_ADD] = "INSERT INTO intake (message) VALUES (?1)",
+    [SQL_INTAKE_REMOVE] = "DELETE FROM intake WHERE message = ?1",
+    [SQL_INTAKE_FIRST] = "SELECT message FROM intake LIMIT 1",
+    [SQL_BODY_ADD] = "INSERT INTO body (message, octets) VALUES (?1, ?2)",
+    [SQL_BODY_GET] = "SELECT octets FROM body WHERE message = ?1",
+    [SQL_BODY_REMOVE] = "DELETE FROM body WHERE message = ?1",
+    [SQL_CHUNK_ADD] = "INSERT INTO chunk (message, seq, octets) VALUES (?1, ?2, ?3)",
+    [SQL_CHUNK_GET] = "SELECT octets FROM chunk WHERE message = ?1 AND seq = ?2",
+    [SQL_CHUNK_REMOVE] = "DELETE FROM chunk WHERE message = ?1",
+
+    [SQL_MESSAGE_ADD] = "INSERT INTO message (" MESSAGE_COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+    [SQL_MESSAGE_GET] = "SELECT " MESSAGE_COLUMNS " FROM message WHERE id = ?1",
+    [SQL_MESSAGE_REMOVE] = "DELETE FROM message WHERE id = ?1",
+    [SQL_MESSAGE_AFTER] = "SELECT id FROM message WHERE id > ?1 ORDER BY id LIMIT ?2",
+    [SQL_MESSAGE_FROM] = "SELECT id, received_at, EXISTS (SELECT 1 FROM recipient WHERE message = message.id AND state IN (0, 1, 5)) FROM message "
+                         "WHERE id > ?1 ORDER BY id LIMIT ?2",
+
+    [SQL_RECIPIENT_ADD] = "INSERT INTO recipient (message, " RECIPIENT_COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+    [SQL_RECIPIENT_ALL] = "SELECT " RECIPIENT_COLUMNS " FROM recipient WHERE message = ?1 ORDER BY seq",
+    [SQL_RECIPIENT_FOR_HOP] = "SELECT " RECIPIENT_COLUMNS " FROM recipient WHERE message = ?1 AND hop = ?2 AND state IN (0, 5) ORDER BY seq",
+    /* The legal transitions (schema/README.md): what is finished stays, only relayed may still become delivered or bounced; what a person
+     * holds stays held unless the attempt that was under way has finished it. */
+    [SQL_RECIPIENT_OUTCOME] =
+        "UPDATE recipient SET state = CASE WHEN state = 1 AND ?3 IN (0, 5) THEN 1 ELSE ?3 END, attempts = attempts + (state <> 2), "
+        "next_attempt_at = ?4, reply = ?5, host = ?6, at = ?7 WHERE message = ?1 AND seq = ?2 AND (state IN (0, 1, 5) OR (state = 2 AND ?3 IN (2, 3, "
+        "4)))",
+    [SQL_RECIPIENT_HOLD] = "UPDATE recipient SET state = 1 WHERE message = ?1 AND state IN (0, 5)",
+    [SQL_RECIPIENT_RELEASE] = "UPDATE recipient SET state = CASE state WHEN 1 THEN 0 ELSE state END, next_attempt_at = ?2 "
+                              "WHERE message = ?1 AND state IN (0, 1, 5)",
+    [SQL_RECIPIENT_REMOVE] = "DELETE FROM recipient WHERE message = ?1",
+    [SQL_UNFINISHED_AFTER] = "SELECT DISTINCT message FROM recipient WHERE state IN (0, 1, 5) AND message > ?1 ORDER BY message LIMIT ?2",
+    [SQL_UNFINISHED_ONE] = "SELECT 1 FROM recipient WHERE state IN (0, 1, 5) AND message = ?1 LIMIT 1",
+    [SQL_QUEUE_AFTER] = "SELECT message, hop, next_attempt_at, state FROM recipient WHERE state IN (0, 1, 5) AND message > ?1 ORDER BY message",
+    [SQL_COUNT_UNFINISHED] =
+        "SELECT count(*), total(is_held), total(is_uncertain AND NOT is_held), total(size) FROM "
+        "(SELECT max(state = 1) AS is_held, max(state = 5) AS is_uncertain, (SELECT size FROM message WHERE id = recipient.message) AS size "
+        "FROM recipient WHERE state IN (0, 1, 5) GROUP BY message)",
+    [SQL_COUNT_ALL] = "SELECT count(*) FROM message",
+
+    [SQL_ACCOUNT_GET] = "SELECT " ACCOUNT_COLUMNS " FROM account WHERE name = ?1",
+    [SQL_ACCOUNT_AFTER] = "SELECT " ACCOUNT_COLUMNS " FROM account WHERE name > ?1 ORDER BY name LIMIT ?2",
+    [SQL_ACCOUNT_PUT] = "INSERT OR REPLACE INTO account (" ACCOUNT_COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    [SQL_ACCOUNT_REMOVE] = "DELETE FROM account WHERE name = ?1",
+    [SQL_SEND_AS_GET] = "SELECT address FROM send_as WHERE account = ?1 ORDER BY address",
+    [SQL_SEND_AS_ADD] = "INSERT OR IGNORE INTO send_as (account, address) VALUES (?1, ?2)",
+    [SQL_SEND_AS_REMOVE] = "DELETE FROM send_as WHERE account = ?1",
+    [SQL_SETTING_GET] = "SELECT value FROM setting WHERE name = ?1",
+    [SQL_SETTING_PUT] = "INSERT OR REPLACE INTO setting (name, value) VALUES (?1, ?2)",
+};

@@ -1,0 +1,161 @@
+/* The writer: one thread, one connection, group commit.
+ *
+ * Invariants:
+ * 1 writer_release is the only place that turns a commit into answers: a task gets RESULT_OK there and nowhere else, after COMMIT (and its fsync)
+ * returned. 2 A batch whose COMMIT failed is not committed again: an fsync that failed once may lie the next time. The one exception is SQLITE_FULL,
+ * which is a failed write, before any fsync: then new mail gets RESULT_FULL, and the rest, for which room is kept, is run again without it. 3 A task
+ * that breaks in the middle takes nobody along: the batch is rolled back, and each task runs in a transaction of its own. That costs less than a
+ * savepoint for each, whose page images were a fifth of the time of a commit. */
+#include "store/engine.h"
+
+#include <malloc.h>
+#include <stdio.h>
+
+enum {
+    LINGER_NS = 1500 * 1000, /* how long a commit waits for those who lately came together with it */
+};
+
+static bool is_answer(enum result result)
+{
+    return result == RESULT_OK || result == RESULT_NOT_FOUND || result == RESULT_EXISTS;
+}
+
+static void writer_release(struct store *store, struct task_queue *batch)
+{
+    (void)store;
+    for (struct store_task *task; (task = task_queue_take(batch));) {
+        if (task->result == RESULT_OK && task->committed)
+            task->committed(task);
+        if (task->result != RESULT_OK && task->fate && *task->fate == RESULT_OK)
+            *task->fate = task->result;
+        client_post(task);
+    }
+}
+
+/* RESULT_OK or an answer: go on; anything else: the transaction is in pieces. */
+static enum result run_task(struct store *store, struct store_task *task)
+{
+    if (task->fate && *task->fate != RESULT_OK)
+        return task->result = *task->fate, RESULT_OK;
+    if (task->is_mail && room_check(store->room, &store->writer_db) != RESULT_OK)
+        return task->result = RESULT_FULL, RESULT_OK;
+    return task->result = task->run(task, &store->writer_db);
+}
+
+static enum result run_alone_once(struct store *store, struct store_task *task)
+{
+    struct database *db = &store->writer_db;
+    enum result result = database_begin(db);
+    if (result == RESULT_OK)
+        result = run_task(store, task);
+    if (is_answer(result)) {
+        enum result committed = database_commit(db);
+        if (committed == RESULT_OK)
+            return task->result;
+        result = committed;
+    }
+    database_rollback(db);
+    return task->result = result;
+}
+
+static void run_alone(struct store *store, struct store_task *task)
+{
+    enum result result = run_alone_once(store, task);
+    if (result == RESULT_FULL && !task->is_mail && room_give_way(store->room))
+        result = run_alone_once(store, task);
+    task->result = result;
+    /* At once, because the later tasks of a body may be next in this very batch. */
+    if (result != RESULT_OK && task->fate && *task->fate == RESULT_OK)
+        *task->fate = result;
+}
+
+static void run_apart(struct store *store, struct task_queue *batch)
+{
+    for (struct store_task *task = batch->first; task; task = task->next)
+        run_alone(store, task);
+}
+
+/* COMMIT said no: everybody who thought to have succeeded gets the error. */
+static void commit_failed(struct store *store, struct task_queue *batch, enum result result)
+{
+    bool is_full = (store->writer_db.last_error & 0xff) == SQLITE_FULL;
+    if (is_full)
+        room_give_way(store->room);
+    for (struct store_task *task = batch->first; task; task = task->next) {
+        if (is_full && !task->is_mail)
+            run_alone(store, task);
+        else if (is_answer(task->result))
+            task->result = result;
+    }
+}
+
+static void writer_run(struct store *store, struct task_queue *batch)
+{
+    struct database *db = &store->writer_db;
+    enum result result = database_begin(db);
+    for (struct store_task *task = batch->first; task && result == RESULT_OK; task = task->next) {
+        if (!is_answer(run_task(store, task))) {
+            database_rollback(db);
+            run_apart(store, batch);
+            return;
+        }
+    }
+    if (result == RESULT_OK)
+        result = database_commit(db);
+    if (result == RESULT_OK)
+        return;
+    database_rollback(db);
+    commit_failed(store, batch, result);
+}
+
+static void quiet(void *context)
+{
+    struct store *store = context;
+    fresh_clear(store->fresh);
+    keeper_quiet(store->keeper);
+    database_shrink(&store->writer_db);
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
+}
+
+/* Waits a little for company, if there was company lately: on a fast disk commits would otherwise follow each other with two or three messages
+ * in each, and their cost is per commit. A lone sender never waits: it was alone the last time, too. Outcomes, for which nobody waits, do. */
+static void linger(struct store *store)
+{
+    struct worker *w = &store->writer;
+    size_t urgent = w->queue.nurgent;
+    bool is_enough = urgent > 0 && urgent >= store->crowd;
+    if (is_enough || w->is_stopping)
+        return;
+    w->wake_at = store->crowd > 1 ? store->crowd : 1;
+    uint64_t until = uv_hrtime() + LINGER_NS;
+    for (uint64_t now = uv_hrtime(); now < until && w->queue.nurgent < w->wake_at && !w->is_stopping; now = uv_hrtime())
+        if (uv_cond_timedwait(&w->wake, &w->mutex, until - now) == UV_ETIMEDOUT)
+            break;
+    w->wake_at = 0;
+}
+
+static struct task_queue gather(struct store *store)
+{
+    struct worker *w = &store->writer;
+    uv_mutex_lock(&w->mutex);
+    linger(store);
+    struct task_queue batch = w->queue;
+    w->queue = (struct task_queue){0};
+    uv_mutex_unlock(&w->mutex);
+    size_t faded = store->crowd - (store->crowd + 7) / 8;
+    store->crowd = batch.nurgent > faded ? batch.nurgent : faded;
+    return batch;
+}
+
+void writer_main(void *context)
+{
+    struct store *store = context;
+    while (worker_wait(&store->writer, quiet, store)) {
+        struct task_queue batch = gather(store);
+        writer_run(store, &batch);
+        writer_release(store, &batch);
+        keeper_consider(store->keeper);
+    }
+}

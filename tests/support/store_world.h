@@ -1,0 +1,50 @@
+/* A store of its own for a test: a folder, a loop, a client, and calls that wait for their answer. */
+#ifndef POSTERN_TESTS_SUPPORT_STORE_WORLD_H
+#define POSTERN_TESTS_SUPPORT_STORE_WORLD_H
+
+#include "store/store.h"
+
+struct world {
+    uv_loop_t loop;
+    char dir[64], path[96];
+    struct log log;             /* drops everything; set level and sink before world_open to see it */
+    struct store_config config; /* path, schema (the relay's) and log are set by world_make */
+    char why[256];
+    struct store *store;
+    struct store_client *client;
+};
+
+/* Makes the folder; opens nothing yet. */
+void world_make(struct world *w);
+/* RESULT_OK, or what store_open said, with words in why. */
+enum result world_open(struct world *w);
+/* Closes client and store, if they are open. */
+void world_close(struct world *w);
+/* Closes, and removes the folder; the loop must be empty then. */
+void world_end(struct world *w);
+/* Runs the loop until *flag. */
+void world_wait(struct world *w, const bool *flag);
+
+/* A message of `nrcpt` recipients r0@hop0.example, r1@... : recipient i waits for the hop "hop<i % nhops>", or "" when nhops is 0. */
+enum result world_put(struct world *w, uint64_t id, struct slice body, size_t nrcpt, size_t nhops);
+/* Waits; the job is the caller's. */
+enum result world_load(struct world *w, uint64_t id, struct slice hop, struct store_job **job);
+enum result world_finish(struct world *w, uint64_t id, uint32_t seq, enum store_state state, const char *reply, bool keep_body);
+/* Whole body, read chunk by chunk into a buffer that is the caller's to free; len SIZE_MAX when a read failed other than by its end. */
+struct slice world_body(struct world *w, uint64_t id);
+enum result world_count(struct world *w, struct store_counts *out);
+enum result world_remove(struct world *w, uint64_t id);
+/* Derived state of a message, or "none". */
+const char *world_state(struct world *w, uint64_t id);
+/* Octets that a body of this id has in tests: lines whose content depends on id and place. */
+void world_fill(uint64_t id, char *out, size_t len);
+
+/* For calls that end in a store_done: context is a struct world_done. */
+struct world_done {
+    bool is_done;
+    enum result result;
+};
+void world_on_done(void *context, enum result result);
+enum result world_wait_done(struct world *w, struct world_done *d);
+
+#endif
