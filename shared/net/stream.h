@@ -1,6 +1,6 @@
 /* A stream: one TCP connection on a libuv loop, with TLS inside it or not. The thin layer between the sans-I/O cores and the world.
  *
- * Life: opening -> open -> draining -> closing -> closed; one function changes it and logs. TLS is a byte filter between socket and owner; it may start at
+ * Life: opening -> open -> draining -> closing -> closed; one function changes it and logs. All streams of a thread belong to one loop. TLS is a byte filter between socket and owner; it may start at
  * once or later (STARTTLS). The owner is told through one callback with an event, and does three things in it: note the result, feed its core, run
  * its pump. Inside the callback the owner may call anything here, stream_close included; the stream's memory lives until CLOSED, which comes exactly once, from the loop, never from
  * inside a call, whatever happened before. After stream_close only CLOSED comes.
@@ -31,7 +31,8 @@ enum stream_event {
     STREAM_SECURED,     /* the handshake is done and the identity proved: stream_tls_info */
     STREAM_DATA,
     STREAM_DRAINED,
-    STREAM_EOF,         /* the peer ended its half (inside TLS: only a close_notify counts as an orderly end; without one it is STREAM_FAILED with RESULT_IO) */
+    STREAM_EOF,         /* the peer ended its half, after the last DATA (inside TLS: by close_notify, and nothing behind it counts; an end without it is STREAM_FAILED with
+                         * TLS_FAIL_CLOSED, because anybody on the way can forge it) */
     STREAM_FAILED,      /* stream_error tells; close it */
     STREAM_CLOSED,      /* the memory may go: stream_free has happened by itself after this callback */
 };
@@ -42,37 +43,42 @@ struct stream_owner {
     void *context;
 };
 
+enum stream_error_kind { STREAM_ERROR_NONE, STREAM_ERROR_SOCKET, STREAM_ERROR_TLS, STREAM_ERROR_LIMIT };
 struct stream_error {
-    enum { STREAM_ERROR_NONE, STREAM_ERROR_SOCKET, STREAM_ERROR_TLS, STREAM_ERROR_LIMIT } kind;
+    enum stream_error_kind kind;
     int uv_code;              /* UV_ECONNREFUSED, UV_ETIMEDOUT, UV_EHOSTUNREACH, ... of a socket error */
     enum tls_failure tls;
     char words[160];          /* for a person: "connection refused", "certificate of another key: sha256//..." */
 };
 
-/* An outgoing connection. RESULT_OK: OPENED or FAILED follows. RESULT_MEMORY, RESULT_IO (no sockets left). source may be NULL. */
+/* An outgoing connection. RESULT_OK: OPENED or FAILED follows. RESULT_MEMORY, RESULT_IO (no sockets left). */
 MUST_CHECK enum result stream_connect(struct stream **out, uv_loop_t *loop, const struct sockaddr *address, struct stream_owner owner, const struct log *log);
-/* Takes an accepted connection over. */
-MUST_CHECK enum result stream_accept(struct stream **out, uv_loop_t *loop, uv_stream_t *listener, struct stream_owner owner, const struct log *log);
+/* Takes over an accepted connection, a connected socket: on failure it is closed. RESULT_MEMORY, RESULT_IO (the peer is gone already). No OPENED comes. */
+MUST_CHECK enum result stream_accept(struct stream **out, uv_loop_t *loop, int fd, struct stream_owner owner, const struct log *log);
 void stream_set_owner(struct stream *stream, struct stream_owner owner);
 
 /* Starts TLS; SECURED or FAILED follows. Input that waits unread is handed to TLS when from_waiting_input is true (a server whose client speaks TLS at once), and is otherwise an error of
- * the caller: it must be empty (STARTTLS). server_name (client): for SNI and the CA path, NULL: none. */
+ * the caller: it must be empty (STARTTLS). What was written before goes first, in the clear. server_name (client): for SNI, the CA path, and
+ * resumption: a context keeps the last ticket of each server name and uses it once; NULL: none of these. RESULT_OK, RESULT_MEMORY. On TLS_FAIL_NOT_TLS
+ * stream_input shows what came instead of TLS. */
 MUST_CHECK enum result stream_start_tls(struct stream *stream, struct tls_context *context, const char *server_name, bool from_waiting_input);
-/* Session resumption for clients: a blob from an earlier stream to the same server and context, may be NULL. */
 const struct tls_info *stream_tls_info(const struct stream *stream); /* NULL before SECURED */
 
 struct slice stream_input(const struct stream *stream);
 void stream_consume(struct stream *stream, size_t n);
+/* While paused no DATA and no EOF come. After stream_resume DATA comes again if input waits. */
 void stream_pause(struct stream *stream);
 void stream_resume(struct stream *stream);
 
-/* RESULT_OK, RESULT_MEMORY, RESULT_LIMIT; after an error FAILED follows too. */
+/* RESULT_OK, RESULT_MEMORY, RESULT_LIMIT; after an error FAILED follows too. What is written before OPENED or SECURED waits for it; what is written after FAILED,
+ * stream_finish or stream_close is dropped. */
 MUST_CHECK enum result stream_write(struct stream *stream, struct slice octets);
 bool stream_is_congested(const struct stream *stream);
 /* Octets handed to stream_write and not yet taken by the kernel. 0: all gone. */
 size_t stream_pending(const struct stream *stream);
 
-/* Sends what waits, close_notify, FIN; waits for the peer's end at most linger_ms, then closes. */
+/* Sends what waits, close_notify, FIN; drops what comes; waits for the peer's end at most linger_ms in all, then closes. Only CLOSED follows. An orderly end needs the
+ * wait: a socket closed with octets unread sends RST, and the peer may lose our last words. */
 void stream_finish(struct stream *stream, int64_t linger_ms);
 /* At once. */
 void stream_close(struct stream *stream);

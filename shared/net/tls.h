@@ -2,7 +2,7 @@
  *
  * TLS 1.3 preferred, 1.2 with ECDHE and AEAD least; X25519 first; no renegotiation, no compression. Servers issue session tickets under keys of
  * their own that rotate (12 h, accepted 24 h). Contexts are reference-counted: a reload makes a new one, streams keep theirs until they end. No other
- * file but tls*.c and stream.c includes mbedtls headers. All functions are called from any loop thread; a context is read-only after its making. */
+ * file but tls*.c includes mbedtls headers. All functions are called from any loop thread; a context is read-only after its making. */
 #ifndef POSTERN_NET_TLS_H
 #define POSTERN_NET_TLS_H
 
@@ -35,6 +35,7 @@ MUST_CHECK enum result tls_context_client(struct tls_context **out, const struct
 struct tls_server_config {
     const char *certificate_file; /* PEM chain, leaf first */
     const char *key_file;         /* PEM; refused when others can read it */
+    const char *alpn_also;        /* accepted besides "smtp": "http/1.1" on 443; NULL: none. A client that offers ALPN and none of ours is refused (ALPACA, RFC 9325 3.8) */
     const struct log *log;
 };
 /* RESULT_OK, RESULT_NOT_FOUND, RESULT_DENIED (permissions), RESULT_SYNTAX (not PEM, or key and certificate do not belong together), RESULT_MEMORY. */
@@ -45,13 +46,13 @@ void tls_context_unref(struct tls_context **context);
 /* The pin of a server context's own key, and when its certificate ends (seconds since 1970). */
 void tls_context_pin(const struct tls_context *context, uint8_t pin[static TLS_PIN]);
 int64_t tls_context_expires_s(const struct tls_context *context);
-/* "sha256//BASE64"; 56 octets with the NUL. */
-enum { TLS_PIN_TEXT = 56 };
+/* "sha256//BASE64", with its NUL. */
+enum { TLS_PIN_TEXT = 53 };
 void tls_pin_format(const uint8_t pin[static TLS_PIN], char out[static TLS_PIN_TEXT]);
 bool tls_pin_parse(struct slice text, uint8_t pin[static TLS_PIN]);
 
 /* Makes an ECDSA P-256 key (mode 0600) and a self-signed certificate for `name` (subject, DNS SAN, CA:TRUE so that it can be given as a CA file), valid ten years. Existing files are
- * not overwritten: RESULT_EXISTS. RESULT_IO, RESULT_DENIED. */
+ * not overwritten: RESULT_EXISTS. RESULT_IO, RESULT_DENIED, RESULT_FULL; RESULT_SYNTAX: name is neither a host name nor an address; RESULT_MEMORY. */
 MUST_CHECK enum result tls_make_identity(const char *key_file, const char *certificate_file, const char *name, char *why, size_t why_size);
 
 /* What a handshake came to. */
@@ -75,7 +76,9 @@ struct tls_info {
     const char *alpn;      /* negotiated, or "" */
     bool is_resumed;
     bool is_verified;      /* client: the demanded identity was proved */
-    struct sasl_binding bindings[TLS_BINDINGS_MAX]; /* "tls-exporter" (1.3, or 1.2 with extended master secret), "tls-server-end-point"; valid as long as the stream */
+    /* "tls-exporter" (RFC 9266) under TLS 1.3 only: mbedTLS does not tell whether a 1.2 session has the extended master secret, without which the
+     * exporter binds nothing. "tls-server-end-point" (RFC 5929) always. Valid as long as the stream. */
+    struct sasl_binding bindings[TLS_BINDINGS_MAX];
     size_t nbindings;
 };
 
