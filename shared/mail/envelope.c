@@ -1,0 +1,75 @@
+#include "mail/envelope.h"
+
+#include <assert.h>
+#include <string.h>
+
+const char *mail_body_name(enum mail_body body)
+{
+    switch (body) {
+    case MAIL_BODY_7BIT: return "7BIT";
+    case MAIL_BODY_8BITMIME: return "8BITMIME";
+    case MAIL_BODY_BINARYMIME: return "BINARYMIME";
+    }
+    return "";
+}
+
+const char *dsn_ret_name(enum dsn_ret ret)
+{
+    switch (ret) {
+    case DSN_RET_UNSET: return "";
+    case DSN_RET_FULL: return "FULL";
+    case DSN_RET_HDRS: return "HDRS";
+    }
+    return "";
+}
+
+/* NEVER stands alone (RFC 3461 4.1), whatever else is set. */
+void dsn_notify_format(unsigned notify, char *out, size_t size)
+{
+    static const struct {
+        unsigned bit;
+        const char *name;
+    } names[] = {{DSN_NOTIFY_SUCCESS, "SUCCESS"}, {DSN_NOTIFY_FAILURE, "FAILURE"}, {DSN_NOTIFY_DELAY, "DELAY"}};
+    size_t len = 0;
+    assert(size >= 32);
+    out[0] = '\0';
+    if (notify & DSN_NOTIFY_NEVER) {
+        memcpy(out, "NEVER", sizeof "NEVER");
+        return;
+    }
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (!(notify & names[i].bit))
+            continue;
+        if (len > 0)
+            out[len++] = ',';
+        memcpy(out + len, names[i].name, strlen(names[i].name) + 1);
+        len += strlen(names[i].name);
+    }
+}
+
+static enum result copy_recipient(struct arena *a, const struct envelope_recipient *from, struct envelope_recipient *out)
+{
+    out->notify = from->notify;
+    enum result result = arena_copy(a, from->address, &out->address);
+    return result == RESULT_OK ? arena_copy(a, from->orcpt, &out->orcpt) : result;
+}
+
+enum result envelope_copy(struct arena *a, const struct envelope *from, struct envelope *out)
+{
+    struct envelope copy = *from;
+    enum result result = arena_copy(a, from->sender, &copy.sender);
+    if (result == RESULT_OK)
+        result = arena_copy(a, from->envid, &copy.envid);
+    if (result != RESULT_OK)
+        return result;
+    copy.recipients = NULL;
+    if (from->nrcpt > 0)
+        copy.recipients = arena_alloc(a, from->nrcpt * sizeof *copy.recipients);
+    if (from->nrcpt > 0 && !copy.recipients)
+        return RESULT_MEMORY;
+    for (size_t i = 0; i < from->nrcpt && result == RESULT_OK; i++)
+        result = copy_recipient(a, &from->recipients[i], &copy.recipients[i]);
+    if (result == RESULT_OK)
+        *out = copy;
+    return result;
+}
