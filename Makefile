@@ -87,7 +87,7 @@ FUZZ_TARGETS := $(call exe,$(wildcard tests/fuzz/fuzz_*.c))
 BENCH_EXE    := $(call exe,$(wildcard tests/bench/bench_*.c))
 LIBS          = $(B)/libsupport.a $(B)/libserver.a $(B)/libagent.a $(B)/libpostern.a
 # The two programs use the same words for the like things of theirs, so a test sees one of them: the agent in */agent/, else the relay.
-not_linked    = $(if $(findstring /agent/,$@),$(B)/libserver.a,$(B)/libagent.a)
+not_linked    = $(if $(findstring /tests/,$@),$(if $(findstring /agent/,$@),$(B)/libserver.a,$(B)/libagent.a))
 WRAP          = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup
 
 $(UNIT_TESTS) $(BENCH_EXE): $(B)/tests/%: $(B)/obj/tests/%.o $(LIBS)
@@ -121,13 +121,13 @@ check: setup-build setup-check
 	@$(MAKE) --no-print-directory -j$(JOBS) V=clang programs tests
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory check-quick
-	@tests/support/run-pytest -m "not long" tests/integration tests/lab
+	@tests/support/run-pytest -m "not long" tests/lint tests/integration tests/lab
 	@tests/support/summary
 
 check-asan: setup-build setup-check
 	@$(MAKE) --no-print-directory -j$(JOBS) V=asan programs tests
 	@$(MAKE) --no-print-directory V=asan check-quick
-	@POSTERN_BUILD=$(CURDIR)/build/asan tests/support/run-pytest -m "not long" tests/integration tests/lab
+	@POSTERN_BUILD=$(CURDIR)/build/asan tests/support/run-pytest -m "not long" tests/lint tests/integration tests/lab
 
 # Long runs.
 check-fault: setup-build setup-check

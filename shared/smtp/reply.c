@@ -252,7 +252,7 @@ static enum result parse_lines(struct slice in, struct buffer *text, struct smtp
     for (size_t nlines = 0; nlines < SMTP_REPLY_LINES_MAX; nlines++) {
         struct slice line;
         struct smtp_status status;
-        size_t line_used;
+        size_t line_used = 0;
         enum result taken = take_line(slice_skip(in, *used), &line, &line_used);
         if ((taken == RESULT_OK || taken == RESULT_MORE) && !starts_as_reply(line, reply->code))
             return RESULT_SYNTAX;
