@@ -11,8 +11,8 @@ struct submission_verdict {
     const char *field; /* of SUBMISSION_FIELD_TWICE */
 };
 
-/* section: lines with CRLF, each of them (but a first mbox line) a field or its continuation; the empty line is not part of it. Appends the rewritten section with its
- * empty line to *out and fills *facts, whose texts live in `arena`. RESULT_OK, RESULT_DENIED: see *verdict; RESULT_MEMORY. */
+/* section: lines with CRLF, each of them a field or its continuation; the empty line is not part of it. Appends the rewritten section with
+ * its empty line to *out and fills *facts, whose texts live in `arena`. RESULT_OK, RESULT_DENIED: see *verdict; RESULT_MEMORY. */
 MUST_CHECK enum result submission_header_judge(const struct submission_config *config, struct slice section, struct arena *arena,
                                                struct buffer *out, struct submission_facts *facts, struct submission_verdict *verdict);
 

@@ -43,7 +43,8 @@ static void notify_is_formatted(void **state)
 static void copy_is_deep(void **state)
 {
     char sender[] = "a@x.y", address[] = "b@x.y", orcpt[] = "rfc822;b@x.y", envid[] = "QQ1";
-    struct envelope_recipient recipients[] = {{slice_from_cstr(address), DSN_NOTIFY_DELAY, slice_from_cstr(orcpt)}, {0}};
+    struct envelope_recipient recipients[2] = {
+        [0] = {.address = slice_from_cstr(address), .notify = DSN_NOTIFY_DELAY, .orcpt = slice_from_cstr(orcpt)}};
     struct envelope from = {slice_from_cstr(sender), MAIL_BODY_8BITMIME, true, DSN_RET_HDRS, slice_from_cstr(envid), recipients, 2}, copy;
     struct arena arena = {0};
     (void)state;

@@ -40,8 +40,8 @@ static void private_tells_nothing(void **state)
     r.for_address = SLICE("bob@example.org");
     r.tls_version = SLICE("TLSv1.3");
     r.tls_cipher = SLICE("TLS1-3-AES-256-GCM-SHA384");
-    written_as(&r, "Received: by relay.example with ESMTPSA id 0d5r8k3mzq1vt for <bob@example.org>\r\n"
-                   " tls TLS_AES_256_GCM_SHA384 (TLSv1.3); " DATE_TEXT);
+    written_as(&r, "Received: by relay.example with ESMTPSA id 0d5r8k3mzq1vt\r\n for <bob@example.org>"
+                   " tls TLS_AES_256_GCM_SHA384 (TLSv1.3);\r\n " DATE_TEXT);
 }
 
 static void public_tells_the_peer(void **state)
