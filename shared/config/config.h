@@ -45,7 +45,7 @@ enum {
 
 /* What the field at `at` is; a list has such items. */
 enum config_type {
-    CONFIG_TEXT,     /* struct slice; a NUL follows it, none is in it; may be empty unless min is 1 */
+    CONFIG_TEXT,     /* struct slice; a NUL follows it, none is in it; min to max octets, max 0 for no bound */
     CONFIG_PATH,     /* struct slice, as text; a relative path is taken from the configuration file's folder */
     CONFIG_BOOL,     /* bool: yes, no, true, false, on, off */
     CONFIG_INTEGER,  /* int64_t from min to max */
@@ -80,7 +80,7 @@ struct config_key {
     size_t at;            /* offsetof the field */
     const char *fallback; /* default, in the file's grammar; a list has a line feed between values; NULL: the field stays zero */
     const char *accepted; /* one line for people: the accepted form */
-    int64_t min, max;     /* of INTEGER, DURATION, SIZE; of TEXT: min 1 means not empty. min = max = 0: no bound but zero below */
+    int64_t min, max;     /* of INTEGER, DURATION, SIZE: bounds; both 0: zero or more. Of TEXT, PATH: octets */
     const struct config_word *words;
     size_t item_size;     /* octets; needed for lists of CUSTOM only */
     /* RESULT_OK, RESULT_MEMORY, anything else is a refusal. */

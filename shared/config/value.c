@@ -73,8 +73,10 @@ static enum result refuse(struct config_value *value, const char *why)
 
 static enum result parse_text(const struct config_key *key, struct config_value *value, struct slice *out)
 {
-    if (value->text.len == 0 && key->min > 0)
-        return refuse(value, "it is empty");
+    if (value->text.len < (size_t)key->min)
+        return refuse(value, value->text.len == 0 ? "it is empty" : "too short");
+    if (key->max > 0 && value->text.len > (size_t)key->max)
+        return refuse(value, "too long");
     return arena_copy(value->arena, value->text, out);
 }
 
