@@ -1,8 +1,9 @@
 /* Delivery status notifications: a multipart/report of RFC 3464 with words for a person first.
  *
  * Text that came from a peer (replies, host names) is written with its controls replaced and its lines bounded, so
- * that nobody outside can add a header, a field or a MIME part. Lines are at most 998 octets. The notification goes out with the
- * null reverse-path; whether one may be sent at all (NOTIFY, null sender) is decided by the caller. */
+ * that nobody outside can add a header, a field or a MIME part. Lines are at most 998 octets, but for those of a
+ * message returned whole. The notification goes out with the null reverse-path; whether one may be sent at all (NOTIFY, null
+ * sender) is decided by the caller. */
 #ifndef POSTERN_MAIL_DSN_H
 #define POSTERN_MAIL_DSN_H
 
@@ -40,8 +41,8 @@ struct dsn {
     bool is_smtputf8;           /* the message came with SMTPUTF8: the types of RFC 6533, and UTF-8 in the fields */
 };
 
-/* Appends the whole message. RESULT_OK, RESULT_LIMIT, RESULT_MEMORY. It needs 8BITMIME if mail_has_8bit says so of it, and
- * SMTPUTF8 if is_smtputf8 and the address of a field or the returned header holds UTF-8, which the same test tells of the fields. */
+/* Appends the whole message. RESULT_OK; RESULT_LIMIT, RESULT_MEMORY: nothing was appended. It needs 8BITMIME if mail_has_8bit says so of it,
+ * and SMTPUTF8 if it says so and is_smtputf8 is set. */
 MUST_CHECK enum result dsn_write(const struct dsn *dsn, struct buffer *out);
 
 #endif
