@@ -52,6 +52,8 @@ $(B)/obj/%.o: %.c | $(B)/gen/schema.h
 	@mkdir -p $(@D)
 	@echo "  CC   $<"
 	@$(CC) $(CPPFLAGS) -Itests $(CFLAGS) -MMD -MP -c -o $@ $<
+$(B)/obj/tests/unit/agent/%.o: CPPFLAGS += -Iclient-agent
+$(B)/obj/tests/unit/server/%.o: CPPFLAGS += -Iserver
 $(B)/obj/gen/%.o: $(B)/gen/%.c
 	@mkdir -p $(@D)
 	@$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<

@@ -1,5 +1,5 @@
 /* agent.conf: what is refused and how it is told; and that the annotated reference tells the truth about the defaults. */
-#include "../../../client-agent/settings.h"
+#include "settings.h"
 
 #include "schema.h"
 
