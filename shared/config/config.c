@@ -203,7 +203,7 @@ static int take_key(void *user, const char *section, const char *name, const cha
 {
     (void)ignored;
     struct loader *loader = user;
-    if (!loader->is_known_section)
+    if (!loader->is_known_section || !name) /* some builds announce sections with no name */
         return 1;
     const struct config_key *key = find_key(loader->schema, section, name);
     if (!key) {
