@@ -111,12 +111,6 @@ static bool parse_body(struct slice value, struct smtp_command *out)
     return false;
 }
 
-static bool parse_smtputf8(struct slice value, struct smtp_command *out)
-{
-    (void)out;
-    return value.ptr == NULL; /* RFC 6531 3.4: no value */
-}
-
 static bool parse_ret(struct slice value, struct smtp_command *out)
 {
     if (slice_equal_nocase(value, SLICE("FULL")))
@@ -175,11 +169,11 @@ static const struct parameter {
     enum smtp_parameter bit;
     enum smtp_verb verb;
     enum smtp_command_fault fault;
-    bool (*parse)(struct slice value, struct smtp_command *out);
+    bool (*parse)(struct slice value, struct smtp_command *out); /* NULL: it takes no value */
 } parameters[] = {
     {SLICE("SIZE"), SMTP_PARAMETER_SIZE, SMTP_VERB_MAIL, SMTP_COMMAND_SIZE, parse_size},
     {SLICE("BODY"), SMTP_PARAMETER_BODY, SMTP_VERB_MAIL, SMTP_COMMAND_BODY, parse_body},
-    {SLICE("SMTPUTF8"), SMTP_PARAMETER_SMTPUTF8, SMTP_VERB_MAIL, SMTP_COMMAND_SMTPUTF8, parse_smtputf8},
+    {SLICE("SMTPUTF8"), SMTP_PARAMETER_SMTPUTF8, SMTP_VERB_MAIL, SMTP_COMMAND_SMTPUTF8, NULL},
     {SLICE("RET"), SMTP_PARAMETER_RET, SMTP_VERB_MAIL, SMTP_COMMAND_RET, parse_ret},
     {SLICE("ENVID"), SMTP_PARAMETER_ENVID, SMTP_VERB_MAIL, SMTP_COMMAND_ENVID, parse_envid},
     {SLICE("AUTH"), SMTP_PARAMETER_AUTH, SMTP_VERB_MAIL, SMTP_COMMAND_AUTH_PARAMETER, parse_auth},
@@ -198,15 +192,15 @@ static const struct parameter *find_parameter(enum smtp_verb verb, struct slice 
 static enum smtp_command_fault parse_parameter(enum smtp_verb verb, struct slice word, struct smtp_command *out)
 {
     struct slice keyword, value;
-    if (!slice_cut(word, '=', &keyword, &value))
-        value = (struct slice){0};
+    bool has_value = slice_cut(word, '=', &keyword, &value);
     const struct parameter *parameter = find_parameter(verb, keyword);
     if (!parameter)
         return SMTP_COMMAND_PARAMETER_UNKNOWN;
     if (out->given & parameter->bit)
         return SMTP_COMMAND_PARAMETER_TWICE;
     out->given |= parameter->bit;
-    return parameter->parse(value, out) ? SMTP_COMMAND_OK : parameter->fault;
+    bool is_sound = parameter->parse ? has_value && parameter->parse(value, out) : !has_value;
+    return is_sound ? SMTP_COMMAND_OK : parameter->fault;
 }
 
 static enum smtp_command_fault parse_parameters(enum smtp_verb verb, struct slice rest, struct smtp_command *out)
