@@ -173,6 +173,7 @@ struct smtp_client *smtp_client_new(const struct smtp_client_config *config, int
     if (!c)
         return NULL;
     c->in = BUFFER(INPUT_MAX);
+    c->look_at_len = SMTP_REPLY_LINE_MAX;
     c->out = BUFFER(SMTP_CLIENT_OUTPUT_MAX);
     c->now_ms = c->progress_at_ms = now_ms;
     c->is_tls = config->security == SMTP_SECURITY_TLS;
@@ -235,7 +236,7 @@ size_t smtp_client_feed(struct smtp_client *c, struct slice in, int64_t now_ms)
     enum result appended = buffer_append(&c->in, in);
     if (appended != RESULT_OK)
         client_fail(c, appended == RESULT_LIMIT ? SMTP_FAIL_PROTOCOL : SMTP_FAIL_MEMORY);
-    if (slice_find(in, '\n') >= 0 || buffer_len(&c->in) >= c->len_looked_at + SMTP_REPLY_LINE_MAX)
+    if (slice_find(in, '\n') >= 0 || buffer_len(&c->in) >= c->look_at_len)
         c->may_have_reply = true;
     return in.len;
 }
@@ -252,6 +253,13 @@ static enum smtp_failure failure_of(enum result parsed, const struct smtp_client
     return c->state == CLIENT_GREETING ? client_classify_foreign(buffer_slice(&c->in)) : SMTP_FAIL_PROTOCOL;
 }
 
+/* The parser is not asked again before another line has ended or grown too long: a reply that trickles in costs no more than one that does not. */
+static void wait_for_line(struct smtp_client *c)
+{
+    c->may_have_reply = false;
+    c->look_at_len = (size_t)(slice_find_last(buffer_slice(&c->in), '\n') + 1) + SMTP_REPLY_LINE_MAX;
+}
+
 bool client_take_reply(struct smtp_client *c)
 {
     size_t used;
@@ -259,8 +267,7 @@ bool client_take_reply(struct smtp_client *c)
         return false;
     enum result parsed = smtp_reply_parse(buffer_slice(&c->in), &c->text, &c->reply, &used);
     if (parsed == RESULT_MORE) {
-        c->may_have_reply = false;
-        c->len_looked_at = buffer_len(&c->in);
+        wait_for_line(c);
         return false;
     }
     if (parsed != RESULT_OK) {
@@ -269,7 +276,6 @@ bool client_take_reply(struct smtp_client *c)
     }
     buffer_consume(&c->in, used);
     c->may_have_reply = buffer_len(&c->in) > 0;
-    c->len_looked_at = 0;
     c->progress_at_ms = c->now_ms;
     if (c->reply.code == 421 && c->state != CLIENT_GREETING && c->state != CLIENT_QUIT) {
         client_fail_reply(c, SMTP_FAIL_SHUT);
@@ -382,10 +388,9 @@ static void tell_failure(struct smtp_client *c, struct smtp_client_event *event)
 /* Nothing more will come. */
 static enum client_step end_of_input(struct smtp_client *c)
 {
-    if (c->state == CLIENT_GREETING && buffer_len(&c->in) > 0)
-        client_fail(c, client_classify_foreign(buffer_slice(&c->in)));
-    else
-        client_fail(c, SMTP_FAIL_EOF);
+    struct slice rest = buffer_slice(&c->in);
+    bool is_foreign = c->state == CLIENT_GREETING && rest.len > 0 && (rest.ptr[0] < '2' || rest.ptr[0] > '5');
+    client_fail(c, is_foreign ? client_classify_foreign(rest) : SMTP_FAIL_EOF);
     return CLIENT_STEP_AGAIN;
 }
 

@@ -61,7 +61,6 @@ struct client_transaction {
     struct smtp_stuff stuff;
     bool is_body_wanted; /* BODY_WANTED was given and not yet answered */
     bool is_body_whole;  /* the last piece is in the output */
-    bool is_bodiless;    /* the dot was the lone one of a DATA that nobody should have let in */
 
     bool has_verdict;
     bool is_verdict_local;
@@ -96,7 +95,7 @@ struct smtp_client {
 
     struct buffer in, out;
     bool may_have_reply;     /* a line has ended since the parser asked for more */
-    size_t len_looked_at;    /* of the input then */
+    size_t look_at_len;      /* of the input, at which the parser is asked even so */
     struct buffer text;      /* of the reply at hand */
     struct smtp_reply reply;
     struct buffer verdict_text;

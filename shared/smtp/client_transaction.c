@@ -87,7 +87,7 @@ bool client_is_uncertain(const struct smtp_client *c)
 {
     const struct client_transaction *t = &c->t;
     bool may_have_recipients = !is_envelope_answered(t) || t->naccepted > 0;
-    return client_has_transaction(c) && t->is_body_whole && !t->is_bodiless && !t->has_verdict && may_have_recipients &&
+    return client_has_transaction(c) && t->is_body_whole && !t->has_verdict && may_have_recipients &&
            c->octets_sent >= c->last_octet_at;
 }
 
@@ -361,7 +361,7 @@ static void on_data(struct smtp_client *c)
         client_begin_flight(c);
         client_put(c, SLICE(".\r\n"));
         c->t.dot = CLIENT_ASKED;
-        c->t.is_bodiless = c->t.is_body_whole = true;
+        c->t.is_body_whole = true;
     } else if (c->reply.code != 354 && !is_for_nobody(c)) {
         judge(c, "DATA");
     }

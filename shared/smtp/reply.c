@@ -142,41 +142,24 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
-/* RESULT_OK: *line without its end, *used octets with it. */
+/* RESULT_OK: *line without its end, *used octets with it. A line is judged when it is whole, so that it does not matter in which pieces it came. */
 static enum result take_line(struct slice in, struct slice *line, size_t *used)
 {
     struct slice window = slice_take(in, SMTP_REPLY_LINE_MAX);
     ptrdiff_t lf = slice_find(window, '\n');
-    size_t len = lf < 0 ? window.len : (size_t)lf;
-    if (lf > 0 && window.ptr[lf - 1] == '\r')
-        len--;
-    *line = slice_take(in, len);
-    if (slice_find(*line, '\0') >= 0)
-        return RESULT_SYNTAX;
-    ptrdiff_t cr = slice_find(*line, '\r');
-    if (cr >= 0 && (lf >= 0 || (size_t)cr + 1 < len))
-        return RESULT_SYNTAX;
     if (lf < 0)
         return in.len >= SMTP_REPLY_LINE_MAX ? RESULT_LIMIT : RESULT_MORE;
     *used = (size_t)lf + 1;
-    return RESULT_OK;
+    *line = slice_take(in, lf > 0 && in.ptr[lf - 1] == '\r' ? (size_t)lf - 1 : (size_t)lf);
+    return slice_find(*line, '\0') >= 0 || slice_find(*line, '\r') >= 0 ? RESULT_SYNTAX : RESULT_OK;
 }
 
-/* What there is of the code and what follows it. A line that ends after the code is one without text (RFC 5321 4.2). */
-static bool starts_as_reply(struct slice line, int code)
+/* "250", "250 text" or "250-text"; the code alone is a line without text (RFC 5321 4.2). */
+static bool is_reply_line(struct slice line)
 {
-    for (size_t i = 0; i < 3 && i < line.len; i++)
-        if (!is_digit(line.ptr[i]))
-            return false;
-    if (line.len > 0 && (line.ptr[0] < '2' || line.ptr[0] > '5'))
+    if (line.len < 3 || line.ptr[0] < '2' || line.ptr[0] > '5' || !is_digit(line.ptr[1]) || !is_digit(line.ptr[2]))
         return false;
-    if (line.len >= 4 && line.ptr[3] != ' ' && line.ptr[3] != '-' && line.ptr[3] != '\r')
-        return false;
-    int divisor = 100;
-    for (size_t i = 0; code != 0 && i < 3 && i < line.len; i++, divisor /= 10)
-        if (line.ptr[i] - '0' != code / divisor % 10)
-            return false;
-    return true;
+    return line.len == 3 || line.ptr[3] == ' ' || line.ptr[3] == '-';
 }
 
 static bool take_number(struct slice *s, unsigned short *out)
@@ -247,32 +230,31 @@ static int code_of(struct slice line)
     return (line.ptr[0] - '0') * 100 + (line.ptr[1] - '0') * 10 + (line.ptr[2] - '0');
 }
 
+static enum result parse_line(struct slice line, bool is_first, struct buffer *text, struct smtp_reply *reply)
+{
+    struct smtp_status status;
+    if (!is_reply_line(line) || (!is_first && code_of(line) != reply->code))
+        return RESULT_SYNTAX;
+    reply->code = code_of(line);
+    struct slice rest = slice_skip(line, CODE_LEN);
+    bool has_status = (is_first || reply->status.class != 0) && take_status(&rest, reply->code, &status);
+    if (is_first && has_status)
+        reply->status = status;
+    return keep_line(rest, is_first, text);
+}
+
 static enum result parse_lines(struct slice in, struct buffer *text, struct smtp_reply *reply, size_t *used)
 {
     for (size_t nlines = 0; nlines < SMTP_REPLY_LINES_MAX; nlines++) {
         struct slice line;
-        struct smtp_status status;
         size_t line_used = 0;
-        enum result taken = take_line(slice_skip(in, *used), &line, &line_used);
-        if ((taken == RESULT_OK || taken == RESULT_MORE) && !starts_as_reply(line, reply->code))
-            return RESULT_SYNTAX;
-        if (taken != RESULT_OK)
-            return taken == RESULT_MORE && in.len >= SMTP_REPLY_MAX ? RESULT_LIMIT : taken;
-        if (line.len < 3)
-            return RESULT_SYNTAX;
+        enum result result = take_line(slice_skip(in, *used), &line, &line_used);
+        if (result != RESULT_OK)
+            return result == RESULT_MORE && *used >= SMTP_REPLY_MAX ? RESULT_LIMIT : result;
         *used += line_used;
-        if (*used > SMTP_REPLY_MAX)
-            return RESULT_LIMIT;
-        reply->code = code_of(line);
-        struct slice rest = slice_skip(line, CODE_LEN);
-        bool has_status = (nlines == 0 || reply->status.class != 0) && take_status(&rest, reply->code, &status);
-        if (nlines == 0 && has_status)
-            reply->status = status;
-        enum result kept = keep_line(rest, nlines == 0, text);
-        if (kept != RESULT_OK)
-            return kept;
-        if (line.len == 3 || line.ptr[3] == ' ')
-            return RESULT_OK;
+        result = *used > SMTP_REPLY_MAX ? RESULT_LIMIT : parse_line(line, nlines == 0, text, reply);
+        if (result != RESULT_OK || line.len == 3 || line.ptr[3] == ' ')
+            return result;
     }
     return RESULT_LIMIT;
 }

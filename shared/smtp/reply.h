@@ -53,7 +53,8 @@ void smtp_reply_format(const struct smtp_reply *reply, char *out, size_t size);
  * a bare LF as line end is accepted from servers, a NUL or a bare CR is not); RESULT_LIMIT: beyond the bounds above; RESULT_MEMORY.
  * An enhanced code is taken off the text where the first line has one whose class fits the code (RFC 2034).
  *
- * It starts from the beginning every time: who waits for more should come again only when a line has ended. */
+ * A line is judged when it is whole; so the result does not depend on the pieces in which the octets came. The parser starts from the beginning
+ * every time: who waits for more should come again only when a line has ended, or SMTP_REPLY_LINE_MAX octets of one are there. */
 MUST_CHECK enum result smtp_reply_parse(struct slice in, struct buffer *text, struct smtp_reply *reply, size_t *used);
 
 #endif

@@ -1,0 +1,222 @@
+/* Of the client core: the same octets from the server in any pieces give the same events and the same output; unstuffing undoes stuffing;
+ * parsing a reply undoes writing it. Seeds are counted up, so a failure names the one to look at. */
+#include "smtp/stuff.h"
+#include "support/client_play.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { SEEDS = 3000, FLIGHTS_MAX = 12, FLIGHT_MAX = 2048 };
+
+/* splitmix64 */
+static uint64_t draw(uint64_t *seed)
+{
+    uint64_t z = *seed += 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+static size_t below(uint64_t *seed, size_t bound)
+{
+    return (size_t)(draw(seed) % bound);
+}
+
+/* ---- dialogues ---- */
+
+static struct envelope_recipient recipients[] = {{.address = SLICE("a@x.example")}, {.address = SLICE("b@x.example")}, {.address = SLICE("c@x.example")}};
+static const struct envelope envelope = {.sender = SLICE("me@x.example"), .recipients = recipients, .nrcpt = 3};
+
+struct dialogue {
+    char flights[FLIGHTS_MAX][FLIGHT_MAX];
+    size_t nflights;
+    size_t piece; /* of the body */
+};
+
+/* Usually what a server of that kind would say next, sometimes anything. */
+static void write_flight(uint64_t *seed, size_t number, size_t kind, char *out)
+{
+    static const char *const ehlos[] = {"250 mx\r\n", "250-mx\r\n250 PIPELINING\r\n", "250-mx\r\n250-PIPELINING\r\n250 CHUNKING\r\n", "250-mx\n250-CHUNKING\n250 SIZE 100\n"};
+    static const char *const replies[] = {"250 ok\r\n", "250 ok\r\n", "250 ok\r\n", "250-2.1.5 two\r\n250 2.1.5 lines\r\n", "550 5.1.1 no\r\n", "452 4.5.3 later\r\n", "354 go\r\n",
+                                          "421 bye\r\n", "220 again\r\n", "25", "nonsense\r\n", "250 nul\r", "552\r\n"};
+    static const char *const flights[] = {"250 ok\r\n250 a\r\n250 b\r\n250 c\r\n354 go\r\n", "250 ok\r\n250 a\r\n550 b\r\n250 c\r\n250 queued\r\n", "250 ok\r\n550 a\r\n550 b\r\n550 c\r\n354 go\r\n",
+                                          "550 no\r\n503 a\r\n503 b\r\n503 c\r\n503 data\r\n"};
+    if (number == 0)
+        snprintf(out, FLIGHT_MAX, "220 mx\r\n");
+    else if (number == 1)
+        snprintf(out, FLIGHT_MAX, "%s", ehlos[kind]);
+    else if (number == 2 && (kind == 1 || kind == 2) && below(seed, 4) > 0)
+        snprintf(out, FLIGHT_MAX, "%s", flights[below(seed, 4)]);
+    else
+        snprintf(out, FLIGHT_MAX, "%s%s", replies[below(seed, sizeof replies / sizeof *replies)], below(seed, 4) ? "" : replies[below(seed, sizeof replies / sizeof *replies)]);
+}
+
+static void write_dialogue(uint64_t seed, struct dialogue *d)
+{
+    size_t kind = below(&seed, 4);
+    d->nflights = 3 + below(&seed, FLIGHTS_MAX - 2);
+    d->piece = 1 + below(&seed, 40);
+    for (size_t i = 0; i < d->nflights; i++)
+        write_flight(&seed, i, kind, d->flights[i]);
+}
+
+/* One flight in pieces of at most max octets; what the core says leaves when the flight is in. */
+static void feed_flight(struct play *p, struct slice flight, size_t max, uint64_t *seed)
+{
+    p->keeps_output = true;
+    while (flight.len > 0) {
+        size_t len = max == SIZE_MAX ? flight.len : 1 + below(seed, max);
+        play_feed(p, slice_take(flight, len));
+        flight = slice_skip(flight, len);
+    }
+    p->keeps_output = false;
+    play_pump(p);
+}
+
+static void run_dialogue(const struct dialogue *d, size_t max, uint64_t seed, struct play *p)
+{
+    bool is_sent = false;
+    play_open(p, &(struct smtp_client_config){.ehlo_name = SLICE("laptop")});
+    p->piece = d->piece;
+    for (size_t i = 0; i < d->nflights; i++) {
+        feed_flight(p, slice_from_cstr(d->flights[i]), max, &seed);
+        if (!is_sent && strcmp(smtp_client_state_name(p->client), "ready") == 0) {
+            play_send(p, &(struct smtp_transaction){.envelope = &envelope}, SLICE("Subject: x\r\n\r\n.a\r\n..\r\nthe end\r\n"));
+            is_sent = true;
+        }
+    }
+    play_eof(p);
+}
+
+static void pieces_do_not_matter(void **state)
+{
+    static struct dialogue d;
+    size_t naccepted = 0;
+    (void)state;
+    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+        struct play whole, octets, pieces;
+        write_dialogue(seed, &d);
+        run_dialogue(&d, SIZE_MAX, seed, &whole);
+        run_dialogue(&d, 1, seed, &octets);
+        run_dialogue(&d, 9, seed, &pieces);
+        if (!slice_equal(buffer_slice(&whole.told), buffer_slice(&octets.told)) || !slice_equal(buffer_slice(&whole.said), buffer_slice(&octets.said)) ||
+            !slice_equal(buffer_slice(&whole.told), buffer_slice(&pieces.told)) || !slice_equal(buffer_slice(&whole.said), buffer_slice(&pieces.said)))
+            fail_msg("seed %llu:\n%s---\n%s", (unsigned long long)seed, play_told(&whole), play_told(&octets));
+        const char *told = play_told(&whole);
+        naccepted += strstr(told, "SENT accepted") != NULL;
+        assert_true(strstr(told, "FAILED ") != NULL); /* the end of input, at the latest */
+        play_close(&whole);
+        play_close(&octets);
+        play_close(&pieces);
+    }
+    assert_true(naccepted > SEEDS / 100); /* the dialogues are not all nonsense */
+}
+
+/* ---- stuffing ---- */
+
+static size_t write_lines(uint64_t *seed, char *out, size_t size)
+{
+    size_t len = 0;
+    for (size_t nlines = below(seed, 20); nlines > 0; nlines--) {
+        for (size_t n = below(seed, 6); n > 0 && len + 3 < size; n--) {
+            char c = "..a\t \xff"[below(seed, 6)];
+            out[len++] = c;
+        }
+        if (len + 2 <= size) {
+            memcpy(out + len, "\r\n", 2);
+            len += 2;
+        }
+    }
+    return len;
+}
+
+/* RFC 5321 4.5.2, the receiver's side, in the plainest way. Returns the length, or SIZE_MAX: no lone dot at the end, or one before it. */
+static size_t unstuff(struct slice in, char *out)
+{
+    size_t len = 0;
+    struct slice line;
+    while (slice_cut(in, '\n', &line, &in)) {
+        if (slice_equal(line, SLICE(".\r")))
+            return in.len == 0 ? len : SIZE_MAX;
+        if (line.len > 0 && line.ptr[0] == '.')
+            line = slice_skip(line, 1);
+        memcpy(out + len, line.ptr, line.len);
+        len += line.len;
+        out[len++] = '\n';
+    }
+    return SIZE_MAX;
+}
+
+static void unstuffing_undoes_stuffing(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed < 20 * SEEDS; seed++) {
+        char body[200], back[400];
+        uint64_t s = seed;
+        struct smtp_stuff stuff = {0};
+        struct buffer out = {0};
+        size_t len = write_lines(&s, body, sizeof body);
+        for (size_t at = 0, n; at < len; at += n) {
+            n = 1 + below(&s, len - at);
+            assert_int_equal(smtp_stuff_write(&stuff, slice_of(body + at, n), &out), RESULT_OK);
+        }
+        assert_int_equal(smtp_stuff_end(&stuff, &out), RESULT_OK);
+        if (unstuff(buffer_slice(&out), back) != len || memcmp(back, body, len) != 0)
+            fail_msg("seed %llu", (unsigned long long)seed);
+        buffer_free(&out);
+    }
+}
+
+/* ---- replies ---- */
+
+static size_t write_text(uint64_t *seed, char *out, size_t size)
+{
+    static const char *const bits[] = {"a", "ok", " ", "-", "250 ", "\t", "\n", "\xc3\xbc", "\xf0\x9f\x93\xa7", ".", "x y z"};
+    size_t len = 0;
+    for (size_t n = below(seed, 40); n > 0; n--) {
+        const char *bit = bits[below(seed, sizeof bits / sizeof *bits)];
+        if (len + strlen(bit) <= size) {
+            memcpy(out + len, bit, strlen(bit));
+            len += strlen(bit);
+        }
+    }
+    return len;
+}
+
+static void parsing_undoes_writing(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed < 20 * SEEDS; seed++) {
+        char text[200];
+        uint64_t s = seed;
+        struct smtp_reply reply = {.code = 200 + (int)below(&s, 400)}, back;
+        struct buffer out = {0}, kept = {0};
+        size_t used;
+        reply.text = slice_of(text, write_text(&s, text, sizeof text));
+        if (reply.code / 100 != 3 && below(&s, 2))
+            reply.status = (struct smtp_status){(unsigned short)(reply.code / 100), (unsigned short)below(&s, 1000), (unsigned short)below(&s, 1000)};
+        assert_int_equal(smtp_reply_write(&reply, &out), RESULT_OK);
+        size_t len = buffer_len(&out);
+        assert_int_equal(buffer_append_cstr(&out, "250 next"), RESULT_OK);
+        assert_int_equal(smtp_reply_parse(buffer_slice(&out), &kept, &back, &used), RESULT_OK);
+        if (used != len || back.code != reply.code || memcmp(&back.status, &reply.status, sizeof back.status) != 0 || !slice_equal(back.text, reply.text))
+            fail_msg("seed %llu: %.*s", (unsigned long long)seed, SLICE_ARG(buffer_slice(&out)));
+        buffer_free(&out);
+        buffer_free(&kept);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(pieces_do_not_matter),
+        cmocka_unit_test(unstuffing_undoes_stuffing),
+        cmocka_unit_test(parsing_undoes_writing),
+    };
+    return cmocka_run_group_tests_name("properties of the client core", tests, NULL, NULL);
+}
