@@ -3,13 +3,16 @@
 #include "base/list.h"
 
 #include <arpa/inet.h>
+#include <sodium.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { MESSAGE_MAX = 65535, UDP_MAX = 512, HEADER = 12, TC = 0x02, RCODE_NXDOMAIN = 3 };
-enum { TYPE_A = 1, TYPE_CNAME = 5, TYPE_SOA = 6, TYPE_MX = 15, TYPE_TXT = 16, TYPE_AAAA = 28 };
+enum { TYPE_A = 1, TYPE_CNAME = 5, TYPE_SOA = 6, TYPE_MX = 15, TYPE_TXT = 16, TYPE_AAAA = 28, TYPE_OPT = 41, TYPE_RRSIG = 46, TYPE_DNSKEY = 48 };
+enum { RRSET_MAX = 64, DNSKEY_LEN = 4 + crypto_sign_PUBLICKEYBYTES, ED25519 = 15 };
 
 static const struct {
     const char *name;
@@ -24,6 +27,9 @@ struct minidns {
     size_t questions, tcp_questions;
     int open_handles;
     struct list peers;
+    bool is_signed;
+    unsigned char dnskey[DNSKEY_LEN]; /* resource data; the public key is its end */
+    unsigned char secret_key[crypto_sign_SECRETKEYBYTES];
     char udp_input[MESSAGE_MAX];
 };
 
@@ -141,6 +147,104 @@ static void put_soa(struct message *m)
         put32(m, numbers[i]);
 }
 
+/* ---- signatures: RFC 4034 3.1.8.1, 8080 --------------------------------------------------------------------------- */
+
+/* A record within a message: where its data begins, behind two octets of length. */
+static int compare_rdata(const void *a, const void *b)
+{
+    const unsigned char *x = *(const unsigned char *const *)a, *y = *(const unsigned char *const *)b;
+    size_t nx = (size_t)(x[0] << 8 | x[1]), ny = (size_t)(y[0] << 8 | y[1]);
+    int order = memcmp(x + 2, y + 2, nx < ny ? nx : ny);
+    return order ? order : (nx > ny) - (nx < ny);
+}
+
+static unsigned key_tag(const unsigned char *rdata, size_t len)
+{
+    unsigned long sum = 0;
+    for (size_t i = 0; i < len; i++)
+        sum += i & 1 ? rdata[i] : (unsigned long)rdata[i] << 8;
+    return (unsigned)((sum + (sum >> 16 & 0xffff)) & 0xffff);
+}
+
+static unsigned count_labels(const char *name)
+{
+    unsigned n = *name ? 1 : 0;
+    for (; *name; name++)
+        n += *name == '.';
+    return n;
+}
+
+/* Signs the n records of name and type that stand in m from octet `from` on, and adds the signature. */
+static void put_signature(const struct minidns *minidns, struct message *m, size_t from, unsigned n, const char *name, uint16_t type, bool is_forged)
+{
+    static struct message head, signed_data;
+    const unsigned char *rdata[RRSET_MAX], *at = m->octets + from;
+    struct message owner = {.len = 0};
+    unsigned char signature[crypto_sign_BYTES];
+    check(n <= RRSET_MAX, "too many records to sign");
+    put_name(&owner, name);
+    uint32_t ttl = 0;
+    for (unsigned i = 0; i < n; i++) {
+        memcpy(&ttl, at + owner.len + 4, 4);
+        rdata[i] = at + owner.len + 8;
+        at = rdata[i] + 2 + (rdata[i][0] << 8 | rdata[i][1]);
+    }
+    qsort(rdata, n, sizeof rdata[0], compare_rdata);
+    head.len = signed_data.len = 0;
+    put16(&head, type);
+    put16(&head, ED25519 << 8 | count_labels(name));
+    put(&head, &ttl, 4);
+    put32(&head, (uint32_t)time(NULL) + 86400);
+    put32(&head, (uint32_t)time(NULL) - 86400);
+    put16(&head, key_tag(minidns->dnskey, sizeof minidns->dnskey));
+    put_name(&head, ".");
+    put(&signed_data, head.octets, head.len);
+    for (unsigned i = 0; i < n; i++) {
+        put(&signed_data, owner.octets, owner.len);
+        put16(&signed_data, type);
+        put16(&signed_data, 1);
+        put(&signed_data, &ttl, 4);
+        put(&signed_data, rdata[i], 2 + (size_t)(rdata[i][0] << 8 | rdata[i][1]));
+    }
+    crypto_sign_detached(signature, NULL, signed_data.octets, signed_data.len, minidns->secret_key);
+    signature[0] ^= is_forged;
+    put_name(m, name);
+    put16(m, TYPE_RRSIG);
+    put16(m, 1);
+    put(m, &ttl, 4);
+    put16(m, (unsigned)(head.len + sizeof signature));
+    put(m, head.octets, head.len);
+    put(m, signature, sizeof signature);
+}
+
+static unsigned put_dnskey(const struct minidns *minidns, struct message *m)
+{
+    size_t from = m->len;
+    put_name(m, ".");
+    put16(m, TYPE_DNSKEY);
+    put16(m, 1);
+    put32(m, 300);
+    put16(m, sizeof minidns->dnskey);
+    put(m, minidns->dnskey, sizeof minidns->dnskey);
+    put_signature(minidns, m, from, 1, "", TYPE_DNSKEY, false);
+    return 2;
+}
+
+void minidns_sign(struct minidns *minidns, const char *anchor_file)
+{
+    char text[128];
+    unsigned char *key = minidns->dnskey;
+    key[0] = 1; /* flags 257: a zone's key, entry point (RFC 4034 2.1.1) */
+    key[1] = 1;
+    key[2] = 3;
+    key[3] = ED25519;
+    crypto_sign_keypair(key + 4, minidns->secret_key);
+    sodium_bin2base64(text, sizeof text, key + 4, crypto_sign_PUBLICKEYBYTES, sodium_base64_VARIANT_ORIGINAL);
+    FILE *file = fopen(anchor_file, "w");
+    check(file && fprintf(file, ". IN DNSKEY 257 3 %d %s\n", ED25519, text) > 0 && fclose(file) == 0, "no trust anchor written");
+    minidns->is_signed = true;
+}
+
 /* ---- answers ------------------------------------------------------------------------------------------------------ */
 
 static const char *name_of_type(uint16_t type)
@@ -173,18 +277,34 @@ static bool behaves(const struct minidns *minidns, const char *name, uint16_t ty
     return false;
 }
 
-static unsigned put_answers(const struct minidns *minidns, struct message *m, const char *name, uint16_t type)
+/* The records of one type, and their signature. */
+static unsigned put_set(const struct minidns *minidns, struct message *m, const char *name, uint16_t type)
 {
     unsigned n = 0;
+    size_t from = m->len;
     for (const struct minidns_record *r = minidns->records; r->name; r++) {
-        bool is_alias = strcmp(r->type, "CNAME") == 0;
-        if (strcmp(r->name, name) != 0 || (!is_alias && strcmp(r->type, name_of_type(type)) != 0))
+        if (strcmp(r->name, name) != 0 || strcmp(r->type, name_of_type(type)) != 0)
             continue;
-        put_record(m, name, is_alias ? TYPE_CNAME : type, r->value, r->ttl ? r->ttl : 300);
+        put_record(m, name, type, r->value, r->ttl ? r->ttl : 300);
         n++;
-        if (is_alias && type != TYPE_CNAME)
-            n += put_answers(minidns, m, r->value, type);
     }
+    if (n == 0 || !minidns->is_signed || behaves(minidns, name, type, "UNSIGNED"))
+        return n;
+    put_signature(minidns, m, from, n, name, type, behaves(minidns, name, type, "FORGED"));
+    return n + 1;
+}
+
+static unsigned put_answers(const struct minidns *minidns, struct message *m, const char *name, uint16_t type)
+{
+    if (type == TYPE_DNSKEY && !*name && minidns->is_signed)
+        return put_dnskey(minidns, m);
+    unsigned n = put_set(minidns, m, name, type);
+    if (n > 0)
+        return n;
+    n = put_set(minidns, m, name, TYPE_CNAME);
+    for (const struct minidns_record *r = minidns->records; n > 0 && r->name; r++)
+        if (strcmp(r->name, name) == 0 && strcmp(r->type, "CNAME") == 0)
+            return n + put_answers(minidns, m, r->value, type);
     return n;
 }
 
@@ -250,6 +370,14 @@ static bool answer(struct minidns *minidns, const char *query, size_t len, bool 
         m->octets[2] |= TC;
         set16(m, 6, 0);
         set16(m, 8, 0);
+    }
+    if (query[11] > 0) { /* EDNS asked for, EDNS given, with the wish for signatures: RFC 6891 6.1.3 */
+        put(m, "", 1);
+        put16(m, TYPE_OPT);
+        put16(m, 4096);
+        put32(m, 0x8000);
+        put16(m, 0);
+        set16(m, 10, 1);
     }
     return true;
 }

@@ -411,6 +411,49 @@ static void test_a_bad_trust_anchor_is_told_at_once(void **state)
     close_fixture(&f);
 }
 
+static const struct minidns_record signed_zone[] = {
+    {"good.example", "MX", "20 b.good.example", 0},
+    {"good.example", "MX", "10 a.good.example", 0},
+    {"a.good.example", "A", "192.0.2.1", 0},
+    {"a.good.example", "AAAA", "2001:db8::1", 0},
+    {"forged.example", "MX", "10 evil.example", 0},
+    {"forged.example", "FORGED", "", 0},
+    {"plain.example", "MX", "10 evil.example", 0},
+    {"plain.example", "UNSIGNED", "", 0},
+    {"half.example", "A", "192.0.2.2", 0},
+    {"half.example", "AAAA", "2001:db8::2", 0},
+    {"half.example", "FORGED AAAA", "", 0},
+    {NULL, NULL, NULL, 0},
+};
+
+/* With a trust anchor: what is signed is secure, what is forged or has lost its signature is a temporary failure, and never an answer. */
+static void test_dnssec(void **state)
+{
+    (void)state;
+    struct fixture f;
+    char anchor[] = "/tmp/postern-anchor.XXXXXX";
+    open_with(&f, signed_zone, 0);
+    close(mkstemp(anchor));
+    minidns_sign(f.minidns, anchor);
+    dns_close(f.dns, NULL, NULL);
+    f.dns = open_resolver(&f, 0, anchor, RESULT_OK);
+    unlink(anchor);
+    ask_mx(&f, "good.example");
+    assert_true(f.answer.is_secure);
+    assert_string_equal(f.text, "10 a.good.example\n20 b.good.example\n");
+    ask_addresses(&f, "a.good.example");
+    assert_true(f.answer.is_secure);
+    assert_string_equal(f.text, "[2001:db8::1]:25\n192.0.2.1:25\n");
+    ask_mx(&f, "forged.example");
+    assert_answer(&f, DNS_FAILED, "");
+    assert_non_null(strstr(f.why, "DNSSEC"));
+    ask_mx(&f, "plain.example");
+    assert_answer(&f, DNS_FAILED, "");
+    ask_addresses(&f, "half.example");
+    assert_answer(&f, DNS_FOUND, "192.0.2.2:25\n"); /* and not secure */
+    close_fixture(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -428,6 +471,7 @@ int main(void)
         cmocka_unit_test(test_closed_with_questions_open),
         cmocka_unit_test(test_rest),
         cmocka_unit_test(test_a_bad_trust_anchor_is_told_at_once),
+        cmocka_unit_test(test_dnssec),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
