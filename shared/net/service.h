@@ -4,8 +4,14 @@
  * kin; meanwhile the session is parked. STARTTLS, CLOSE and time are handled here. A service belongs to one loop thread; a relay has one per
  * loop, with the same addresses (SO_REUSEPORT).
  *
- * TRANSACTION_ENDED and then on_closed come for a session whose connection died; an answer given later to a session that is gone is impossible: the handler forgets the session in
- * on_closed. */
+ * TRANSACTION_ENDED and then on_closed come for a session whose connection died; when BODY_END waits for its answer, on_closed alone: what becomes of the message
+ * is the handler's to know. An answer that comes between the death and on_closed is dropped; after on_closed the session is gone, and the handler forgets it there.
+ *
+ * Events come from the loop only, and from inside service_* calls never. What is answered in on_event, or in one turn of the loop, leaves in one segment.
+ *
+ * A connection that is too many gets 421 (on a TLS port nothing: a handshake is what we can't afford then) before anything is allocated for it. Running out of
+ * descriptors is logged once; the connections that can't be served are closed, and accepting goes on. A client that begins with TLS on a STARTTLS port is served,
+ * when its ClientHello is there before our greeting has gone; nobody is kept waiting for that. */
 #ifndef POSTERN_NET_SERVICE_H
 #define POSTERN_NET_SERVICE_H
 
@@ -25,7 +31,8 @@ struct service_session;
 
 struct service_handler {
     void *context;
-    /* Before the first octet: false refuses the connection with 421 and words (may be NULL). Set *session_context for the calls below. */
+    /* Before the first octet, and before TLS (service_core and service_tls are NULL yet): false refuses the connection with 421 and words (may be NULL), and no on_closed
+     * follows. Set *session_context for the calls below. */
     bool (*on_open)(void *context, struct service_session *session, void **session_context, const char **refusal);
     void (*on_event)(void *session_context, struct service_session *session, const struct smtp_server_event *event);
     void (*on_closed)(void *session_context, struct service_session *session);
@@ -37,6 +44,7 @@ struct service_config {
     uint32_t sessions_max;                 /* of this service; default 1,000; beyond it 421 4.3.2 */
     uint32_t sessions_per_address_max;     /* default 0: no limit; IPv6 counted by /64 */
     int64_t handshake_timeout_ms;          /* default 10,000 */
+    int64_t linger_ms;                     /* how long the client's FIN is waited for after our last words; default 2,000 */
     bool reuse_port;
     struct service_handler handler;
     const struct log *log;
@@ -62,7 +70,7 @@ void service_challenge(struct service_session *session, struct slice data);
 void service_pause(struct service_session *session);
 void service_resume(struct service_session *session);
 
-struct smtp_server *service_core(struct service_session *session);
+struct smtp_server *service_core(struct service_session *session); /* NULL before the handshake of a TLS port is done */
 const char *service_id(const struct service_session *session);   /* for logs: "s3f9k2" */
 const struct tls_info *service_tls(const struct service_session *session); /* NULL: no TLS */
 const char *service_peer(const struct service_session *session); /* address and port; for the log only, never for a message */

@@ -239,18 +239,11 @@ static void discard(struct stream *stream)
 static void learn_peer(struct stream *stream)
 {
     struct sockaddr_storage address;
-    char text[INET6_ADDRSTRLEN] = "";
+    struct net_address named = {0};
     if (stream_peer_address(stream, &address) != RESULT_OK)
         return;
-    if (address.ss_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&address;
-        uv_ip6_name(in6, text, sizeof text);
-        snprintf(stream->peer, sizeof stream->peer, "[%s]:%u", text, (unsigned)ntohs(in6->sin6_port));
-    } else {
-        const struct sockaddr_in *in4 = (const struct sockaddr_in *)&address;
-        uv_ip4_name(in4, text, sizeof text);
-        snprintf(stream->peer, sizeof stream->peer, "%s:%u", text, (unsigned)ntohs(in4->sin_port));
-    }
+    memcpy(&named, &address, sizeof named);
+    net_address_format(&named, stream->peer);
 }
 
 static void stand(struct stream *stream)

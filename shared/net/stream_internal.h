@@ -10,6 +10,7 @@
 #ifndef POSTERN_NET_STREAM_INTERNAL_H
 #define POSTERN_NET_STREAM_INTERNAL_H
 
+#include "net/address.h"
 #include "net/stream.h"
 #include "net/tls_internal.h"
 
@@ -19,7 +20,6 @@ enum {
     SCRATCH_WRITE_SOFT = 48 * 1024, /* ciphertext gathered before a write */
     RAW_MAX = 256 * 1024,           /* ciphertext that waits because the owner does not consume; bounded far below by not reading */
     KEEP_CAPACITY = 1024,           /* octets a buffer may keep while it is empty */
-    PEER_TEXT = 56,
 };
 
 struct scratch {
@@ -69,7 +69,7 @@ struct stream {
 
     uint64_t octets_in, octets_out;
     struct stream_error error;
-    char peer[PEER_TEXT];
+    char peer[NET_ADDRESS_TEXT];
 };
 
 void stream_set_state(struct stream *stream, enum stream_state state);

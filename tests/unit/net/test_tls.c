@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -345,29 +344,6 @@ static void test_resumption(void **state)
     tls_context_unref(&server);
 }
 
-static void test_cache_forgets_the_oldest(void **state)
-{
-    struct tls_cache *cache = calloc(1, sizeof *cache);
-    struct tls_kept_session kept;
-    char name[16];
-    (void)state;
-    tls_cache_init(cache);
-    for (int i = 0; i <= TLS_CACHE_MAX; i++) {
-        snprintf(name, sizeof name, "mx%d", i);
-        tls_cache_put(cache, name, calloc(1, 8), 8, (const uint8_t *)"e", 1);
-    }
-    assert_false(tls_cache_take(cache, "mx0", &kept));
-    assert_true(tls_cache_take(cache, "mx1", &kept));
-    assert_int_equal(kept.end_point_len, 1);
-    free(kept.blob);
-    tls_cache_put(cache, "mx2", calloc(1, 9), 9, (const uint8_t *)"e", 1);
-    assert_true(tls_cache_take(cache, "mx2", &kept));
-    assert_int_equal(kept.blob_len, 9);
-    free(kept.blob);
-    tls_cache_free(cache);
-    free(cache);
-}
-
 /* ---- ends ---- */
 
 static void test_orderly_end(void **state)
@@ -618,43 +594,6 @@ static void test_one_record(void **state)
     tls_context_unref(&server);
 }
 
-/* ---- files, pins ---- */
-
-static enum result try_server(const char *certificate, const char *key)
-{
-    struct tls_context *context;
-    struct tls_server_config config = {.certificate_file = in_folder(certificate), .key_file = in_folder(key)};
-    why[0] = '\0';
-    enum result result = tls_context_server(&context, &config, why, sizeof why);
-    assert_int_equal(result == RESULT_OK, context != NULL);
-    if (result != RESULT_OK)
-        assert_non_null(strstr(why, folder));
-    tls_context_unref(&context);
-    return result;
-}
-
-static void test_server_files(void **state)
-{
-    (void)state;
-    assert_int_equal(try_server("good.pem", "good.key"), RESULT_OK);
-    assert_int_equal(try_server("absent.pem", "good.key"), RESULT_NOT_FOUND);
-    assert_int_equal(try_server("good.pem", "absent.key"), RESULT_NOT_FOUND);
-    assert_int_equal(try_server("good.key", "good.key"), RESULT_SYNTAX);
-    assert_int_equal(try_server("good.pem", "good.pem"), RESULT_DENIED);
-    assert_int_equal(try_server("good.pem", "expired.key"), RESULT_SYNTAX);
-    assert_non_null(strstr(why, "does not belong"));
-    chmod(in_folder("good.key"), 0644);
-    assert_int_equal(try_server("good.pem", "good.key"), RESULT_DENIED);
-    chmod(in_folder("good.key"), 0600);
-
-    struct tls_context *context;
-    struct tls_client_config config = {.identity = TLS_IDENTITY_CA, .ca_file = in_folder("absent.pem")};
-    assert_int_equal(tls_context_client(&context, &config, why, sizeof why), RESULT_NOT_FOUND);
-    config.ca_file = in_folder("good.key");
-    assert_int_equal(tls_context_client(&context, &config, why, sizeof why), RESULT_SYNTAX);
-    assert_null(context);
-}
-
 static void test_make_identity(void **state)
 {
     struct tls_context *server, *client;
@@ -687,25 +626,6 @@ static void test_make_identity(void **state)
     unlink(certificate);
 }
 
-static void test_pin_text(void **state)
-{
-    uint8_t pin[TLS_PIN], again[TLS_PIN];
-    char text[TLS_PIN_TEXT];
-    (void)state;
-    for (size_t i = 0; i < sizeof pin; i++)
-        pin[i] = (uint8_t)(i * 37);
-    tls_pin_format(pin, text);
-    assert_int_equal(strlen(text), TLS_PIN_TEXT - 1);
-    assert_true(strncmp(text, "sha256//", 8) == 0);
-    assert_true(tls_pin_parse(slice_from_cstr(text), again));
-    assert_memory_equal(pin, again, sizeof pin);
-    static const char *const bad[] = {"", "sha256//", "sha1//ACVKb5S53gMoTXKXvOEGK1B1mr/kCS5TeJ3C5wwxVns=",
-                                      "sha256//ACVKb5S53gMoTXKXvOEGK1B1mr/kCS5TeJ3C5wwxVn=", "sha256//ACVKb5S53gMoTXKXvOEGK1B1mr/kCS5TeJ3C5wwxVns==",
-                                      "sha256//ACVKb5S53gMoTXKXvOEGK1B1mr_kCS5TeJ3C5wwxVns="};
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
-        assert_false(tls_pin_parse(slice_from_cstr(bad[i]), again));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -717,7 +637,6 @@ int main(void)
         cmocka_unit_test(test_tls12),
         cmocka_unit_test(test_alpn),
         cmocka_unit_test(test_resumption),
-        cmocka_unit_test(test_cache_forgets_the_oldest),
         cmocka_unit_test(test_orderly_end),
         cmocka_unit_test(test_end_without_close_notify),
         cmocka_unit_test(test_cut_handshake),
@@ -727,9 +646,7 @@ int main(void)
         cmocka_unit_test(test_from_waiting_input),
         cmocka_unit_test(test_back_pressure),
         cmocka_unit_test(test_one_record),
-        cmocka_unit_test(test_server_files),
         cmocka_unit_test(test_make_identity),
-        cmocka_unit_test(test_pin_text),
     };
     return cmocka_run_group_tests_name("net/tls", tests, make_identities, remove_identities);
 }

@@ -1,0 +1,497 @@
+/* Sessions: a stream and an SMTP server core, joined by a pump.
+ *
+ * 1 The handler hears on_closed exactly once for each session that its on_open let in, and nothing after it.
+ * 2 The handler is called from the loop only: from the stream's callbacks, the timer, or the service's idle callback.
+ * 3 Nothing that came before STARTTLS is fed to the core after it; the core refuses what came behind the command.
+ * 4 Once is_over, answers are dropped: there is nobody to hear them. */
+#include "net/service_internal.h"
+
+#include "crypto/crypto.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { TLS_HANDSHAKE_OCTET = 0x16 };
+
+static void pump(struct service_session *session);
+
+static int64_t now_ms(const struct service_session *session)
+{
+    return loop_now_ms(session->service->loop);
+}
+
+/* ---- time ---- */
+
+static void on_timer(uv_timer_t *timer);
+
+/* The timer is only ever moved forward in time when it fires: most deadlines move away long before they come. */
+static void arm(struct service_session *session)
+{
+    int64_t deadline_ms = session->handshake_by_ms;
+    if (session->core && !session->is_over && smtp_server_deadline_ms(session->core) < deadline_ms)
+        deadline_ms = smtp_server_deadline_ms(session->core);
+    if (session->is_over || deadline_ms >= session->timer_at_ms)
+        return;
+    int64_t wait_ms = deadline_ms - now_ms(session);
+    session->timer_at_ms = deadline_ms;
+    uv_timer_start(&session->timer, on_timer, wait_ms > 0 ? (uint64_t)wait_ms : 0, 0);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct service_session *session = timer->data;
+    session->timer_at_ms = INT64_MAX;
+    if (session->is_over)
+        return;
+    if (now_ms(session) >= session->handshake_by_ms) {
+        log_event(session->service->config.log, LOG_INFO, "tls-failed", LOG_TEXT("session", session->id), LOG_TEXT("peer", session->peer),
+                  LOG_TEXT("reason", "the handshake took too long"));
+        service_session_kill(session);
+        return;
+    }
+    if (session->core)
+        smtp_server_tick(session->core, now_ms(session));
+    pump(session);
+}
+
+/* ---- the pump ---- */
+
+static void write_output(struct service_session *session)
+{
+    struct slice output = smtp_server_output(session->core);
+    if (output.len == 0)
+        return;
+    if (stream_write(session->stream, output) != RESULT_OK)
+        return; /* FAILED follows */
+    smtp_server_sent(session->core, output.len);
+}
+
+static void begin_handshake(struct service_session *session, bool from_waiting_input)
+{
+    session->handshake_by_ms = now_ms(session) + session->service->config.handshake_timeout_ms;
+    if (stream_start_tls(session->stream, session->service->tls, NULL, from_waiting_input) != RESULT_OK)
+        service_session_kill(session);
+}
+
+static void take_event(struct service_session *session, const struct smtp_server_event *event)
+{
+    switch (event->type) {
+    case SMTP_SERVER_STARTTLS:
+        write_output(session);
+        if (stream_input(session->stream).len == 0) /* else the core is to see, and to refuse, what came behind the command */
+            begin_handshake(session, false);
+        return;
+    case SMTP_SERVER_CLOSE:
+        write_output(session);
+        session->is_over = true;
+        stream_finish(session->stream, session->service->config.linger_ms);
+        return;
+    case SMTP_SERVER_AUTH:
+    case SMTP_SERVER_AUTH_RESPONSE:
+    case SMTP_SERVER_AUTH_CANCELLED:
+    case SMTP_SERVER_MAIL:
+    case SMTP_SERVER_RCPT:
+    case SMTP_SERVER_BODY_BEGIN:
+    case SMTP_SERVER_BODY:
+    case SMTP_SERVER_BODY_END:
+    case SMTP_SERVER_TRANSACTION_ENDED:
+        session->asked = event->type;
+        session->service->config.handler.on_event(session->context, session, event);
+        return;
+    }
+}
+
+static bool is_shaking(const struct service_session *session)
+{
+    return session->handshake_by_ms != INT64_MAX;
+}
+
+/* Gives the core what it takes. True: it took something. */
+static bool feed(struct service_session *session)
+{
+    struct slice in = stream_input(session->stream);
+    if (in.len == 0) {
+        if (!session->has_eof || session->is_eof_told)
+            return false;
+        session->is_eof_told = true;
+        smtp_server_eof(session->core);
+        return true;
+    }
+    if (stream_is_congested(session->stream)) /* a client that asks much and reads nothing */
+        return false;
+    size_t used = smtp_server_feed(session->core, in, now_ms(session));
+    stream_consume(session->stream, used);
+    return used > 0;
+}
+
+static bool step(struct service_session *session)
+{
+    struct smtp_server_event event;
+    bool has_moved = false;
+    if (session->is_paused || is_shaking(session))
+        return false;
+    if (smtp_server_next(session->core, &event)) {
+        take_event(session, &event);
+        has_moved = true;
+    } else {
+        has_moved = feed(session);
+    }
+    if (!session->is_over)
+        write_output(session);
+    return has_moved;
+}
+
+static void pump(struct service_session *session)
+{
+    if (session->is_pumping) {
+        session->needs_pump = true;
+        return;
+    }
+    session->is_pumping = true;
+    do {
+        session->needs_pump = false;
+        while (session->core && !session->is_over && step(session))
+            ;
+    } while (session->needs_pump && !session->is_over);
+    session->is_pumping = false;
+    arm(session);
+}
+
+void service_on_pump(uv_idle_t *idle)
+{
+    struct service *service = idle->data;
+    struct list_node *node;
+    uv_idle_stop(idle);
+    size_t rounds = service->ready.count; /* who becomes ready meanwhile waits for the next turn */
+    while (rounds-- > 0 && (node = list_take_first(&service->ready)) != NULL)
+        pump(LIST_OWNER(node, struct service_session, ready_node));
+    if (!list_is_empty(&service->ready))
+        uv_idle_start(idle, service_on_pump);
+}
+
+/* The handler has called from outside of its own callbacks: the pump runs before the loop waits next. */
+static void ask_pump(struct service_session *session)
+{
+    if (session->is_pumping) {
+        session->needs_pump = true;
+    } else if (!session->ready_node.list && session->stream) {
+        list_append(&session->service->ready, &session->ready_node);
+        uv_idle_start(&session->service->pump, service_on_pump);
+    }
+}
+
+/* ---- the stream's events ---- */
+
+static void make_core(struct service_session *session, bool is_tls)
+{
+    const struct tls_info *tls = stream_tls_info(session->stream);
+    struct smtp_server_config config = session->service->config.smtp;
+    config.offers_starttls = session->mode == SERVICE_STARTTLS;
+    config.requires_tls = session->mode != SERVICE_PLAIN;
+    config.session_id = slice_from_cstr(session->id);
+    session->core = smtp_server_new(&config, is_tls, tls && tls->nbindings > 0, now_ms(session));
+    if (!session->core)
+        service_session_kill(session);
+}
+
+static void on_secured(struct service_session *session)
+{
+    const struct tls_info *tls = stream_tls_info(session->stream);
+    session->handshake_by_ms = INT64_MAX;
+    log_event(session->service->config.log, LOG_DEBUG, "tls", LOG_TEXT("session", session->id), LOG_TEXT("version", tls->version),
+              LOG_TEXT("cipher", tls->cipher), LOG_INT("resumed", tls->is_resumed));
+    if (session->core)
+        smtp_server_tls_started(session->core, tls->nbindings > 0, now_ms(session));
+    else
+        make_core(session, true);
+    pump(session);
+}
+
+/* The connection is gone: what the handler gathered for a transaction is to be dropped. Where it owes an answer the core is told a 421 in its place, except
+ * to BODY_END, for what was stored stays stored. */
+static void end_core(struct service_session *session)
+{
+    static const struct smtp_reply gone = {.code = 421, .status = {4, 4, 2}};
+    struct smtp_server_event event;
+    bool is_parked = session->core && smtp_server_is_parked(session->core);
+    session->is_over = true;
+    if (!session->core || (is_parked && session->asked == SMTP_SERVER_BODY_END))
+        return;
+    smtp_server_eof(session->core);
+    if (is_parked)
+        smtp_server_answer(session->core, &gone, now_ms(session));
+    while (smtp_server_next(session->core, &event))
+        if (event.type == SMTP_SERVER_TRANSACTION_ENDED || event.type == SMTP_SERVER_AUTH_CANCELLED)
+            session->service->config.handler.on_event(session->context, session, &event);
+}
+
+static void on_failed(struct service_session *session)
+{
+    const struct stream_error *error = stream_error(session->stream);
+    bool is_handshake = error->kind == STREAM_ERROR_TLS && is_shaking(session);
+    log_event(session->service->config.log, is_handshake ? LOG_INFO : LOG_DEBUG, is_handshake ? "tls-failed" : "session-died",
+              LOG_TEXT("session", session->id), LOG_TEXT("peer", session->peer), LOG_TEXT("reason", error->words));
+    service_session_kill(session);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    struct service_session *session = handle->data;
+    struct service *service = session->service;
+    list_remove(&session->node);
+    smtp_server_free(&session->core);
+    free(session);
+    service_one_less(service);
+}
+
+static void on_closed(struct service_session *session)
+{
+    if (session->is_open)
+        session->service->config.handler.on_closed(session->context, session);
+    session->stream = NULL;
+    list_remove(&session->ready_node);
+    list_remove(&session->address_node);
+    uv_close((uv_handle_t *)&session->timer, on_timer_closed);
+}
+
+static void on_stream(void *context, struct stream *stream, enum stream_event event)
+{
+    struct service_session *session = context;
+    (void)stream;
+    switch (event) {
+    case STREAM_OPENED:
+        break;
+    case STREAM_SECURED:
+        on_secured(session);
+        break;
+    case STREAM_DATA:
+    case STREAM_DRAINED:
+        pump(session);
+        break;
+    case STREAM_EOF:
+        session->has_eof = true;
+        if (session->core)
+            pump(session);
+        else
+            service_session_kill(session);
+        break;
+    case STREAM_FAILED:
+        on_failed(session);
+        break;
+    case STREAM_CLOSED:
+        on_closed(session);
+        break;
+    }
+}
+
+/* ---- opening ---- */
+
+static uint64_t key_of(const struct sockaddr_storage *address)
+{
+    uint64_t key = 0;
+    if (address->ss_family == AF_INET6) /* a customer has a /64 */
+        memcpy(&key, &((const struct sockaddr_in6 *)address)->sin6_addr, sizeof key);
+    else
+        key = ((const struct sockaddr_in *)address)->sin_addr.s_addr;
+    return key;
+}
+
+static struct list *bucket_of(struct service *service, uint64_t key)
+{
+    return &service->buckets[(key * UINT64_C(0x9e3779b97f4a7c15)) >> 56];
+}
+
+static uint32_t count_from(struct service *service, uint64_t key)
+{
+    uint32_t count = 0;
+    LIST_EACH(node, bucket_of(service, key))
+        count += LIST_OWNER(node, struct service_session, address_node)->address_key == key;
+    return count;
+}
+
+/* In the clear only: a handshake to say no in is what we cannot afford. Nothing of the client's has been read, so close sends FIN, mostly. */
+static void refuse(enum service_mode mode, int fd, const char *status, const char *words)
+{
+    char text[256];
+    int len = snprintf(text, sizeof text, "421 %s %s\r\n", status, words ? words : "Too busy; try again later");
+    if (mode != SERVICE_TLS && len > 0 && (size_t)len < sizeof text)
+        (void)!send(fd, text, (size_t)len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    close(fd);
+}
+
+static void name_session(struct service_session *session)
+{
+    static const char digits[] = "0123456789abcdefghjkmnpqrstvwxyz"; /* Crockford's base32 */
+    uint32_t random = crypto_random_u32();
+    size_t at = 0;
+    session->id[at++] = 's';
+    while (at < SERVICE_ID_TEXT - 1) {
+        session->id[at++] = digits[random & 31];
+        random >>= 5;
+    }
+}
+
+static struct service_session *session_new(struct service *service, enum service_mode mode, const struct sockaddr_storage *address)
+{
+    struct service_session *session = calloc(1, sizeof *session);
+    struct net_address named;
+    if (!session)
+        return NULL;
+    session->service = service;
+    session->mode = mode;
+    session->address = *address;
+    session->address_key = key_of(address);
+    session->timer_at_ms = session->handshake_by_ms = INT64_MAX;
+    name_session(session);
+    memcpy(&named, address, sizeof named);
+    net_address_format(&named, session->peer);
+    uv_timer_init(service->loop, &session->timer);
+    session->timer.data = session;
+    list_append(&service->sessions, &session->node);
+    list_append(bucket_of(service, session->address_key), &session->address_node);
+    return session;
+}
+
+static bool begins_with_tls(int fd)
+{
+    unsigned char first = 0;
+    return recv(fd, &first, 1, MSG_PEEK | MSG_DONTWAIT) == 1 && first == TLS_HANDSHAKE_OCTET;
+}
+
+static void session_start(struct service_session *session, int fd)
+{
+    bool is_tls = session->mode == SERVICE_TLS || (session->mode == SERVICE_STARTTLS && begins_with_tls(fd));
+    if (stream_accept(&session->stream, session->service->loop, fd, (struct stream_owner){on_stream, session}, session->service->config.log) != RESULT_OK) {
+        on_closed(session);
+        return;
+    }
+    if (is_tls) {
+        begin_handshake(session, false);
+        arm(session);
+        return;
+    }
+    make_core(session, false);
+    pump(session); /* the greeting */
+}
+
+void service_session_open(struct service *service, enum service_mode mode, int fd, const struct sockaddr_storage *address)
+{
+    const struct service_config *config = &service->config;
+    const char *words = NULL;
+    if (service->sessions.count >= config->sessions_max) {
+        refuse(mode, fd, "4.3.2", "Too many sessions; try again later");
+        return;
+    }
+    if (config->sessions_per_address_max > 0 && count_from(service, key_of(address)) >= config->sessions_per_address_max) {
+        refuse(mode, fd, "4.7.0", "Too many sessions from your address; try again later");
+        return;
+    }
+    struct service_session *session = session_new(service, mode, address);
+    if (!session) {
+        refuse(mode, fd, "4.3.2", "Out of memory; try again later");
+        return;
+    }
+    session->is_open = config->handler.on_open(config->handler.context, session, &session->context, &words);
+    if (session->is_open) {
+        session_start(session, fd);
+    } else {
+        refuse(mode, fd, "4.3.2", words);
+        on_closed(session);
+    }
+}
+
+/* ---- ending ---- */
+
+void service_session_shut(struct service_session *session)
+{
+    if (!session->stream || session->is_over)
+        return;
+    if (!session->core || is_shaking(session)) {
+        service_session_kill(session);
+        return;
+    }
+    smtp_server_shut(session->core, NULL);
+    ask_pump(session);
+}
+
+void service_session_kill(struct service_session *session)
+{
+    if (!session->stream)
+        return;
+    if (!session->is_over)
+        end_core(session);
+    stream_close(session->stream);
+}
+
+/* ---- for the handler ---- */
+
+void service_answer(struct service_session *session, const struct smtp_reply *reply)
+{
+    if (session->is_over)
+        return;
+    smtp_server_answer(session->core, reply, now_ms(session));
+    if (!session->is_pumping)
+        write_output(session);
+    ask_pump(session);
+}
+
+void service_challenge(struct service_session *session, struct slice data)
+{
+    if (session->is_over)
+        return;
+    smtp_server_challenge(session->core, data, now_ms(session));
+    if (!session->is_pumping)
+        write_output(session);
+    ask_pump(session);
+}
+
+void service_pause(struct service_session *session)
+{
+    session->is_paused = true;
+    if (session->stream)
+        stream_pause(session->stream);
+}
+
+void service_resume(struct service_session *session)
+{
+    if (!session->is_paused)
+        return;
+    session->is_paused = false;
+    if (session->stream && !session->is_over)
+        stream_resume(session->stream);
+    ask_pump(session);
+}
+
+struct smtp_server *service_core(struct service_session *session)
+{
+    return session->core;
+}
+
+const char *service_id(const struct service_session *session)
+{
+    return session->id;
+}
+
+const struct tls_info *service_tls(const struct service_session *session)
+{
+    return session->stream ? stream_tls_info(session->stream) : NULL;
+}
+
+const char *service_peer(const struct service_session *session)
+{
+    return session->peer;
+}
+
+enum result service_peer_address(const struct service_session *session, struct sockaddr_storage *out)
+{
+    *out = session->address;
+    return RESULT_OK;
+}
+
+enum service_mode service_session_mode(const struct service_session *session)
+{
+    return session->mode;
+}
