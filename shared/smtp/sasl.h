@@ -75,7 +75,8 @@ struct sasl_client_config {
 /* The best of `offered` that we can do with what we have, or 0: PLUS (with a binding), SCRAM, PLAIN, LOGIN. Without
  * TLS (allow_plaintext false) only SCRAM. */
 enum sasl_mechanism sasl_client_choose(unsigned offered, bool has_binding, bool allow_plaintext);
-/* NULL: out of memory, or user or password break their bounds. offered is needed too, because SCRAM tells the server whether its offer of PLUS was seen (gs2 flag y). */
+/* NULL: out of memory, or user or password break their bounds. offered is needed too, because SCRAM tells the server whether its offer of
+ * PLUS was seen (gs2 flag y). */
 struct sasl_client *sasl_client_new(enum sasl_mechanism mechanism, unsigned offered, const struct sasl_client_config *config);
 /* The initial response is the step with an empty challenge; all four mechanisms but LOGIN have one.
  * RESULT_OK: append-ed to *response is what to send, perhaps nothing (an empty line then); RESULT_DENIED: the server could not prove that
@@ -92,7 +93,8 @@ struct sasl_server;
 enum sasl_server_need {
     SASL_NEED_RESPONSE, /* send the challenge (it may be empty), come back with the client's response */
     SASL_NEED_PASSWORD, /* check user and password: sasl_server_password_checked */
-    SASL_NEED_VERIFIER, /* look up the user's verifier: sasl_server_verifier_found; for an unknown user give a made-up one with is_known false, so that nobody learns which names exist */
+    SASL_NEED_VERIFIER, /* look up the user's verifier: sasl_server_verifier_found; for an unknown user give a made-up one with is_known false, so
+                           that nobody learns which names exist */
     SASL_SUCCEEDED,     /* user is authenticated. If `challenge` is not empty, send it as one more challenge before 235 (RFC 4954 4) and bring the
                            response, which must be empty: SASL_SUCCEEDED again with an empty challenge, or SASL_MALFORMED */
     SASL_FAILED,        /* 535 5.7.8: wrong password, somebody else's authorization identity, a channel binding that is not this channel's */

@@ -1,0 +1,46 @@
+/* Responses of a hostile client, one a line ("\n" can't be part of any valid one). It does not know the password, so nothing may succeed. */
+#include "crypto/crypto.h"
+#include "smtp/sasl.h"
+
+#include <assert.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void answer(struct sasl_server *server, struct sasl_server_step *step)
+{
+    static const struct scram_verifier verifier = {.salt = "0123456789abcdef", .salt_len = 16, .iterations = 4096, .stored_key = "x"};
+    if (step->need == SASL_NEED_PASSWORD) {
+        assert(sasl_text_is_valid(step->user, SASL_NAME_MAX) && sasl_text_is_valid(step->password, SASL_PASSWORD_MAX));
+        sasl_server_password_checked(server, false, step);
+    } else if (step->need == SASL_NEED_VERIFIER) {
+        assert(sasl_text_is_valid(step->user, SASL_NAME_MAX));
+        sasl_server_verifier_found(server, &verifier, true, step);
+        assert(step->need == SASL_NEED_RESPONSE);
+    }
+    assert(step->need != SASL_SUCCEEDED && step->challenge.len <= SASL_MESSAGE_MAX);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const struct sasl_binding binding = {{"tls-exporter", 12}, {"12345678", 8}};
+    if (size == 0 || crypto_init() != RESULT_OK)
+        return 0;
+    struct sasl_server *server = sasl_server_new(1U << (data[0] & 3), data[0] & 4, &binding, 1, (const uint8_t *)"abcdefghijklmnopqr");
+    struct slice line, rest = slice_of(data + 1, size - 1);
+    struct sasl_server_step step;
+    assert(server);
+    bool has_initial = data[0] & 8;
+    if (has_initial)
+        slice_cut(rest, '\n', &line, &rest);
+    sasl_server_start(server, has_initial, has_initial ? line : (struct slice){0}, &step);
+    answer(server, &step);
+    while (rest.len > 0) {
+        enum sasl_server_need before = step.need;
+        slice_cut(rest, '\n', &line, &rest);
+        sasl_server_response(server, line, &step);
+        answer(server, &step);
+        assert((before != SASL_FAILED && before != SASL_MALFORMED) || step.need == before);
+    }
+    sasl_server_free(&server);
+    return 0;
+}
