@@ -3,26 +3,32 @@
 
 #include <assert.h>
 #include <sodium.h>
+#include <string.h>
 
 size_t crypto_base64_len(size_t len)
 {
     return (len + 2) / 3 * 4;
 }
 
-/* libsodium writes a NUL too, which needs room but is not committed; at a buffer's very maximum there is none. */
+/* libsodium ends its text in a NUL, for which a buffer may have no room: the last group goes through a copy, and the NUL of those before it
+ * is where it comes to stand. */
 enum result crypto_base64_encode(struct slice in, struct buffer *out)
 {
-    size_t len = crypto_base64_len(in.len);
-    char *at;
-    if (len == 0)
+    char *at, last[5];
+    if (in.len == 0)
         return RESULT_OK;
-    if (in.len > SIZE_MAX / 2 || len >= buffer_room(out))
+    if (in.len > SIZE_MAX / 2)
         return RESULT_LIMIT;
-    enum result reserved = buffer_reserve(out, len + 1, &at);
+    enum result reserved = buffer_reserve(out, crypto_base64_len(in.len), &at);
     if (reserved != RESULT_OK)
         return reserved;
-    sodium_bin2base64(at, len + 1, (const unsigned char *)in.ptr, in.len, sodium_base64_VARIANT_ORIGINAL);
-    buffer_commit(out, len);
+    const unsigned char *octets = (const unsigned char *)in.ptr;
+    size_t before = (in.len - 1) / 3;
+    sodium_bin2base64(at, 4 * before + 1, octets, 3 * before, sodium_base64_VARIANT_ORIGINAL);
+    sodium_bin2base64(last, sizeof last, octets + 3 * before, in.len - 3 * before, sodium_base64_VARIANT_ORIGINAL);
+    memcpy(at + 4 * before, last, 4);
+    buffer_commit(out, crypto_base64_len(in.len));
+    sodium_memzero(last, sizeof last);
     return RESULT_OK;
 }
 

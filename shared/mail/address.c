@@ -268,8 +268,9 @@ static bool ipv6_is_valid(struct slice text)
             groups += 2;
             return ipv4_is_valid(group) && (has_gap ? groups < 8 : groups == 8);
         }
-        if (!is_hex16(group) || ++groups > 8 || (has_more && rest.len == 0))
+        if (!is_hex16(group) || (has_more && rest.len == 0))
             return false;
+        groups++;
         text = rest;
         if (has_more && rest.ptr[0] == ':') {
             if (has_gap)

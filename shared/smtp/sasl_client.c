@@ -99,7 +99,7 @@ struct sasl_client *sasl_client_new(enum sasl_mechanism mechanism, unsigned offe
         return NULL;
     client->mechanism = mechanism;
     client->state = mechanism == SASL_LOGIN ? CLIENT_NAME : CLIENT_FIRST;
-    client->nonce = BUFFER(SCRAM_NONCE + 1);
+    client->nonce = BUFFER(SCRAM_NONCE);
     client->auth = BUFFER(SCRAM_AUTH_MAX);
     if (!set_up(client, offered, config))
         sasl_client_free(&client);

@@ -94,7 +94,7 @@ static bool take_memory(struct sasl_server *server)
 {
     server->secret = crypto_secret_alloc(sizeof *server->secret);
     return server->secret && reserve(&server->challenge, CHALLENGE_MAX) &&
-           (!is_scram(server) || (reserve(&server->auth, SCRAM_AUTH_MAX) && reserve(&server->nonce, SCRAM_FIRST_MAX + SCRAM_NONCE + 1) &&
+           (!is_scram(server) || (reserve(&server->auth, SCRAM_AUTH_MAX) && reserve(&server->nonce, SCRAM_FIRST_MAX + SCRAM_NONCE) &&
                                   reserve(&server->gs2_header, SCRAM_FIRST_MAX)));
 }
 

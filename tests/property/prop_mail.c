@@ -82,9 +82,9 @@ static void encodings_round_trip(void **state)
 }
 
 static const char *const message_words[] = {
-    "From: a@x.y\r\n", "From: A <a@x.y>,\r\n b@x.y\r\n", "Sender: s@x.y\r\n", "Date: D\r\n", "Message-ID: <i@x.y>\r\n", "To: t@x.y\r\n", "Bcc: c@x.y\r\n",
-    "Return-Path: <z>\r\n", "Received: from x by y\r\n", "Received: by relay.example; D\r\n", "Subject: \xc3\xbc\r\n", " folded\r\n", "\r\n", "\r\n", "text",
-    "\xff", "\r", "\n", "Hello\r\n", "X: y\r\n"};
+    "From: a@x.y\r\n", "From: A <a@x.y>,\r\n b@x.y\r\n", "Sender: s@x.y\r\n", "Date: D\r\n", "Message-ID: <i@x.y>\r\n", "To: t@x.y\r\n",
+    "Bcc: c@x.y\r\n", "Return-Path: <z>\r\n", "Received: from x by y\r\n", "Received: by relay.example; D\r\n", "Subject: \xc3\xbc\r\n", " folded\r\n",
+    "\r\n", "\r\n", "text", "\xff", "\r", "\n", "Hello\r\n", "X: y\r\n"};
 
 static struct submission *process(uint64_t *seed, enum submission_mode mode, struct slice in, bool is_whole, struct buffer *out)
 {
@@ -154,8 +154,8 @@ static void outline(struct slice text, struct buffer *out)
     }
 }
 
-static const char *const remote_words[] = {"550 ", "a", ":", "\r\n", "\n", "\r", "\r\n\r\n", "--report-", "Action: delivered", " ", "\t", "\xff", "\x01",
-                                           "+0D+0A", ";", "<>", "\xe2\x80\xae"};
+static const char *const remote_words[] = {"550 ", "a", ":", "\r\n", "\n", "\r", "\r\n\r\n", "--report-", "Action: delivered", " ", "\t", "\xff",
+                                           "\x01", "+0D+0A", ";", "<>", "\xe2\x80\xae"};
 
 /* The address has an octet above 127, so that with SMTPUTF8 all parts are of the 8-bit kind whatever else is in them. */
 static void report_on(struct slice s, bool is_smtputf8, struct buffer *shape)

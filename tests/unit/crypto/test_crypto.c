@@ -105,6 +105,8 @@ static void base64_keeps_to_the_limit(void **state)
     buffer_clear(&out);
     assert_int_equal(crypto_base64_encode(SLICE("1234567"), &out), RESULT_LIMIT);
     assert_int_equal(buffer_len(&out), 0);
+    assert_int_equal(crypto_base64_encode(SLICE("foobar"), &out), RESULT_OK);
+    assert_true(slice_equal(buffer_slice(&out), SLICE("Zm9vYmFy")));
     buffer_free(&out);
 }
 

@@ -198,6 +198,8 @@ static const struct {
     {"<Postmaster>", NULL, "", ADDRESS_ALLOW_EMPTY},
     {"<@hop a@x.y>", NULL, "", 7},
     {"<@hop,a@x.y>", NULL, "", 7},
+    {"<@hop!a@x.y>", NULL, "", 7},
+    {"<@hop\"a\"@x.y>", NULL, "", 7},
     {"<@hop>", NULL, "", 7},
     {"<@:a@x.y>", NULL, "", 7},
     {"<@hop:>", NULL, "", 7},

@@ -70,6 +70,7 @@ static const struct {
     {"a@[192.0.2.1", NULL},
     {"Friends: a@x.y", NULL},
     {"Friends: More: a@x.y;;", NULL},
+    {"Friends: More: a@x.y;", NULL},
     {"a@x.y;", NULL},
     {":a@x.y;", NULL},
     {"=?utf-8?Q?evil=40z?=@x.y", NULL},

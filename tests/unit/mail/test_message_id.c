@@ -23,6 +23,8 @@ static void ids_grow(void **state)
             last = id;
         }
     assert_int_equal(last >> 21, 2001);
+    uint64_t same = message_id_next(&source, 3000, 5);
+    assert_true(message_id_next(&source, 3000, 5) > same);
 }
 
 static void time_is_in_the_upper_bits(void **state)

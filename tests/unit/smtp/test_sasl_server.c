@@ -244,6 +244,7 @@ static const struct {
     {"c=biws,r=" NONCE SERVER_NONCE ",p=NAim9eHuigVJx0lnYM8pvoLJ9MheMVjh3kQb59WBVLc=", SASL_FAILED},
     {"c=eSws,r=" NONCE SERVER_NONCE ",p=" PROOF, SASL_FAILED},
     {"c=biws,r=" NONCE SERVER_NONCE "x,p=" PROOF, SASL_FAILED},
+    {"c=biws,r=" NONCE SERVER_NONCE "x,p=FlVSKOumnMruuh0flOpZrmwwVz9+OA5mHUFhw1hUQIs=", SASL_FAILED}, /* a right proof over another nonce */
     {"c=biws,r=" NONCE SERVER_NONCE ",x=1,p=" PROOF, SASL_FAILED},
     {"c=!,r=" NONCE SERVER_NONCE ",p=" PROOF, SASL_FAILED},
     {"", SASL_MALFORMED},
