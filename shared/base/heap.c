@@ -34,17 +34,26 @@ static void sift_down(struct heap *h, struct heap_node *node)
     put(h, place, node);
 }
 
+/* Grows by doubling from one, so that thousands of heaps with a node or two stay small. */
+enum result heap_reserve(struct heap *h, size_t count)
+{
+    if (count <= h->capacity)
+        return RESULT_OK;
+    size_t capacity = h->capacity * 2 > count ? h->capacity * 2 : count;
+    struct heap_node **nodes = realloc(h->nodes, capacity * sizeof *nodes);
+    if (!nodes)
+        return RESULT_MEMORY;
+    h->nodes = nodes;
+    h->capacity = capacity;
+    return RESULT_OK;
+}
+
 enum result heap_add(struct heap *h, struct heap_node *node, int64_t key)
 {
     assert(node->place == 0);
-    if (h->count == h->capacity) {
-        size_t capacity = h->capacity ? h->capacity * 2 : 64;
-        struct heap_node **nodes = realloc(h->nodes, capacity * sizeof *nodes);
-        if (!nodes)
-            return RESULT_MEMORY;
-        h->nodes = nodes;
-        h->capacity = capacity;
-    }
+    enum result reserved = heap_reserve(h, h->count + 1);
+    if (reserved != RESULT_OK)
+        return reserved;
     node->key = key;
     put(h, ++h->count, node);
     sift_up(h, node);

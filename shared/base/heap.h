@@ -21,6 +21,8 @@ struct heap {
     size_t capacity;
 };
 
+/* Room for so many nodes, so that adding them can't fail. RESULT_OK, RESULT_MEMORY. */
+MUST_CHECK enum result heap_reserve(struct heap *h, size_t count);
 /* RESULT_OK, RESULT_MEMORY (not added). Equal keys leave in no promised order. */
 MUST_CHECK enum result heap_add(struct heap *h, struct heap_node *node, int64_t key);
 /* The node with the least key, or NULL. */

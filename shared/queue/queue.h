@@ -3,7 +3,8 @@
  * An item is one message for one next hop (a smarthost, or a recipient domain; on the agent there is one hop, the relay).
  * States of an item: waiting (until due_at_ms), ready, active (lent out by queue_next), held. All times are the caller's one clock in ms.
  *
- * A hop may be blocked until a time (host unreachable, 421): its items wait, and one probe goes first when the time is up.
+ * A hop may be blocked until a time (host unreachable, 421): its items wait, and when the time is up they go one at a time, as probes, until the
+ * hop is unblocked. It is forgotten with the hop's last item.
  * Hops are served in turn, so that one with ten thousand items does not starve one with a single item; within a hop, the oldest due first.
  *
  * Invariants: 1 an item is in exactly one state; 2 active items of a hop never exceed its limit, all never exceed the total limit;
@@ -33,22 +34,24 @@ void queue_free(struct queue **queue);
 MUST_CHECK enum result queue_add(struct queue *queue, uint64_t message, struct slice hop, int64_t due_at_ms);
 /* Lends out the next item; false when none may run now. */
 bool queue_next(struct queue *queue, int64_t now_ms, struct queue_job *job);
-/* The same for one hop only: a session to it that has room for one more message. The slot it uses is the caller's: one that already counts as active. */
+/* The same for one hop only, blocked or not: for a session to it that has room for one more message. It takes a slot like any other, so give
+ * the session's last item back first; then no other hop can have come between, and no limit is exceeded. */
 bool queue_next_for(struct queue *queue, struct slice hop, int64_t now_ms, struct queue_job *job);
-/* Gives an active item back: done with it, or due again. */
+/* Gives an active item back: done with it, or due again. One that is not active stays as it is. These never fail. */
 void queue_finish(struct queue *queue, uint64_t message, struct slice hop);
 void queue_defer(struct queue *queue, uint64_t message, struct slice hop, int64_t due_at_ms);
-/* All items of a message: RESULT_OK, RESULT_NOT_FOUND. An active one is held or removed when it is given back. */
+/* All items of a message: RESULT_OK, RESULT_NOT_FOUND. An active one is held or removed when it is given back by queue_defer. Release makes
+ * held ones due at once. */
 MUST_CHECK enum result queue_hold(struct queue *queue, uint64_t message);
 MUST_CHECK enum result queue_release(struct queue *queue, uint64_t message, int64_t now_ms);
 MUST_CHECK enum result queue_remove(struct queue *queue, uint64_t message);
-/* Makes due at once: a message (0: all), and forgets that hops were blocked. */
+/* Makes due at once: a message (0: all), and forgets that its hops were blocked. What is held stays held. */
 void queue_flush(struct queue *queue, uint64_t message, int64_t now_ms);
 void queue_block_hop(struct queue *queue, struct slice hop, int64_t until_ms);
 void queue_unblock_hop(struct queue *queue, struct slice hop);
 
-/* The earliest time at which queue_next gives something: not later than now when it would give it at once; INT64_MAX: nothing without another call (all is empty, held, active, or waits
- * for a slot). */
+/* The earliest time at which queue_next gives something: not later than now when it would give it at once; INT64_MAX: nothing without another
+ * call (all is empty, held, active, or waits for a slot). */
 int64_t queue_deadline_ms(const struct queue *queue);
 size_t queue_count(const struct queue *queue);
 size_t queue_active(const struct queue *queue);
