@@ -6,6 +6,9 @@
  *                        outbound_pump (unless inside the handler, which is pumped anyway)
  *   OUTBOUND_FAILED      the end, by any cause: `failure` says which
  *   OUTBOUND_CLOSED      exactly once, last: the memory goes after the callback
+ * After FAILED the connection is ended by itself and CLOSED follows; calls in between do nothing. Events come from the loop only, never from inside a call, outbound_pump included.
+ * Octets are offered to the kernel at the end of the turn, and the core's body is asked for (BODY_WANTED) only while the connection keeps up, so at most some 200 KiB wait.
+ *
  * PROVEN means: the identity that the target demands has been proved inside TLS (identity ANY and mode NONE excepted) and EHLO is done. */
 #ifndef POSTERN_NET_OUTBOUND_H
 #define POSTERN_NET_OUTBOUND_H
@@ -18,9 +21,10 @@ struct outbound_target {
     struct sockaddr_storage address;
     struct tls_context *tls;          /* a reference is taken; NULL only with SMTP_SECURITY_NONE */
     const char *server_name;          /* for SNI and the CA path; copied */
-    struct smtp_client_config smtp;   /* security, names, credentials */
+    struct smtp_client_config smtp;   /* security, names, credentials: copied, and wiped with the session; session_id may be empty */
     int64_t connect_timeout_ms;       /* default 30,000 */
     int64_t handshake_timeout_ms;     /* TLS; default 15,000 */
+    int64_t linger_ms;                /* how long the peer's FIN is waited for at the end; default 1,000 */
     bool hold_at_connect;
     bool (*accepts_address)(const struct sockaddr *address); /* checked on the connected address; NULL: all */
 };
@@ -55,9 +59,9 @@ struct outbound_handler {
 MUST_CHECK enum result outbound_open(struct outbound **out, uv_loop_t *loop, const struct outbound_target *target, struct outbound_handler handler, const struct log *log);
 void outbound_set_handler(struct outbound *outbound, struct outbound_handler handler);
 void outbound_proceed(struct outbound *outbound);
-struct smtp_client *outbound_core(struct outbound *outbound);
+struct smtp_client *outbound_core(struct outbound *outbound); /* NULL until the core may speak: after CONNECTED, and after TLS where that comes first */
 uv_loop_t *outbound_loop(const struct outbound *outbound);
-/* Sends what the core has to say and hands out its events. */
+/* Sends what the core has to say; its events follow. Does nothing before there is a core, and after FAILED. */
 void outbound_pump(struct outbound *outbound);
 /* QUIT when the core's state allows it, then an orderly end; only OUTBOUND_CLOSED follows. */
 void outbound_quit(struct outbound *outbound);

@@ -1,0 +1,196 @@
+/* What went wrong, in the words of paths (path/path.h) and in a sentence for a person. */
+#include "net/outbound_internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void set_words(struct outbound *outbound, const char *words)
+{
+    snprintf(outbound->failure.words, sizeof outbound->failure.words, "%s", words);
+}
+
+static bool has_heard(const struct outbound *outbound)
+{
+    return outbound->stream && stream_octets_in(outbound->stream) > 0;
+}
+
+/* ---- the connection ---- */
+
+void outbound_blame_connect(struct outbound *outbound, int uv_code)
+{
+    struct outbound_failure *failure = &outbound->failure;
+    *failure = (struct outbound_failure){.phase = "connect"};
+    set_words(outbound, uv_strerror(uv_code));
+    switch (uv_code) {
+    case UV_ECONNREFUSED:
+    case UV_ECONNRESET:
+        failure->verdict = PATH_REFUSED;
+        return;
+    case UV_ETIMEDOUT:
+        failure->verdict = PATH_DROPPED;
+        set_words(outbound, "no answer to the attempt to connect");
+        return;
+    default: /* no route, or an ICMP message that says so */
+        failure->verdict = PATH_UNREACHABLE;
+        return;
+    }
+}
+
+void outbound_blame_address(struct outbound *outbound)
+{
+    outbound->failure = (struct outbound_failure){.verdict = PATH_UNREACHABLE, .phase = "connect", .is_permanent = true};
+    snprintf(outbound->failure.words, sizeof outbound->failure.words, "%s is no address to connect to: loopback, private or reserved",
+             stream_peer(outbound->stream));
+}
+
+void outbound_blame_memory(struct outbound *outbound)
+{
+    outbound->failure = (struct outbound_failure){.verdict = PATH_UNTRIED, .smtp = SMTP_FAIL_MEMORY, .phase = "memory"};
+    set_words(outbound, "out of memory");
+}
+
+void outbound_blame_timeout(struct outbound *outbound)
+{
+    bool is_connecting = outbound->state == OUTBOUND_STATE_CONNECTING;
+    outbound->failure = (struct outbound_failure){.phase = is_connecting ? "connect" : "TLS handshake"};
+    outbound->failure.verdict = has_heard(outbound) ? PATH_TLS_FAILED : PATH_DROPPED;
+    outbound->failure.tls = is_connecting ? TLS_FAIL_NONE : TLS_FAIL_CLOSED;
+    set_words(outbound, is_connecting ? "no answer to the attempt to connect" : "the TLS handshake does not come to an end");
+}
+
+/* ---- TLS ---- */
+
+static bool is_http(struct slice input)
+{
+    return slice_starts_with_nocase(input, SLICE("HTTP/")) || slice_starts_with(input, SLICE("<"));
+}
+
+static enum path_verdict verdict_of_tls(enum tls_failure tls, struct slice input)
+{
+    switch (tls) {
+    case TLS_FAIL_NOT_TLS:
+        return is_http(input) ? PATH_HTTP : PATH_FOREIGN_BANNER;
+    case TLS_FAIL_WRONG_KEY:
+    case TLS_FAIL_UNTRUSTED:
+    case TLS_FAIL_WRONG_NAME:
+    case TLS_FAIL_EXPIRED:
+        return PATH_WRONG_CERTIFICATE;
+    case TLS_FAIL_NONE:
+    case TLS_FAIL_ALERT:
+    case TLS_FAIL_CLOSED:
+    case TLS_FAIL_PROTOCOL:
+        return PATH_TLS_FAILED;
+    case TLS_FAIL_MEMORY:
+        return PATH_UNTRIED;
+    }
+    return PATH_TLS_FAILED;
+}
+
+/* The stream has failed, and no core was there to say what that means. */
+void outbound_blame_stream(struct outbound *outbound, const struct stream_error *error, struct slice input)
+{
+    struct outbound_failure *failure = &outbound->failure;
+    if (outbound->state == OUTBOUND_STATE_CONNECTING) {
+        outbound_blame_connect(outbound, error->uv_code);
+        return;
+    }
+    *failure = (struct outbound_failure){.phase = outbound->state == OUTBOUND_STATE_SECURING ? "TLS handshake" : "connect"};
+    failure->tls = error->kind == STREAM_ERROR_TLS ? error->tls : TLS_FAIL_CLOSED;
+    failure->verdict = outbound->state == OUTBOUND_STATE_SECURING ? verdict_of_tls(failure->tls, input) : PATH_DIED_EARLY;
+    failure->is_permanent = failure->verdict == PATH_WRONG_CERTIFICATE;
+    set_words(outbound, error->words);
+}
+
+/* ---- SMTP ---- */
+
+static enum path_verdict verdict_of_smtp(const struct outbound *outbound, enum smtp_failure failure)
+{
+    switch (failure) {
+    case SMTP_FAIL_FOREIGN:
+    case SMTP_FAIL_INJECTED:
+        return PATH_FOREIGN_BANNER;
+    case SMTP_FAIL_HTTP:
+        return PATH_HTTP;
+    case SMTP_FAIL_STARTTLS_MISSING:
+    case SMTP_FAIL_STARTTLS_MASKED:
+    case SMTP_FAIL_STARTTLS_REFUSED:
+        return PATH_STARTTLS_MISSING;
+    case SMTP_FAIL_GREETING:
+    case SMTP_FAIL_EHLO:
+    case SMTP_FAIL_AUTH_MISSING:
+    case SMTP_FAIL_AUTH_REFUSED:
+    case SMTP_FAIL_AUTH_LATER:
+    case SMTP_FAIL_AUTH_FORGED:
+    case SMTP_FAIL_SHUT:
+        return PATH_RELAY_REFUSED;
+    case SMTP_FAIL_PROTOCOL:
+        return outbound->has_been_proven ? PATH_DIED_EARLY : PATH_FOREIGN_BANNER;
+    case SMTP_FAIL_TIMEOUT:
+        return has_heard(outbound) ? PATH_DIED_EARLY : PATH_DROPPED;
+    case SMTP_FAIL_EOF:
+        return PATH_DIED_EARLY;
+    case SMTP_FAIL_NONE:
+    case SMTP_FAIL_ABORTED: /* our doing: the way is well */
+        return PATH_OPEN;
+    case SMTP_FAIL_MEMORY:
+        return PATH_UNTRIED;
+    }
+    return PATH_DIED_EARLY;
+}
+
+static const char *words_of_smtp(enum smtp_failure failure)
+{
+    switch (failure) {
+    case SMTP_FAIL_NONE: return "nothing failed";
+    case SMTP_FAIL_GREETING: return "the server refuses to talk";
+    case SMTP_FAIL_FOREIGN: return "what answers does not speak SMTP";
+    case SMTP_FAIL_HTTP: return "what answers speaks HTTP: a captive portal or a web proxy";
+    case SMTP_FAIL_EHLO: return "the server refuses our EHLO";
+    case SMTP_FAIL_STARTTLS_MISSING: return "STARTTLS is not offered";
+    case SMTP_FAIL_STARTTLS_MASKED: return "STARTTLS has been masked by something on the way";
+    case SMTP_FAIL_STARTTLS_REFUSED: return "STARTTLS is offered, then refused";
+    case SMTP_FAIL_INJECTED: return "somebody put words behind the answer to STARTTLS";
+    case SMTP_FAIL_AUTH_MISSING: return "the server offers no way to log in that we may use";
+    case SMTP_FAIL_AUTH_REFUSED: return "the user name or the password is wrong";
+    case SMTP_FAIL_AUTH_LATER: return "logging in does not work at present";
+    case SMTP_FAIL_AUTH_FORGED: return "the server could not prove that it knows the password";
+    case SMTP_FAIL_PROTOCOL: return "the server answered with something that is no SMTP reply";
+    case SMTP_FAIL_TIMEOUT: return "the server does not answer";
+    case SMTP_FAIL_EOF: return "the connection ended";
+    case SMTP_FAIL_SHUT: return "the server ended the session";
+    case SMTP_FAIL_ABORTED: return "the message was given up in the middle, by us";
+    case SMTP_FAIL_MEMORY: return "out of memory";
+    }
+    return "the session failed";
+}
+
+/* The core's own texts go with its next call. */
+static void keep_reply(struct outbound *outbound, const struct smtp_reply *reply)
+{
+    size_t len = reply->text.len < sizeof outbound->reply_text ? reply->text.len : sizeof outbound->reply_text;
+    if (len > 0)
+        memcpy(outbound->reply_text, reply->text.ptr, len);
+    outbound->failure.reply = *reply;
+    outbound->failure.reply.text = slice_of(outbound->reply_text, len);
+}
+
+void outbound_blame_smtp(struct outbound *outbound, const struct smtp_client_event *event)
+{
+    struct outbound_failure *failure = &outbound->failure;
+    const struct stream_error *error = stream_error(outbound->stream);
+    char text[160];
+    *failure = (struct outbound_failure){.smtp = event->failure, .phase = event->phase, .is_uncertain = event->is_uncertain};
+    failure->verdict = verdict_of_smtp(outbound, event->failure);
+    failure->is_permanent = event->failure == SMTP_FAIL_AUTH_REFUSED || event->failure == SMTP_FAIL_AUTH_MISSING || event->failure == SMTP_FAIL_AUTH_FORGED;
+    if (error->kind == STREAM_ERROR_TLS)
+        failure->tls = error->tls;
+    if (event->reply) {
+        keep_reply(outbound, event->reply);
+        smtp_reply_format(event->reply, text, sizeof text);
+        snprintf(failure->words, sizeof failure->words, "%s: %s", words_of_smtp(event->failure), text);
+    } else if (event->failure == SMTP_FAIL_EOF && error->kind != STREAM_ERROR_NONE) {
+        snprintf(failure->words, sizeof failure->words, "%s (%s)", error->words, event->phase);
+    } else {
+        snprintf(failure->words, sizeof failure->words, "%s (%s)", words_of_smtp(event->failure), event->phase);
+    }
+}
