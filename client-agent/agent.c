@@ -260,9 +260,13 @@ static int listen_on_all(struct agent *agent)
         struct service_listener listener = {.mode = SERVICE_PLAIN};
         memcpy(&listener.address, &addresses[i], net_address_len(&addresses[i]));
         net_address_format(&addresses[i], text);
-        enum result result = service_listen(agent->service, &listener, NULL, why, sizeof why);
+        struct net_address bound;
+        struct sockaddr_storage bound_storage;
+        enum result result = service_listen(agent->service, &listener, &bound_storage, why, sizeof why);
         if (result == RESULT_OK) {
             nlistening++;
+            memcpy(&bound, &bound_storage, sizeof bound);
+            net_address_format(&bound, text);
             log_event(&agent->log, LOG_INFO, "listening", LOG_TEXT("address", text));
         } else if (result != RESULT_NOT_FOUND) {
             return agent_fail(result == RESULT_DENIED ? EX_NOPERM : EX_UNAVAILABLE, "%s", why);

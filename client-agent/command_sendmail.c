@@ -4,13 +4,10 @@
 #include "handoff.h"
 
 #include "mail/address.h"
-#include "mail/date.h"
 #include "mail/header.h"
 #include "mail/xtext.h"
 #include "mta/console.h"
 #include "smtp/server.h"
-
-#include "crypto/crypto.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -240,13 +237,9 @@ static int read_message(struct sendmail *s, FILE *in)
 
 static int begin_message(struct sendmail *s, bool allow_utf8)
 {
-    char date[DATE_RFC5322], message_id[96];
-    date_format_rfc5322(wall_now_ms(), date);
-    snprintf(message_id, sizeof message_id, "<%08x%08x@%.*s>", (unsigned)crypto_random_u32(), (unsigned)crypto_random_u32(), SLICE_ARG(AGENT_NAME));
+    /* Date: and Message-ID: are left to the reception, which knows the sender by then. */
     struct submission_config config = {
         .mode = SUBMISSION_AGENT,
-        .date = slice_from_cstr(date),
-        .message_id = slice_from_cstr(message_id),
         .from = s->sender ? slice_from_cstr(s->sender) : (struct slice){0},
         .collects_recipients = s->reads_recipients,
         .allow_utf8 = allow_utf8,

@@ -235,7 +235,7 @@ static enum result deposit_with(uv_loop_t *loop, struct store_client *client, co
     struct reception_stamp stamp;
     int64_t now_ms = wall_now_ms();
     uint64_t id = message_id_next(&ids, now_ms, crypto_random_u32());
-    enum result result = reception_stamp_make(&stamp, id, "SMTP", now_ms, &submission);
+    enum result result = reception_stamp_make(&stamp, id, message->envelope->sender, "SMTP", now_ms, &submission);
     submission.allow_utf8 = message->envelope->is_smtputf8;
     struct intake *intake = result != RESULT_OK ? NULL : intake_new(&(struct intake_config){
         .store = client,

@@ -1,8 +1,6 @@
 #include "reception.h"
 
 #include "crypto/crypto.h"
-#include "mail/date.h"
-#include "mail/message_id.h"
 #include "mail/received.h"
 
 #include <assert.h>
@@ -120,13 +118,21 @@ static void continue_login(struct session *session, struct slice response)
 
 /* ---- the message ------------------------------------------------------------------------------------------------ */
 
-enum result reception_stamp_make(struct reception_stamp *stamp, uint64_t id, const char *protocol, int64_t now_ms, struct submission_config *out)
+void reception_message_id(uint64_t id, struct slice sender, char *out, size_t size)
+{
+    char id_text[MESSAGE_ID_TEXT];
+    ptrdiff_t at = slice_find_last(sender, '@');
+    struct slice domain = at < 0 ? AGENT_NAME : slice_skip(sender, (size_t)at + 1);
+    message_id_format(id, id_text);
+    snprintf(out, size, "<%s.%08x@%.*s>", id_text, (unsigned)crypto_random_u32(), SLICE_ARG(domain));
+}
+
+enum result reception_stamp_make(struct reception_stamp *stamp, uint64_t id, struct slice sender, const char *protocol, int64_t now_ms, struct submission_config *out)
 {
     char id_text[MESSAGE_ID_TEXT];
     message_id_format(id, id_text);
     date_format_rfc5322(now_ms, stamp->date);
-    /* The identifier's right side says nothing of the laptop; the relay's name is not ours to use. */
-    snprintf(stamp->message_id, sizeof stamp->message_id, "<%s.%08x@%.*s>", id_text, (unsigned)crypto_random_u32(), SLICE_ARG(AGENT_NAME));
+    reception_message_id(id, sender, stamp->message_id, sizeof stamp->message_id);
     stamp->received = BUFFER(2048);
     const struct received received = {.is_private = true, .by = AGENT_NAME, .protocol = protocol, .id = slice_from_cstr(id_text), .at_ms = now_ms};
     enum result result = received_format(&received, &stamp->received);
@@ -180,7 +186,7 @@ static void begin_body(struct session *session, const struct envelope *envelope)
     int64_t now_ms = wall_now_ms();
     uint64_t id = reception->services.next_id(reception->services.context);
     intake_free(&session->intake);
-    enum result result = reception_stamp_make(&stamp, id, smtp_server_protocol(service_core(session->service)), now_ms, &submission);
+    enum result result = reception_stamp_make(&stamp, id, envelope->sender, smtp_server_protocol(service_core(session->service)), now_ms, &submission);
     submission.allow_utf8 = envelope->is_smtputf8;
     if (result == RESULT_OK)
         session->intake = intake_new(&(struct intake_config){

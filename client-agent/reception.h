@@ -11,6 +11,9 @@
 
 #include "settings.h"
 
+#include "mail/address.h"
+#include "mail/date.h"
+#include "mail/message_id.h"
 #include "mta/intake.h"
 #include "net/service.h"
 
@@ -41,10 +44,12 @@ struct service_handler reception_handler(struct reception *reception);
 void reception_smtp_config(const struct settings *settings, const struct log *log, struct smtp_server_config *out);
 /* How a message of this laptop is completed; slices point at the buffers given. Used by sendmail too, when it writes to the store itself. */
 struct reception_stamp {
-    char date[40], message_id[96];
+    char date[DATE_RFC5322], message_id[MESSAGE_ID_TEXT + ADDRESS_MAX + 16];
     struct buffer received;
 };
-MUST_CHECK enum result reception_stamp_make(struct reception_stamp *stamp, uint64_t id, const char *protocol, int64_t now_ms, struct submission_config *out);
+MUST_CHECK enum result reception_stamp_make(struct reception_stamp *stamp, uint64_t id, struct slice sender, const char *protocol, int64_t now_ms, struct submission_config *out);
+/* A Message-ID: of our making. Its right side is the sender's domain, as his mail program would write; nothing of the laptop. */
+void reception_message_id(uint64_t id, struct slice sender, char *out, size_t size);
 void reception_stamp_free(struct reception_stamp *stamp);
 
 #endif

@@ -50,7 +50,7 @@ static int ask(const struct console *console, const char *command, const json_t 
     case RESULT_NOT_FOUND:
         if (console->local)
             return console->local(console->context, command, arguments, on_line, answer);
-        return console_fail(console, EX_UNAVAILABLE, "it does not run; start it with: %s run", console->program);
+        return console_fail(console, EX_UNAVAILABLE, "not running; start it with: %s run", console->program);
     default:
         return console_fail(console, EX_IOERR, "it went away in mid-answer; ask again");
     }

@@ -1,0 +1,66 @@
+"""An agent in a folder of its own, for the integration tests; relays and destinations are relay_support's."""
+import json
+import os
+import smtplib
+import subprocess
+
+from relay_support import BUILD, PATIENCE_S, Daemon, free_port, make_message, submit, wait_for
+
+AGENT = os.path.join(BUILD, "postern-agent")
+
+
+class Agent(Daemon):
+    """server, user, password, pin or ca: as in setup; ways: "PORT MODE" ...; conf: further {"section.key": [values]}."""
+    program = AGENT
+
+    def __init__(self, folder, server="127.0.0.1", user="anna", password="secret", pin=None, ca=None, name=None, ways=(), conf=None):
+        super().__init__(folder)
+        self.server, self.user, self.password = server, user, password
+        self.pin, self.ca, self.name, self.ways = pin, ca, name, list(ways)
+        self.port = free_port()
+        self.conf = {"queue.patience": ["100ms"], "queue.schedule": ["200ms"], "log.level": ["debug"], **(conf or {})}
+
+    def setup_options(self):
+        options = ["--server", self.server, "--user", self.user, "--listen", f"127.0.0.1:{self.port}"]
+        for flag, value in (("--pin", self.pin), ("--ca", self.ca), ("--name", self.name)):
+            options += [flag, value] if value else []
+        for way in self.ways:
+            options += ["--way", way]
+        return options
+
+    def setup(self):
+        self.run("setup", *self.setup_options(), stdin=self.password + "\n")
+        self.set_conf("agent.conf", self.conf)
+        return self
+
+    # ---- mail in ----
+    def client(self):
+        return smtplib.SMTP("127.0.0.1", self.port, timeout=PATIENCE_S, local_hostname="secret-laptop.example")
+
+    def send(self, sender="anna@example.org", to=("bob@dest.example",), message=None, **options):
+        """Sends one message by SMTP; gives its id."""
+        with self.client() as client:
+            client.ehlo()
+            return submit(client, sender, list(to), message or make_message(sender, to[0]), **options)
+
+    def sendmail(self, *words, stdin, check=True):
+        done = subprocess.run([AGENT, "--dir", self.folder, "sendmail", *words], input=stdin, capture_output=True, timeout=60)
+        if check:
+            assert done.returncode == 0, (done.returncode, done.stderr)
+        return done
+
+    # ---- what it knows ----
+    def status(self):
+        return self.json("status")
+
+    def queue(self, *options):
+        return self.json("queue", "list", *options)
+
+    def entry(self, id):
+        return self.json("queue", "show", id)
+
+    def wait_state(self, id, *states):
+        def look():
+            entry = self.entry(id)
+            return entry if entry["state"] in states else None
+        return wait_for(look, f"{id} being {' or '.join(states)}; it is {json.dumps(self.entry(id))}")
