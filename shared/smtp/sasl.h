@@ -108,8 +108,8 @@ struct sasl_server_step {
     struct slice password;  /* SASL_NEED_PASSWORD only; valid until the next call */
 };
 
-/* nonce is fresh randomness. bindings are copied. NULL: out of memory; after that nothing allocates. After SASL_FAILED and SASL_MALFORMED
- * every call gives the same again. */
+/* nonce is fresh randomness. bindings are copied: at most two, names of up to 64 octets, data of up to 256. NULL: out
+ * of memory; after that nothing allocates. After SASL_FAILED and SASL_MALFORMED every call gives the same again. */
 struct sasl_server *sasl_server_new(enum sasl_mechanism mechanism, bool offered_plus, const struct sasl_binding *bindings, size_t nbindings,
                                     const uint8_t nonce[static 18]);
 /* The client's initial response (has_initial false: none was given), and then each response. */

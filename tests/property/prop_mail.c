@@ -83,8 +83,8 @@ static void encodings_round_trip(void **state)
 
 static const char *const message_words[] = {
     "From: a@x.y\r\n", "From: A <a@x.y>,\r\n b@x.y\r\n", "Sender: s@x.y\r\n", "Date: D\r\n", "Message-ID: <i@x.y>\r\n", "To: t@x.y\r\n",
-    "Bcc: c@x.y\r\n", "Return-Path: <z>\r\n", "Received: from x by y\r\n", "Received: by relay.example; D\r\n", "Subject: \xc3\xbc\r\n", " folded\r\n",
-    "\r\n", "\r\n", "text", "\xff", "\r", "\n", "Hello\r\n", "X: y\r\n"};
+    "Bcc: c@x.y\r\n", "Return-Path: <z>\r\n", "Received: from x by y\r\n", "Received: by relay.example; D\r\n", "Subject: \xc3\xbc\r\n",
+    " folded\r\n", "\r\n", "\r\n", "text", "\xff", "\r", "\n", "Hello\r\n", "X: y\r\n"};
 
 static struct submission *process(uint64_t *seed, enum submission_mode mode, struct slice in, bool is_whole, struct buffer *out)
 {
