@@ -37,7 +37,10 @@ static enum result result_of(const struct database *db, int code)
 enum result database_failed(struct database *db, int code, const char *what)
 {
     enum result result = result_of(db, code);
-    db->last_error = code;
+    bool is_news = code != db->last_logged;
+    db->last_error = db->last_logged = code;
+    if (!is_news)
+        return result;
     log_event(db->log, LOG_ERROR, "store-failed", LOG_TEXT("what", what), LOG_TEXT("result", result_name(result)), LOG_INT("sqlite", code),
               LOG_TEXT("words", db->handle ? sqlite3_errmsg(db->handle) : sqlite3_errstr(code)));
     return result;
@@ -123,7 +126,10 @@ enum result database_begin(struct database *db)
 
 enum result database_commit(struct database *db)
 {
-    return run_plain(db, SQL_COMMIT);
+    enum result result = run_plain(db, SQL_COMMIT);
+    if (result == RESULT_OK)
+        db->last_logged = SQLITE_OK;
+    return result;
 }
 
 void database_rollback(struct database *db)

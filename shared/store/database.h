@@ -24,7 +24,8 @@ struct database {
     sqlite3 *handle;
     sqlite3_stmt *statements[SQL_COUNT];
     const struct log *log;
-    int last_error; /* SQLite's extended code of the last failure, for those who must tell a full disk from a failed fsync */
+    int last_logged; /* a failure that repeats is logged once until a commit succeeds */
+    int last_error;  /* SQLite's extended code of the last failure, for those who must tell a full disk from a failed fsync */
 };
 
 enum database_role { DATABASE_WRITER, DATABASE_READER };

@@ -146,9 +146,9 @@ static enum result open_databases(struct store *store, const struct store_config
     return result == RESULT_OK ? database_open(&store->keeper_db, &c, why, why_size) : result;
 }
 
-static enum result start_threads(struct store *store)
+static enum result start_threads(struct store *store, uint32_t log_kib)
 {
-    enum result result = keeper_open(&store->keeper, store);
+    enum result result = keeper_open(&store->keeper, store, log_kib);
     if (result == RESULT_OK)
         result = worker_start(&store->writer, writer_main, store);
     return result == RESULT_OK ? worker_start(&store->reader, reader_main, store) : result;
@@ -169,7 +169,7 @@ static enum result prepare(struct store *store, const struct store_config *confi
         result = room_open(&store->room, store->path, config->max_octets, store->log);
     if (result == RESULT_OK)
         result = open_databases(store, config, why, why_size);
-    return result == RESULT_OK ? start_threads(store) : result;
+    return result == RESULT_OK ? start_threads(store, config->log_kib) : result;
 }
 
 enum result store_open(struct store **out, const struct store_config *config, char *why, size_t why_size)

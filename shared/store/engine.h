@@ -71,7 +71,9 @@ struct store {
     struct keeper *keeper;
     struct fresh *fresh;
     struct room *room;
-    size_t crowd; /* writer: urgent tasks that lately came together; decays */
+    /* writer's thread */
+    size_t crowd; /* urgent tasks that lately came together; decays */
+    bool is_room_known, has_room;
 };
 
 /* ---- writer.c, reader.c, keeper.c: threads ---- */
@@ -79,7 +81,7 @@ void writer_main(void *store);
 void reader_main(void *store);
 
 /* Moves the write-ahead log into the database beside the writer's work. */
-MUST_CHECK enum result keeper_open(struct keeper **out, struct store *store);
+MUST_CHECK enum result keeper_open(struct keeper **out, struct store *store, uint32_t log_kib);
 void keeper_close(struct keeper **keeper);
 /* Writer, after each commit. */
 void keeper_consider(struct keeper *keeper);

@@ -9,8 +9,10 @@
 
 #include <stdlib.h>
 
-static const int64_t LOG_START = 16ll << 20; /* octets of log that start the keeper; figures in README.md */
-static const int64_t LOG_MAX = 128ll << 20;
+enum {
+    LOG_KIB = 16 * 1024, /* of log that start the keeper; figures in README.md */
+    LOG_MAX_TIMES = 8,   /* so many times that: the writer waits */
+};
 
 enum keeper_state { KEEPER_IDLE, KEEPER_ASKED, KEEPER_DONE };
 
@@ -22,6 +24,7 @@ struct keeper {
     enum keeper_state state; /* under mutex */
     bool is_stopping;        /* under mutex */
     int page_size;
+    int64_t log_start;  /* octets */
     int64_t log_octets; /* writer's thread */
 };
 
@@ -79,13 +82,14 @@ no_wake:
     return RESULT_MEMORY;
 }
 
-enum result keeper_open(struct keeper **out, struct store *store)
+enum result keeper_open(struct keeper **out, struct store *store, uint32_t log_kib)
 {
     struct keeper *k = calloc(1, sizeof *k);
     *out = NULL;
     if (!k)
         return RESULT_MEMORY;
     k->store = store;
+    k->log_start = (int64_t)(log_kib ? log_kib : LOG_KIB) * 1024;
     k->page_size = (int)database_number(&store->writer_db, "PRAGMA page_size");
     if (start(k) != RESULT_OK) {
         free(k);
@@ -116,10 +120,10 @@ void keeper_close(struct keeper **keeper)
 
 void keeper_consider(struct keeper *k)
 {
-    if (k->log_octets < LOG_START)
+    if (k->log_octets < k->log_start)
         return;
     uv_mutex_lock(&k->mutex);
-    while (k->state == KEEPER_ASKED && k->log_octets >= LOG_MAX)
+    while (k->state == KEEPER_ASKED && k->log_octets >= k->log_start * LOG_MAX_TIMES)
         uv_cond_wait(&k->done, &k->mutex);
     bool is_done = k->state == KEEPER_DONE;
     if (k->state == KEEPER_IDLE) {

@@ -52,6 +52,7 @@ struct store_config {
     uint32_t cache_kib;  /* SQLite's page cache per connection; 0: 2,048 */
     uint64_t max_octets; /* of the database file; 0: no limit; beyond it writes of new mail answer RESULT_FULL */
     uint32_t fresh_kib;  /* memory for messages just committed, so that delivery need not read them back; 0: 4,096 */
+    uint32_t log_kib;    /* size of the write-ahead log at which it is moved into the database; 0: 16,384 */
     const char *vfs;     /* SQLite's file layer; NULL: the usual one. For tests of failing disks */
 };
 

@@ -12,7 +12,7 @@
 #include <stdio.h>
 
 enum {
-    LINGER_NS = 1500 * 1000, /* how long a commit waits for those who lately came together with it */
+    LINGER_NS = 1000 * 1000, /* how long a commit waits for those who lately came together with it */
 };
 
 static bool is_answer(enum result result)
@@ -20,9 +20,8 @@ static bool is_answer(enum result result)
     return result == RESULT_OK || result == RESULT_NOT_FOUND || result == RESULT_EXISTS;
 }
 
-static void writer_release(struct store *store, struct task_queue *batch)
+static void writer_release(struct task_queue *batch)
 {
-    (void)store;
     for (struct store_task *task; (task = task_queue_take(batch));) {
         if (task->result == RESULT_OK && task->committed)
             task->committed(task);
@@ -32,12 +31,22 @@ static void writer_release(struct store *store, struct task_queue *batch)
     }
 }
 
+/* Asked once a transaction: what one batch may add is less than what is kept free. */
+static bool has_room(struct store *store)
+{
+    if (!store->is_room_known) {
+        store->is_room_known = true;
+        store->has_room = room_check(store->room, &store->writer_db) == RESULT_OK;
+    }
+    return store->has_room;
+}
+
 /* RESULT_OK or an answer: go on; anything else: the transaction is in pieces. */
 static enum result run_task(struct store *store, struct store_task *task)
 {
     if (task->fate && *task->fate != RESULT_OK)
         return task->result = *task->fate, RESULT_OK;
-    if (task->is_mail && room_check(store->room, &store->writer_db) != RESULT_OK)
+    if (task->is_mail && !has_room(store))
         return task->result = RESULT_FULL, RESULT_OK;
     return task->result = task->run(task, &store->writer_db);
 }
@@ -45,6 +54,7 @@ static enum result run_task(struct store *store, struct store_task *task)
 static enum result run_alone_once(struct store *store, struct store_task *task)
 {
     struct database *db = &store->writer_db;
+    store->is_room_known = false;
     enum result result = database_begin(db);
     if (result == RESULT_OK)
         result = run_task(store, task);
@@ -92,6 +102,7 @@ static void commit_failed(struct store *store, struct task_queue *batch, enum re
 static void writer_run(struct store *store, struct task_queue *batch)
 {
     struct database *db = &store->writer_db;
+    store->is_room_known = false;
     enum result result = database_begin(db);
     for (struct store_task *task = batch->first; task && result == RESULT_OK; task = task->next) {
         if (!is_answer(run_task(store, task))) {
@@ -155,7 +166,7 @@ void writer_main(void *context)
     while (worker_wait(&store->writer, quiet, store)) {
         struct task_queue batch = gather(store);
         writer_run(store, &batch);
-        writer_release(store, &batch);
+        writer_release(&batch);
         keeper_consider(store->keeper);
     }
 }
