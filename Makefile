@@ -80,10 +80,12 @@ programs: $(if $(wildcard server/main.c),$(B)/postern-relay) $(if $(wildcard cli
 
 # ---- tests: one executable each -----------------------------------------------------------------------------------
 #   tests/unit/MODULE/test_*.c  tests/property/prop_*.c  tests/transcript/run_*.c     cmocka
+#   tests/fault/crash_*.c  ioerr_*.c                                                   cmocka
 #   tests/fault/oom_*.c         cmocka, with the allocator wrapped                      (tests/support/oom.h)
 #   tests/fuzz/fuzz_*.c         libFuzzer targets; here they replay tests/fuzz/corpus/TARGET
 exe           = $(patsubst tests/%.c,$(B)/tests/%,$(1))
-UNIT_TESTS   := $(call exe,$(wildcard tests/unit/*/test_*.c tests/property/prop_*.c tests/transcript/run_*.c))
+UNIT_TESTS   := $(call exe,$(wildcard tests/unit/*/test_*.c tests/property/prop_*.c tests/transcript/run_*.c \
+                 tests/fault/crash_*.c tests/fault/ioerr_*.c))
 OOM_TESTS    := $(call exe,$(wildcard tests/fault/oom_*.c))
 FUZZ_TARGETS := $(call exe,$(wildcard tests/fuzz/fuzz_*.c))
 BENCH_EXE    := $(call exe,$(wildcard tests/bench/bench_*.c))

@@ -146,6 +146,14 @@ static enum result open_databases(struct store *store, const struct store_config
     return result == RESULT_OK ? database_open(&store->keeper_db, &c, why, why_size) : result;
 }
 
+/* The writer's connection goes last: as the last one it empties the log into the database. */
+static void close_databases(struct store *store)
+{
+    database_close(&store->keeper_db);
+    database_close(&store->reader_db);
+    database_close(&store->writer_db);
+}
+
 static enum result start_threads(struct store *store, uint32_t log_kib)
 {
     enum result result = keeper_open(&store->keeper, store, log_kib);
@@ -169,6 +177,10 @@ static enum result prepare(struct store *store, const struct store_config *confi
         result = room_open(&store->room, store->path, config->max_octets, store->log);
     if (result == RESULT_OK)
         result = open_databases(store, config, why, why_size);
+    if (result == RESULT_FULL && room_give_way(store->room)) {
+        close_databases(store);
+        result = open_databases(store, config, why, why_size);
+    }
     return result == RESULT_OK ? start_threads(store, config->log_kib) : result;
 }
 
@@ -192,7 +204,7 @@ enum result store_open(struct store **out, const struct store_config *config, ch
     return RESULT_OK;
 }
 
-/* Also of a store that was opened half. The writer's connection goes last: as the last one it empties the log into the database. */
+/* Also of a store that was opened half. */
 void store_close(struct store **store)
 {
     struct store *s = *store;
@@ -202,9 +214,7 @@ void store_close(struct store **store)
     worker_stop(&s->writer);
     worker_stop(&s->reader);
     keeper_close(&s->keeper);
-    database_close(&s->keeper_db);
-    database_close(&s->reader_db);
-    database_close(&s->writer_db);
+    close_databases(s);
     room_close(&s->room);
     fresh_free(&s->fresh);
     if (s->lock_fd >= 0)

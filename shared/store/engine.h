@@ -85,8 +85,8 @@ MUST_CHECK enum result keeper_open(struct keeper **out, struct store *store, uin
 void keeper_close(struct keeper **keeper);
 /* Writer, after each commit. */
 void keeper_consider(struct keeper *keeper);
-/* Writer, when work has ended. */
-void keeper_quiet(struct keeper *keeper);
+/* Writer, outside a transaction, when work has ended or the disk is full. True: the log is empty. */
+bool keeper_empty(struct keeper *keeper);
 
 /* ---- room.c: what is left of the disk ---- */
 MUST_CHECK enum result room_open(struct room **out, const char *path, uint64_t max_octets, const struct log *log);

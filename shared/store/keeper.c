@@ -28,12 +28,14 @@ struct keeper {
     int64_t log_octets; /* writer's thread */
 };
 
-static void checkpoint(struct database *db)
+/* True: all of the log is in the database, and the next commit writes it from its start. */
+static bool checkpoint(struct database *db)
 {
-    /* A reader in the way is no failure: the next one finishes. */
-    int code = sqlite3_wal_checkpoint_v2(db->handle, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
-    if (code != SQLITE_OK && (code & 0xff) != SQLITE_BUSY)
+    int pages = 0, copied = 0;
+    int code = sqlite3_wal_checkpoint_v2(db->handle, NULL, SQLITE_CHECKPOINT_PASSIVE, &pages, &copied);
+    if (code != SQLITE_OK && (code & 0xff) != SQLITE_BUSY) /* a reader in the way is no failure: the next one finishes */
         (void)database_failed(db, code, "checkpoint");
+    return code == SQLITE_OK && pages == copied;
 }
 
 static void keeper_main(void *context)
@@ -46,7 +48,7 @@ static void keeper_main(void *context)
             continue;
         }
         uv_mutex_unlock(&k->mutex);
-        checkpoint(&k->store->keeper_db);
+        (void)checkpoint(&k->store->keeper_db);
         uv_mutex_lock(&k->mutex);
         k->state = KEEPER_DONE;
         uv_cond_signal(&k->done);
@@ -134,10 +136,14 @@ void keeper_consider(struct keeper *k)
     }
     uv_mutex_unlock(&k->mutex);
     if (is_done)
-        checkpoint(&k->store->writer_db);
+        (void)checkpoint(&k->store->writer_db);
 }
 
-void keeper_quiet(struct keeper *k)
+bool keeper_empty(struct keeper *k)
 {
-    checkpoint(&k->store->writer_db);
+    uv_mutex_lock(&k->mutex);
+    while (k->state == KEEPER_ASKED)
+        uv_cond_wait(&k->done, &k->mutex);
+    uv_mutex_unlock(&k->mutex);
+    return checkpoint(&k->store->writer_db);
 }

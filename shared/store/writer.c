@@ -68,10 +68,17 @@ static enum result run_alone_once(struct store *store, struct store_task *task)
     return task->result = result;
 }
 
+/* For what must be written all the same: the reserve, and an emptied log, whose file can be written again from its start. */
+static bool make_room(struct store *store)
+{
+    bool gave_way = room_give_way(store->room);
+    return keeper_empty(store->keeper) || gave_way;
+}
+
 static void run_alone(struct store *store, struct store_task *task)
 {
     enum result result = run_alone_once(store, task);
-    if (result == RESULT_FULL && !task->is_mail && room_give_way(store->room))
+    if (result == RESULT_FULL && !task->is_mail && make_room(store))
         result = run_alone_once(store, task);
     task->result = result;
     /* At once, because the later tasks of a body may be next in this very batch. */
@@ -90,7 +97,7 @@ static void commit_failed(struct store *store, struct task_queue *batch, enum re
 {
     bool is_full = (store->writer_db.last_error & 0xff) == SQLITE_FULL;
     if (is_full)
-        room_give_way(store->room);
+        make_room(store);
     for (struct store_task *task = batch->first; task; task = task->next) {
         if (is_full && !task->is_mail)
             run_alone(store, task);
@@ -123,7 +130,7 @@ static void quiet(void *context)
 {
     struct store *store = context;
     fresh_clear(store->fresh);
-    keeper_quiet(store->keeper);
+    (void)keeper_empty(store->keeper);
     database_shrink(&store->writer_db);
 #ifdef __GLIBC__
     malloc_trim(0);

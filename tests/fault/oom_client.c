@@ -88,7 +88,8 @@ static void talk(struct session *s, const struct scenario *scenario)
 
 static void run(void *context)
 {
-    static const struct smtp_client_config config = {.ehlo_name = SLICE("laptop"), .security = SMTP_SECURITY_STARTTLS, .user = SLICE("tim"), .password = SLICE("secret")};
+    static const struct smtp_client_config config = {
+        .ehlo_name = SLICE("laptop"), .security = SMTP_SECURITY_STARTTLS, .user = SLICE("tim"), .password = SLICE("secret")};
     struct session s = {.client = smtp_client_new(&config, 0)};
     if (!s.client) {
         assert_true(oom_has_failed());

@@ -49,7 +49,8 @@ static void take_output(struct client *client)
     if (output.len > 0)
         memcpy(client->output + client->len, output.ptr, output.len);
     struct slice fresh = slice_of(client->output + client->len, output.len);
-    for (const char *at; fresh.len > 0 && (at = memmem(fresh.ptr, fresh.len, "250 2.1.5", 9)); fresh = slice_skip(fresh, (size_t)(at - fresh.ptr) + 9))
+    for (const char *at; fresh.len > 0 && (at = memmem(fresh.ptr, fresh.len, "250 2.1.5", 9));
+         fresh = slice_skip(fresh, (size_t)(at - fresh.ptr) + 9))
         client->nrcpt_said++;
     client->len += output.len;
     smtp_server_sent(client->server, output.len);

@@ -9,9 +9,17 @@
 #include <string.h>
 #include <unistd.h>
 
+static void to_stderr(void *context, enum log_level level, struct slice line)
+{
+    (void)context, (void)level;
+    fwrite(line.ptr, 1, line.len, stderr);
+}
+
 void world_make(struct world *w)
 {
     *w = (struct world){0};
+    if (getenv("POSTERN_TEST_LOG")) /* for whoever looks for the cause of a failure */
+        w->log = (struct log){.level = LOG_DEBUG, .sink = to_stderr};
     const char *parent = getenv("TMPDIR");
     snprintf(w->dir, sizeof w->dir, "%.40s/store.XXXXXX", parent ? parent : "/tmp");
     if (!mkdtemp(w->dir) || uv_loop_init(&w->loop) != 0) {

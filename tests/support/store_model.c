@@ -1,0 +1,250 @@
+#include "support/store_model.h"
+
+#include "support/fault_vfs.h"
+
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ID_FIRST = 1000, ID_OWN = 1000000, PIECE = 20000, SIZE_MOST = 400000 };
+
+struct load {
+    struct world *w;
+    struct model *m;
+    uint32_t left, nrunning;
+    bool is_over;
+    char body[SIZE_MOST];
+};
+
+struct flow {
+    struct load *load;
+    uint32_t which;
+    struct store_intake *intake;
+    size_t sent;
+};
+
+static struct model_message *message_of(const struct flow *f)
+{
+    return &f->load->m->messages[f->which];
+}
+
+static void begin(struct flow *f);
+
+static uint8_t step_of(struct flow *f, enum result result)
+{
+    f->load->m->nfailed += result != RESULT_OK;
+    return result == RESULT_OK ? STEP_DONE : STEP_FAILED;
+}
+
+static void on_removed(void *context, enum result result)
+{
+    struct flow *f = context;
+    message_of(f)->remove = step_of(f, result);
+    begin(f);
+}
+
+static void remove_it(struct flow *f)
+{
+    message_of(f)->remove = STEP_ASKED;
+    store_message_remove(f->load->w->client, ID_FIRST + f->which, on_removed, f);
+}
+
+static void on_finished(void *context, enum result result)
+{
+    struct flow *f = context;
+    message_of(f)->finish = step_of(f, result);
+    if (result == RESULT_OK && fault_random(&f->load->m->seed) % 5 == 0)
+        remove_it(f);
+    else
+        begin(f);
+}
+
+static void finish_it(struct flow *f, bool bounces)
+{
+    struct envelope_recipient to = {.address = SLICE("alice@example.org")};
+    struct store_own_message own = {.message = {.id = ID_OWN + f->which, .envelope = {.recipients = &to, .nrcpt = 1}, .is_dsn = true},
+                                    .body = slice_of(f->load->body, 70000)};
+    struct store_outcome outcome = {.state = bounces ? STORE_BOUNCED : STORE_DELIVERED, .reply = SLICE("said so"), .host = SLICE("mx.example")};
+    message_of(f)->bounces = bounces;
+    message_of(f)->finish = STEP_ASKED;
+    world_fill(own.message.id, f->load->body, own.body.len);
+    store_attempt_finish(f->load->w->client, ID_FIRST + f->which, &outcome, 1, 99, bounces ? &own : NULL, false, on_finished, f);
+}
+
+static void on_put(void *context, enum result result)
+{
+    struct flow *f = context;
+    message_of(f)->put = step_of(f, result);
+    uint64_t next = fault_random(&f->load->m->seed) % 10;
+    if (result != RESULT_OK || next < 4)
+        begin(f);
+    else if (next == 4)
+        remove_it(f);
+    else
+        finish_it(f, next == 5);
+}
+
+static void commit(struct flow *f)
+{
+    struct envelope_recipient to = {.address = SLICE("bob@example.org")};
+    struct store_message message = {.envelope = {.sender = SLICE("alice@example.org"), .recipients = &to, .nrcpt = 1}};
+    store_intake_commit(&f->intake, &message, NULL, 0, on_put, f);
+}
+
+static void push(void *context)
+{
+    struct flow *f = context;
+    size_t size = message_of(f)->size;
+    world_fill(ID_FIRST + f->which, f->load->body, size);
+    while (f->sent < size) {
+        size_t len = size - f->sent < PIECE ? size - f->sent : (size_t)PIECE;
+        enum result result = store_intake_append(f->intake, slice_of(f->load->body + f->sent, len));
+        f->sent += len;
+        if (result == RESULT_BUSY && f->sent < size)
+            return;
+        if (result != RESULT_OK && result != RESULT_BUSY) {
+            message_of(f)->put = STEP_FAILED;
+            f->load->m->nfailed++;
+            store_intake_abort(&f->intake);
+            begin(f);
+            return;
+        }
+    }
+    commit(f);
+}
+
+static void begin(struct flow *f)
+{
+    static const uint32_t SIZES[] = {0, 100, 4096, 4096, 70000, 200000, SIZE_MOST};
+    struct load *load = f->load;
+    if (load->left == 0) {
+        load->is_over = --load->nrunning == 0;
+        return;
+    }
+    load->left--;
+    f->which = load->m->count++;
+    f->sent = 0;
+    *message_of(f) = (struct model_message){.size = SIZES[fault_random(&load->m->seed) % 7], .put = STEP_ASKED};
+    f->intake = store_intake_new(load->w->client, ID_FIRST + f->which, push, f);
+    push(f);
+}
+
+void model_run(struct world *w, struct model *m, uint32_t n, uint32_t in_flight)
+{
+    struct load *load = calloc(1, sizeof *load);
+    struct flow *flows = calloc(in_flight, sizeof *flows);
+    *load = (struct load){.w = w, .m = m, .left = n, .nrunning = in_flight};
+    for (uint32_t i = 0; i < in_flight; i++) {
+        flows[i].load = load;
+        begin(&flows[i]);
+    }
+    world_wait(w, &load->is_over);
+    free(flows);
+    free(load);
+}
+
+/* ---- afterwards ---- */
+
+static char words[256];
+
+static const char *wrong(uint64_t id, const char *what)
+{
+    snprintf(words, sizeof words, "message %llu: %s", (unsigned long long)id, what);
+    return words;
+}
+
+static bool has_body(struct world *w, uint64_t id, size_t size)
+{
+    char *wanted = malloc(size + 1);
+    world_fill(id, wanted, size);
+    struct slice got = world_body(w, id);
+    bool is_right = slice_equal(got, slice_of(wanted, size));
+    free((char *)got.ptr);
+    free(wanted);
+    return is_right;
+}
+
+/* May it be that the step took effect? Must it? */
+static bool may(uint8_t step, bool is_alive)
+{
+    return step == STEP_DONE || (step == STEP_ASKED && !is_alive) || (step == STEP_FAILED && !is_alive);
+}
+
+static const char *check_own(struct world *w, const struct model_message *m, uint32_t i, const char *state)
+{
+    uint64_t id = ID_OWN + i;
+    bool is_there = strcmp(world_state(w, id), "none") != 0;
+    if (strcmp(state, "bounced") == 0 && !is_there)
+        return wrong(id, "a bounce without the message about it");
+    if (strcmp(state, "queued") == 0 && is_there)
+        return wrong(id, "a message about a bounce that was not recorded");
+    if (is_there && (!m->bounces || m->finish == STEP_NEVER))
+        return wrong(id, "from nowhere");
+    return is_there && !has_body(w, id, 70000) ? wrong(id, "our own message is not whole") : NULL;
+}
+
+static const char *check_one(struct world *w, const struct model_message *m, uint32_t i, bool is_alive)
+{
+    uint64_t id = ID_FIRST + i;
+    const char *state = world_state(w, id);
+    bool is_there = strcmp(state, "none") != 0, is_queued = strcmp(state, "queued") == 0;
+    const char *final = m->bounces ? "bounced" : "delivered";
+    if (!is_there && m->put == STEP_DONE && !may(m->remove, is_alive))
+        return wrong(id, "acknowledged and lost");
+    if (is_there && !may(m->put, is_alive))
+        return wrong(id, "refused and there");
+    if (is_there && m->remove == STEP_DONE)
+        return wrong(id, "removed and there");
+    if (is_queued && m->finish == STEP_DONE)
+        return wrong(id, "its outcome was acknowledged and lost");
+    if (is_there && !is_queued && (!may(m->finish, is_alive) || strcmp(state, final) != 0))
+        return wrong(id, "an outcome from nowhere");
+    if (is_queued && !has_body(w, id, m->size))
+        return wrong(id, "its body is not whole");
+    return check_own(w, m, i, state);
+}
+
+const char *model_check(struct world *w, const struct model *m, bool is_alive)
+{
+    const char *problem = NULL;
+    for (uint32_t i = 0; i < m->count && !problem; i++)
+        problem = check_one(w, &m->messages[i], i, is_alive);
+    return problem;
+}
+
+static const char *check_query(sqlite3 *db, const char *sql, const char *wanted)
+{
+    sqlite3_stmt *s = NULL;
+    const char *problem = "a query failed";
+    if (sqlite3_prepare_v2(db, sql, -1, &s, NULL) == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW) {
+        const char *got = (const char *)sqlite3_column_text(s, 0);
+        problem = got && strcmp(got, wanted) == 0 ? NULL : words;
+        snprintf(words, sizeof words, "%s: %.80s", sql, got ? got : "nothing");
+    }
+    sqlite3_finalize(s);
+    return problem;
+}
+
+const char *model_check_rows(const struct world *w)
+{
+    static const char *const RULES[] = {
+        "SELECT count(*) FROM message m WHERE EXISTS (SELECT 1 FROM recipient WHERE message = id AND state IN (0, 1, 5)) AND "
+        "size <> (SELECT coalesce(sum(length(octets)), 0) FROM body WHERE message = id) + (SELECT coalesce(sum(length(octets)), 0) FROM chunk "
+        "WHERE message = id)",
+        "SELECT count(*) FROM message WHERE NOT EXISTS (SELECT 1 FROM recipient WHERE message = id AND seq = 0)",
+        "SELECT count(*) FROM body b WHERE NOT EXISTS (SELECT 1 FROM message WHERE id = b.message) AND b.message NOT IN (SELECT message FROM intake)",
+        "SELECT count(*) FROM chunk c WHERE NOT EXISTS (SELECT 1 FROM message WHERE id = c.message) AND c.message NOT IN (SELECT message FROM "
+        "intake)",
+        "SELECT count(*) FROM intake", /* whoever opened it has swept */
+        "SELECT count(*) FROM recipient WHERE message NOT IN (SELECT id FROM message)",
+    };
+    sqlite3 *db;
+    if (sqlite3_open(w->path, &db) != SQLITE_OK)
+        return "the database cannot be opened";
+    const char *problem = check_query(db, "PRAGMA integrity_check", "ok");
+    for (size_t i = 0; i < sizeof RULES / sizeof *RULES && !problem; i++)
+        problem = check_query(db, RULES[i], "0");
+    sqlite3_close(db);
+    return problem;
+}
