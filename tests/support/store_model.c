@@ -228,16 +228,16 @@ static const char *check_query(sqlite3 *db, const char *sql, const char *wanted)
 
 const char *model_check_rows(const struct world *w)
 {
+    static const char OCTETS[] =
+        "SELECT count(*) FROM message WHERE EXISTS (SELECT 1 FROM recipient WHERE message = id AND state IN (0, 1, 5)) AND size <> (SELECT "
+        "coalesce(sum(length(octets)), 0) FROM (SELECT message, octets FROM body UNION ALL SELECT message, octets FROM chunk) WHERE message = id)";
     static const char *const RULES[] = {
-        "SELECT count(*) FROM message m WHERE EXISTS (SELECT 1 FROM recipient WHERE message = id AND state IN (0, 1, 5)) AND "
-        "size <> (SELECT coalesce(sum(length(octets)), 0) FROM body WHERE message = id) + (SELECT coalesce(sum(length(octets)), 0) FROM chunk "
-        "WHERE message = id)",
+        OCTETS,
         "SELECT count(*) FROM message WHERE NOT EXISTS (SELECT 1 FROM recipient WHERE message = id AND seq = 0)",
-        "SELECT count(*) FROM body b WHERE NOT EXISTS (SELECT 1 FROM message WHERE id = b.message) AND b.message NOT IN (SELECT message FROM intake)",
-        "SELECT count(*) FROM chunk c WHERE NOT EXISTS (SELECT 1 FROM message WHERE id = c.message) AND c.message NOT IN (SELECT message FROM "
-        "intake)",
-        "SELECT count(*) FROM intake", /* whoever opened it has swept */
         "SELECT count(*) FROM recipient WHERE message NOT IN (SELECT id FROM message)",
+        "SELECT count(*) FROM body WHERE message NOT IN (SELECT id FROM message)",
+        "SELECT count(*) FROM chunk WHERE message NOT IN (SELECT id FROM message)",
+        "SELECT count(*) FROM intake", /* whoever opened it has swept */
     };
     sqlite3 *db;
     if (sqlite3_open(w->path, &db) != SQLITE_OK)
