@@ -1,6 +1,7 @@
 #include "support/minidns.h"
 
 #include "base/list.h"
+#include "base/slice.h"
 
 #include <arpa/inet.h>
 #include <sodium.h>
@@ -100,7 +101,8 @@ static void put_text(struct message *m, const char *text)
 static void put_rdata(struct message *m, uint16_t type, const char *value)
 {
     unsigned char address[16];
-    char *name = NULL;
+    struct slice preference, host;
+    uint64_t number = 0;
     switch (type) {
     case TYPE_A:
     case TYPE_AAAA:
@@ -108,8 +110,9 @@ static void put_rdata(struct message *m, uint16_t type, const char *value)
         put(m, address, type == TYPE_A ? 4 : 16);
         return;
     case TYPE_MX:
-        put16(m, (unsigned)strtoul(value, &name, 10));
-        put_name(m, name + 1);
+        check(slice_cut(slice_from_cstr(value), ' ', &preference, &host) && slice_to_u64(preference, 65535, &number), "a bad MX in the table");
+        put16(m, (unsigned)number);
+        put_name(m, host.ptr);
         return;
     case TYPE_TXT:
         put_text(m, value);
