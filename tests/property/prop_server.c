@@ -17,8 +17,8 @@
 
 static uint64_t first_seed(void)
 {
-    const char *text = getenv("POSTERN_SEED");
-    return text ? strtoull(text, NULL, 10) : 1;
+    uint64_t seed;
+    return slice_to_u64(slice_from_cstr(getenv("POSTERN_SEED")), UINT32_MAX, &seed) ? seed : 1;
 }
 
 static void show(struct slice session, uint64_t seed)

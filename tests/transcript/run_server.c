@@ -242,23 +242,31 @@ static void expect_event(struct player *p)
     p->nexpected++;
 }
 
+/* "5.7.1" */
+static bool parse_status(struct slice word, struct smtp_status *out)
+{
+    struct slice class, subject, detail;
+    uint64_t numbers[3];
+    if (!slice_cut(word, '.', &class, &word) || !slice_cut(word, '.', &subject, &detail) || !slice_to_u64(class, 5, &numbers[0]) ||
+        !slice_to_u64(subject, 999, &numbers[1]) || !slice_to_u64(detail, 999, &numbers[2]))
+        return false;
+    *out = (struct smtp_status){(unsigned short)numbers[0], (unsigned short)numbers[1], (unsigned short)numbers[2]};
+    return true;
+}
+
 static struct smtp_reply parse_answer(struct player *p, struct slice text)
 {
     struct smtp_reply reply = {0};
-    unsigned code, class, subject, detail;
-    int used = 0;
-    char head[32] = "";
-    slice_to_cstr(slice_take(text, sizeof head - 1), head, sizeof head);
-    if (sscanf(head, "%3u%n", &code, &used) != 1)
+    struct slice word, rest;
+    uint64_t code;
+    slice_cut(text, ' ', &word, &rest);
+    if (!slice_to_u64(word, 599, &code))
         fail_step(p, "not an act", text);
     reply.code = (int)code;
-    text = slice_trim(slice_skip(text, (size_t)used));
-    slice_to_cstr(slice_take(text, sizeof head - 1), head, sizeof head);
-    if (sscanf(head, "%1u.%3u.%3u%n", &class, &subject, &detail, &used) == 3) {
-        reply.status = (struct smtp_status){(unsigned short)class, (unsigned short)subject, (unsigned short)detail};
-        text = slice_trim(slice_skip(text, (size_t)used));
-    }
-    reply.text = text;
+    reply.text = rest;
+    slice_cut(rest, ' ', &word, &rest);
+    if (parse_status(word, &reply.status))
+        reply.text = rest;
     return reply;
 }
 
