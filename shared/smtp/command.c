@@ -230,7 +230,7 @@ static enum result parse_path(struct slice in, unsigned flags, struct mail_addre
         return RESULT_OK;
     }
     *rest = in;
-    return address_parse(take_word(rest), flags & ~(unsigned)ADDRESS_ALLOW_EMPTY, out);
+    return address_parse(take_word(rest), flags, out);
 }
 
 static enum smtp_command_fault parse_mail(struct slice argument, struct smtp_command *out)

@@ -139,14 +139,12 @@ static size_t scan_lines(struct smtp_data *data, struct slice in)
 
 static enum smtp_data_step read_text(struct smtp_data *data, struct slice in, size_t *used, struct slice *piece)
 {
-    struct smtp_data before = *data;
     size_t n = scan_lines(data, in);
-    /* Only what was scanned is searched for a NUL, so that many short pieces do not cost the square of the input. */
+    /* Only what was scanned is searched for a NUL, so that many short pieces do not cost the square of the input. With a NUL the scan has
+     * gone too far, which does no harm: the next octet to be read is the fault. */
     const char *nul = n > 0 ? memchr(in.ptr, '\0', n) : NULL;
-    if (nul) {
-        *data = before;
-        n = scan_lines(data, slice_take(in, (size_t)(nul - in.ptr)));
-    }
+    if (nul)
+        n = (size_t)(nul - in.ptr);
     if (n == 0)
         return read_first(data, in, used);
     *used = n;

@@ -363,7 +363,7 @@ int64_t smtp_server_deadline_ms(const struct smtp_server *server)
     const struct smtp_server_config *config = &server->config;
     if (server->owed != SMTP_OWED_NOTHING)
         return INT64_MAX;
-    int64_t pre_auth_ms = config->requires_auth && !server->is_past_pre_auth ? server->start_ms + config->pre_auth_timeout_ms : INT64_MAX;
+    int64_t pre_auth_ms = config->requires_auth && !server->is_authenticated ? server->start_ms + config->pre_auth_timeout_ms : INT64_MAX;
     switch (server->state) {
     case SMTP_SERVER_GREETING:
     case SMTP_SERVER_READY:

@@ -101,7 +101,6 @@ static void succeed(struct smtp_server *server, const struct smtp_reply *reply)
 {
     assert(server->user.ptr != NULL);
     server->is_authenticated = true;
-    server->is_past_pre_auth = true;
     server->nauth_failures = 0;
     server_set_state(server, SMTP_SERVER_READY);
     server_reply(server, reply);

@@ -144,7 +144,6 @@ void server_mail_answered(struct smtp_server *server, const struct smtp_reply *r
     if (smtp_reply_is_positive(reply)) {
         server->ntransactions++;
         server->nidle = 0;
-        server->is_past_pre_auth = true;
         server_set_state(server, SMTP_SERVER_HAS_MAIL);
     } else {
         server_end_transaction(server);

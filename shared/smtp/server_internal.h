@@ -80,7 +80,6 @@ struct smtp_server {
     int64_t since_ms;      /* the client owes us something from here on */
     int64_t body_start_ms; /* of this DATA or chunk */
     uint64_t body_start_octets;
-    bool is_past_pre_auth; /* MAIL or AUTH went well */
 };
 
 /* ---- server.c ---- */

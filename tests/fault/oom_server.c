@@ -23,12 +23,18 @@ struct client {
     bool is_closed;
 };
 
+/* 400 octets of text, so that five of them want more than one block of the arena. */
+#define TEXT_50 "12345678901234567890123456789012345678901234567890"
+#define TEXT_400 TEXT_50 TEXT_50 TEXT_50 TEXT_50 TEXT_50 TEXT_50 TEXT_50 TEXT_50
+#define LONG_RCPT "RCPT TO:<long@y.example> ORCPT=rfc822;" TEXT_400 "\r\n"
+
 static const char SESSION[] = "EHLO laptop.example\r\n"
                               "AUTH PLAIN AHUAcA==\r\n"
                               "AUTH LOGIN\r\ndXNlcg==\r\ncGFzcw==\r\n"
                               "MAIL FROM:<a@x.example> ENVID=envelope SIZE=5\r\n"
                               "RCPT TO:<one@y.example>\r\nRCPT TO:<two@y.example> ORCPT=rfc822;two\r\nRCPT TO:<postmaster>\r\n"
                               "RCPT TO:<four@y.example>\r\nRCPT TO:<five@y.example>\r\nRCPT TO:<six@y.example>\r\n"
+                              LONG_RCPT LONG_RCPT LONG_RCPT LONG_RCPT LONG_RCPT
                               "DATA\r\nhello\r\n..\r\n.\r\n"
                               "MAIL FROM:<refuse@x.example>\r\nRCPT TO:<one@y.example>\r\nBDAT 5\r\nabcdeBDAT 0 LAST\r\n"
                               "MAIL FROM:<a@x.example>\r\nRCPT TO:<one@y.example>\r\nBDAT 5\r\nabc\r\nBDAT 0 LAST\r\n"
