@@ -385,6 +385,7 @@ static void test_set(void **state)
     assert_int_equal(config_set(&schema, "main", "count", SLICE("30"), &l.arena, &l.settings, &l.error), RESULT_SYNTAX);
     assert_string_equal(l.error.text, "count: key \"count\": \"30\" is not accepted: too large; accepted: a number from 1 to 9");
     assert_int_equal(config_set(&schema, "", "name", SLICE("a\nb"), &l.arena, &l.settings, &l.error), RESULT_SYNTAX);
+    assert_string_equal(l.error.text, "name: key \"name\": \"a?b\" is not accepted: it holds a control character; accepted: 1 to 20 octets");
     assert_int_equal(config_set(&schema, "main", "name", SLICE("3"), &l.arena, &l.settings, &l.error), RESULT_NOT_FOUND);
     unload(&l);
 }
