@@ -166,19 +166,21 @@ static void lose(struct search *search)
 
 /* ---- carrying the race out -------------------------------------------------------------------------------------- */
 
+/* A path may be tried twice: the race displaces one that is silent and gives it a second chance later. What the displaced connection still says is nobody's. */
 static void on_outbound(void *context, struct outbound *outbound, const struct outbound_event *event)
 {
     struct runner *runner = context;
     struct search *search = runner->search;
     int64_t now_ms = loop_now_ms(search->config.loop);
-    (void)outbound;
+    bool is_current = runner->outbound == outbound;
     if (event->type == OUTBOUND_CLOSED) {
-        runner->outbound = NULL;
+        if (is_current)
+            runner->outbound = NULL;
         search->nopen--;
         destroy_when_idle(search);
         return;
     }
-    if (search->state != SEARCH_RACING)
+    if (search->state != SEARCH_RACING || !is_current)
         return;
     if (event->type == OUTBOUND_CONNECTED) {
         race_connected(search->race, runner->path, now_ms);
@@ -232,8 +234,10 @@ static void cancel_runner(struct search *search, const struct race_action *actio
 {
     if (action->verdict != PATH_UNTRIED)
         note_verdict(search, action->path, action->verdict, path_verdict_words(action->verdict));
-    if (search->runners[action->path].outbound)
-        outbound_close(search->runners[action->path].outbound);
+    struct outbound *outbound = search->runners[action->path].outbound;
+    search->runners[action->path].outbound = NULL;
+    if (outbound)
+        outbound_close(outbound);
 }
 
 static void on_timer(uv_timer_t *timer);
