@@ -1,4 +1,5 @@
 #include "smtp/reply.h"
+#include "base/utf8.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -37,23 +38,6 @@ void smtp_status_format(struct smtp_status status, char *out, size_t size)
 static bool is_control(unsigned char c)
 {
     return (c < 0x20 && c != '\t') || c == 0x7f;
-}
-
-/* Length of the UTF-8 sequence (RFC 3629) at the front of s; 0: it is none, or stands for a control of C1. */
-static size_t utf8_len(struct slice s)
-{
-    const unsigned char *p = (const unsigned char *)s.ptr;
-    size_t len = p[0] < 0x80 ? 1 : p[0] >= 0xc2 && p[0] < 0xe0 ? 2 : p[0] >= 0xe0 && p[0] < 0xf0 ? 3 : p[0] >= 0xf0 && p[0] < 0xf5 ? 4 : 0;
-    if (len == 0 || len > s.len)
-        return 0;
-    for (size_t i = 1; i < len; i++)
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-    bool is_overlong = (p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xf0 && p[1] < 0x90);
-    bool is_surrogate = p[0] == 0xed && p[1] >= 0xa0;
-    bool is_too_high = p[0] == 0xf4 && p[1] >= 0x90;
-    bool is_c1 = p[0] == 0xc2 && p[1] < 0xa0;
-    return is_overlong || is_surrogate || is_too_high || is_c1 ? 0 : len;
 }
 
 /* At most max octets of s, never the half of a UTF-8 sequence. */
@@ -194,6 +178,25 @@ static bool take_status(struct slice *text, int code, struct smtp_status *out)
     return true;
 }
 
+/* Octets that may stand in logs, JSON and bounces; returns how many, which are no more than there were. */
+static size_t clean(struct slice line, char *out)
+{
+    size_t n = 0;
+    while (line.len > 0) {
+        uint32_t character = 0;
+        size_t len = utf8_next(line, &character);
+        if (len == 0 || (utf8_is_control(character) && character != '\t')) {
+            out[n++] = '?';
+            len = len == 0 ? 1 : len;
+        } else {
+            memcpy(out + n, line.ptr, len);
+            n += len;
+        }
+        line = slice_skip(line, len);
+    }
+    return n;
+}
+
 /* The line joins the text as far as there is room for it; what does not go there is dropped. */
 static enum result keep_line(struct slice line, bool is_first, struct buffer *text)
 {
@@ -212,16 +215,7 @@ static enum result keep_line(struct slice line, bool is_first, struct buffer *te
         return reserved;
     if (!is_first)
         at[n++] = '\n';
-    while (line.len > 0) {
-        size_t len = utf8_len(line);
-        if (len == 0 || is_control((unsigned char)line.ptr[0]))
-            at[n++] = '?';
-        else
-            for (size_t i = 0; i < len; i++)
-                at[n++] = line.ptr[i];
-        line = slice_skip(line, len == 0 ? 1 : len);
-    }
-    buffer_commit(text, n);
+    buffer_commit(text, n + clean(line, at + n));
     return RESULT_OK;
 }
 

@@ -23,7 +23,7 @@ struct smtp_status {
 struct smtp_reply {
     int code; /* 200..599 */
     struct smtp_status status;
-    struct slice text; /* lines separated by "\n", without codes; from a peer: controls and octets that are not UTF-8 were replaced by "?" */
+    struct slice text; /* lines separated by "\n", without codes; from a peer: controls (utf8_is_control) and octets that are not UTF-8 were replaced by "?" */
 };
 
 /* For replies written in the source: SMTP_REPLY(550, 5,7,1, "text"). */

@@ -58,7 +58,8 @@ static const struct accepted_row ACCEPTED[] = {
     ROW("250 esc\x1b[31m bell\x07 del\x7f\r\n", 250, 0, 0, 0, "esc?[31m bell? del?"),
     ROW("250 gr\xc3\xbc\xc3\x9f" "e\r\n", 250, 0, 0, 0, "gr\xc3\xbc\xc3\x9f" "e"),
     ROW("250 latin \xfc, half \xc3\r\n", 250, 0, 0, 0, "latin ?, half ?"),
-    ROW("250 c1 \xc2\x9b, overlong \xc0\xaf, surrogate \xed\xa0\x80\r\n", 250, 0, 0, 0, "c1 ??, overlong ??, surrogate ???"),
+    ROW("250 c1 \xc2\x9b, overlong \xc0\xaf, surrogate \xed\xa0\x80\r\n", 250, 0, 0, 0, "c1 ?, overlong ??, surrogate ???"),
+    ROW("250 bidi \xe2\x80\xae" "gnp.exe\r\n", 250, 0, 0, 0, "bidi ?gnp.exe"),
     ROW("571 5.7.1 a second digit that RFC 5321 has not\r\n", 571, 5, 7, 1, "a second digit that RFC 5321 has not"),
     ROW("599 \xf0\x9f\x93\xa7\r\n", 599, 0, 0, 0, "\xf0\x9f\x93\xa7"),
 };
