@@ -1,0 +1,303 @@
+#include "conf.h"
+
+#include "smtp/sasl.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define MINUTES(n) ((n) * INT64_C(60000))
+#define DAYS(n) ((n) * INT64_C(86400000))
+
+static const struct config_word level_words[] = {{"error", LOG_ERROR}, {"warning", LOG_WARNING}, {"info", LOG_INFO}, {"debug", LOG_DEBUG}, {0}};
+
+static const char default_listen[] = "0.0.0.0:465 tls\n[::]:465 tls\n0.0.0.0:587 starttls\n[::]:587 starttls\n"
+                                     "0.0.0.0:2525 starttls\n[::]:2525 starttls\n0.0.0.0:25 starttls\n[::]:25 starttls";
+
+#define KEY(in, key, kind, field, ...) {.section = (in), .name = (key), .type = (kind), .at = offsetof(struct conf_values, field), __VA_ARGS__}
+#define COUNT(in, key, field, default_text, least, most, words)                                                                                      \
+    KEY(in, key, CONFIG_INTEGER, field, .fallback = (default_text), .min = (least), .max = (most), .accepted = (words))
+#define TIME(in, key, field, default_text, least, most, words)                                                                                       \
+    KEY(in, key, CONFIG_DURATION, field, .fallback = (default_text), .min = (least), .max = (most), .accepted = (words))
+
+static const struct config_key keys[] = {
+    KEY("relay", "name", CONFIG_TEXT, name, .is_required = true, .min = 1, .max = 253, .accepted = "the relay's full host name, such as relay.example.org"),
+    KEY("relay", "listen", CONFIG_CUSTOM, listen, .is_list = true, .fallback = default_listen, .item_size = sizeof(struct conf_listener),
+        .parse = conf_parse_listener, .accepted = "ADDRESS:PORT tls, or ADDRESS:PORT starttls"),
+    KEY("relay", "certificate", CONFIG_PATH, certificate, .accepted = "a PEM file with the certificate and its chain"),
+    KEY("relay", "key", CONFIG_PATH, key, .accepted = "a PEM file with the private key, readable by its owner only"),
+    COUNT("relay", "threads", threads, "0", 0, CONF_THREADS_MAX, "a number from 1 to 64, or 0 for one a processor"),
+
+    KEY("limits", "message_size", CONFIG_SIZE, message_size, .fallback = "50M", .min = 65536, .max = INT64_C(1) << 32, .accepted = "a size from 64K to 4G"),
+    COUNT("limits", "recipients", recipients, "1000", 100, 100000, "a number from 100 to 100000"),
+    COUNT("limits", "sessions", sessions, "2000", 1, 1000000, "a number from 1 to 1000000"),
+    COUNT("limits", "sessions_per_address", sessions_per_address, "100", 0, 1000000, "a number up to 1000000, 0 for no limit"),
+    KEY("limits", "database_size", CONFIG_SIZE, database_size, .fallback = "0", .min = 0, .max = INT64_C(1) << 46, .accepted = "a size, 0 for no limit"),
+    TIME("limits", "command_timeout", command_timeout, "5m", 1000, MINUTES(60), "a duration from 1s to 1h"),
+    TIME("limits", "data_timeout", data_timeout, "3m", 1000, MINUTES(60), "a duration from 1s to 1h"),
+    TIME("limits", "login_timeout", login_timeout, "1m", 1000, MINUTES(60), "a duration from 1s to 1h"),
+    TIME("limits", "handshake_timeout", handshake_timeout, "10s", 1000, MINUTES(5), "a duration from 1s to 5m"),
+
+    COUNT("login", "verifier_threads", verifier_threads, "0", 0, 64, "a number from 1 to 64, or 0 for half the processors"),
+    COUNT("login", "verifier_queue", verifier_queue, "32", 1, 1024, "a number from 1 to 1024"),
+    COUNT("login", "failures_per_address", failures_per_address, "30", 0, 1000000, "a number up to 1000000, 0 for no limit"),
+    COUNT("login", "failures_per_account", failures_per_account, "60", 0, 1000000, "a number up to 1000000, 0 for no limit"),
+
+    KEY("delivery", "smarthost", CONFIG_CUSTOM, smarthost, .is_secret = true, .parse = conf_parse_smarthost,
+        .accepted = "smtps://HOST:PORT, smtp+tls://HOST:PORT or smtp://HOST:PORT, with USER:PASSWORD@ before the host where it asks for them"),
+    KEY("delivery", "smarthost_ca", CONFIG_PATH, smarthost_ca, .accepted = "a PEM file with the certificates to trust"),
+    KEY("delivery", "schedule", CONFIG_SCHEDULE, schedule, .fallback = "1m, 5m*2, 15m*2, 1h*3, 4h", .accepted = "delays such as 1m, 5m*2, 1h"),
+    TIME("delivery", "lifetime", lifetime, "5d", 1, DAYS(60), "a duration up to 60d"),
+    TIME("delivery", "delay_notice", delay_notice, "4h", 0, DAYS(60), "a duration up to 60d, 0s for never"),
+    COUNT("delivery", "concurrency", concurrency, "50", 1, 10000, "a number from 1 to 10000"),
+    COUNT("delivery", "concurrency_per_hop", concurrency_per_hop, "10", 1, 1000, "a number from 1 to 1000"),
+    TIME("delivery", "idle_sessions", idle_sessions, "5s", 0, MINUTES(5), "a duration up to 5m"),
+    KEY("delivery", "allow_private", CONFIG_BOOL, allow_private, .fallback = "no", .accepted = "yes or no"),
+    KEY("delivery", "allow_network", CONFIG_PREFIX, allow_network, .is_list = true, .accepted = "an address or ADDRESS/BITS"),
+    COUNT("delivery", "mx_port", mx_port, "25", 1, 65535, "a port from 1 to 65535"),
+    KEY("delivery", "resolver", CONFIG_ADDRESS, resolver, .is_list = true, .accepted = "ADDRESS:PORT of a resolver"),
+
+    KEY("log", "level", CONFIG_WORD, log_level, .fallback = "info", .words = level_words, .accepted = "error, warning, info or debug"),
+};
+
+static const struct config_schema schema = {
+    .keys = keys,
+    .nkeys = sizeof keys / sizeof keys[0],
+    .size = sizeof(struct conf_values),
+    .missing = "make one with: postern-relay init --name HOST",
+};
+
+/* ---- forms of our own ----------------------------------------------------------------------------------------- */
+
+enum result conf_parse_listener(struct config_value *value, void *out)
+{
+    struct conf_listener *listener = out;
+    struct slice address, mode;
+    if (!slice_cut(value->text, ' ', &address, &mode)) {
+        value->why = "the mode is missing";
+        return RESULT_SYNTAX;
+    }
+    mode = slice_trim(mode);
+    if (slice_equal(mode, SLICE("tls")))
+        listener->mode = SERVICE_TLS;
+    else if (slice_equal(mode, SLICE("starttls")))
+        listener->mode = SERVICE_STARTTLS;
+    else {
+        value->why = "the mode is tls or starttls: a relay takes no password in the clear";
+        return RESULT_SYNTAX;
+    }
+    return net_address_parse(address, &listener->address);
+}
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* Into the arena. A decoded control character is refused: no user name or password has one. */
+static enum result percent_decode(struct arena *arena, struct slice text, struct slice *out)
+{
+    char *to = arena_alloc(arena, text.len + 1);
+    size_t len = 0;
+    if (!to)
+        return RESULT_MEMORY;
+    for (size_t i = 0; i < text.len; i++) {
+        int value = (unsigned char)text.ptr[i];
+        if (value == '%') {
+            int high = i + 2 < text.len ? hex_digit(text.ptr[i + 1]) : -1;
+            int low = i + 2 < text.len ? hex_digit(text.ptr[i + 2]) : -1;
+            if (high < 0 || low < 0)
+                return RESULT_SYNTAX;
+            value = high * 16 + low;
+            i += 2;
+        }
+        if (value < 32 || value == 127)
+            return RESULT_SYNTAX;
+        to[len++] = (char)value;
+    }
+    *out = slice_of(to, len);
+    return RESULT_OK;
+}
+
+struct scheme {
+    struct slice prefix;
+    enum smarthost_scheme scheme;
+    uint16_t port;
+};
+
+static const struct scheme schemes[] = {
+    {{"smtps://", 8}, SMARTHOST_TLS, 465},
+    {{"smtp+tls://", 11}, SMARTHOST_STARTTLS, 587},
+    {{"smtp://", 7}, SMARTHOST_OPPORTUNISTIC, 25},
+};
+
+static enum result parse_credentials(struct config_value *value, struct slice text, struct smarthost *smarthost)
+{
+    struct slice user, password;
+    if (!slice_cut(text, ':', &user, &password) || user.len == 0 || password.len == 0) {
+        value->why = "before the @ stand USER:PASSWORD; write @ as %40, : as %3A, / as %2F, % as %25";
+        return RESULT_SYNTAX;
+    }
+    enum result result = percent_decode(value->arena, user, &smarthost->user);
+    if (result == RESULT_OK)
+        result = percent_decode(value->arena, password, &smarthost->password);
+    if (result == RESULT_SYNTAX)
+        value->why = "user or password hold a % without two hex digits behind it, or a control character";
+    return result;
+}
+
+enum result conf_parse_smarthost(struct config_value *value, void *out)
+{
+    struct smarthost *smarthost = out;
+    struct slice rest = value->text, host;
+    const struct scheme *scheme = NULL;
+    if (rest.len == 0)
+        return RESULT_OK; /* as if it were not there */
+    for (size_t i = 0; i < sizeof schemes / sizeof schemes[0] && !scheme; i++) {
+        if (slice_starts_with_nocase(rest, schemes[i].prefix))
+            scheme = &schemes[i];
+    }
+    if (!scheme) {
+        value->why = "it begins with smtps://, smtp+tls:// or smtp://";
+        return RESULT_SYNTAX;
+    }
+    smarthost->scheme = scheme->scheme;
+    smarthost->port = scheme->port;
+    rest = slice_skip(rest, scheme->prefix.len);
+    ptrdiff_t at = slice_find_last(rest, '@');
+    if (at >= 0) {
+        enum result result = parse_credentials(value, slice_take(rest, (size_t)at), smarthost);
+        if (result != RESULT_OK)
+            return result;
+        rest = slice_skip(rest, (size_t)at + 1);
+    }
+    if (slice_ends_with_nocase(rest, SLICE("/")))
+        rest = slice_take(rest, rest.len - 1);
+    if (net_host_port_parse(rest, &host, &smarthost->port) != RESULT_OK || host.len == 0 || smarthost->port == 0) {
+        value->why = "host and port are not well-formed";
+        return RESULT_SYNTAX;
+    }
+    return arena_copy(value->arena, host, &smarthost->host);
+}
+
+/* ---- loading -------------------------------------------------------------------------------------------------- */
+
+static enum result conf_default_path(struct conf *conf, const char *folder, const char *name, struct slice *path)
+{
+    if (path->len > 0)
+        return RESULT_OK;
+    const char *text = arena_printf(&conf->arena, "%s/%s", folder, name);
+    *path = slice_from_cstr(text);
+    return text ? RESULT_OK : RESULT_MEMORY;
+}
+
+static enum result conf_finish(struct conf *conf, const struct dirs *dirs)
+{
+    enum result result = conf_default_path(conf, dirs->keys, "relay.crt", &conf->values.certificate);
+    return result == RESULT_OK ? conf_default_path(conf, dirs->keys, "relay.key", &conf->values.key) : result;
+}
+
+static enum result conf_new(struct conf **out)
+{
+    *out = calloc(1, sizeof **out);
+    if (!*out)
+        return RESULT_MEMORY;
+    (*out)->arena = ARENA(CONFIG_ARENA_MAX);
+    (*out)->references = 1;
+    return RESULT_OK;
+}
+
+enum result conf_load(struct conf **out, const struct dirs *dirs, struct config_error *error)
+{
+    enum result result = conf_new(out);
+    if (result == RESULT_OK)
+        result = config_load(&schema, dirs->config_file, &(*out)->arena, &(*out)->values, error);
+    if (result == RESULT_OK)
+        result = conf_finish(*out, dirs);
+    if (result != RESULT_OK)
+        conf_unref(out);
+    return result;
+}
+
+enum result conf_load_text(struct conf **out, const struct dirs *dirs, const char *file, struct slice text, struct config_error *error)
+{
+    enum result result = conf_new(out);
+    if (result == RESULT_OK)
+        result = config_load_text(&schema, file, text, &(*out)->arena, &(*out)->values, error);
+    if (result == RESULT_OK)
+        result = conf_finish(*out, dirs);
+    if (result != RESULT_OK)
+        conf_unref(out);
+    return result;
+}
+
+struct conf *conf_ref(struct conf *conf)
+{
+    conf->references++;
+    return conf;
+}
+
+void conf_unref(struct conf **at)
+{
+    struct conf *conf = *at;
+    *at = NULL;
+    if (!conf || --conf->references > 0)
+        return;
+    config_unload(&schema, &conf->arena, &conf->values);
+    free(conf);
+}
+
+/* ---- what follows from them ----------------------------------------------------------------------------------- */
+
+void conf_smtp(const struct conf *conf, const struct log *log, struct smtp_server_config *out)
+{
+    const struct conf_values *values = &conf->values;
+    *out = (struct smtp_server_config){
+        .hostname = values->name,
+        .size_max_octets = (uint64_t)values->message_size,
+        .nrcpt_max = (uint32_t)values->recipients,
+        .command_timeout_ms = values->command_timeout,
+        .data_timeout_ms = values->data_timeout,
+        .pre_auth_timeout_ms = values->login_timeout,
+        .auth_mechanisms = SASL_PLAIN | SASL_LOGIN | SASL_SCRAM_SHA_256 | SASL_SCRAM_SHA_256_PLUS,
+        .requires_tls = true,
+        .requires_auth = true,
+        .offers_smtputf8 = true,
+        .offers_binarymime = true,
+        .log = log,
+    };
+}
+
+uint32_t conf_threads(const struct conf *conf)
+{
+    unsigned processors = uv_available_parallelism();
+    uint32_t wanted = conf->values.threads ? (uint32_t)conf->values.threads : processors;
+    return wanted > CONF_THREADS_MAX ? CONF_THREADS_MAX : wanted;
+}
+
+/* Half of the processors hash passwords at the most: a flood of guesses leaves the other half to the mail. */
+uint32_t conf_verifier_threads(const struct conf *conf)
+{
+    uint32_t half = (uv_available_parallelism() + 1) / 2;
+    return conf->values.verifier_threads ? (uint32_t)conf->values.verifier_threads : half;
+}
+
+struct slice conf_hop(const struct conf *conf, struct slice domain)
+{
+    return conf->values.smarthost.host.len > 0 ? CONF_HOP_SMARTHOST : domain;
+}
+
+bool conf_allows_address(const struct conf *conf, const struct sockaddr *address)
+{
+    const struct config_list *networks = &conf->values.allow_network;
+    if (conf->values.allow_private || net_address_is_public(address))
+        return true;
+    for (size_t i = 0; i < networks->count; i++) {
+        if (net_prefix_has(&((const struct net_prefix *)networks->items)[i], address))
+            return true;
+    }
+    return false;
+}
