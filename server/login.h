@@ -1,0 +1,43 @@
+/* One login: drives the SASL machine of a session with what the store knows of the account.
+ *
+ *   AUTH -> sasl_server -> needs a password -> account from the store -> sentry (right a moment ago?) -> verifier (Argon2) -> sasl_server -> 235
+ *                       -> needs a verifier -> account from the store -> sasl_server -> challenge ... -> 235
+ *
+ * Unknown names go the same way at the same cost: a password is checked against a hash that fits none, SCRAM gets a salt made of the name and a secret of the
+ * relay, the same at each try. Both end in the same 535.
+ *
+ * The session is parked while the store or the verifier work; it may die meanwhile: login_cancel, and the answer finds nobody. */
+#ifndef POSTERN_SERVER_LOGIN_H
+#define POSTERN_SERVER_LOGIN_H
+
+#include "account.h"
+#include "sentry.h"
+#include "verifier.h"
+
+#include "net/service.h"
+
+/* What all logins of one loop share. Outlives them. */
+struct login_services {
+    struct store_client *store;
+    struct mailbox *mailbox; /* of this loop */
+    struct sentry *sentry;
+    struct verifier *verifier;
+    const struct log *log;
+    const char *dummy_hash;        /* of no password, at the usual cost */
+    uint8_t salt_secret[CRYPTO_KEY]; /* for the salts of unknown names; survives restarts */
+};
+
+struct login;
+
+/* NULL: out of memory. on_success gets the account, which passes to the callee, just before 235 is answered. */
+struct login *login_new(const struct login_services *services, struct service_session *session,
+                        void (*on_success)(void *context, struct account *account), void *context);
+/* Forgets everything; answers under way find nobody. */
+void login_free(struct login **login);
+
+void login_begin(struct login *login, enum sasl_mechanism mechanism, bool has_data, struct slice data);
+void login_response(struct login *login, struct slice data);
+/* The client gave the exchange up. */
+void login_cancel(struct login *login);
+
+#endif

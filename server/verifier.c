@@ -1,0 +1,125 @@
+#include "verifier.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { VERIFIER_THREADS_MAX = 64 };
+
+struct verifier {
+    uv_mutex_t lock;
+    uv_cond_t work;
+    struct list waiting; /* struct letter of jobs; under lock */
+    uint32_t queue_max;
+    bool is_stopping; /* under lock */
+    uv_thread_t threads[VERIFIER_THREADS_MAX];
+    uint32_t nthreads;
+};
+
+struct verifier_job *verifier_job_new(struct slice stored, struct slice password)
+{
+    if (password.len > CRYPTO_PASSWORD_MAX)
+        return NULL;
+    struct verifier_job *job = calloc(1, sizeof *job);
+    if (!job)
+        return NULL;
+    job->password = crypto_secret_alloc(password.len + 1);
+    if (!job->password || !slice_to_cstr(stored, job->stored, sizeof job->stored)) {
+        verifier_job_free(&job);
+        return NULL;
+    }
+    if (password.len)
+        memcpy(job->password, password.ptr, password.len);
+    job->password_len = password.len;
+    return job;
+}
+
+void verifier_job_free(struct verifier_job **job)
+{
+    if (!*job)
+        return;
+    crypto_secret_free((void **)&(*job)->password);
+    free(*job);
+    *job = NULL;
+}
+
+/* The next job, or NULL when it is time to end. */
+static struct verifier_job *verifier_take(struct verifier *verifier)
+{
+    uv_mutex_lock(&verifier->lock);
+    while (!verifier->is_stopping && list_is_empty(&verifier->waiting))
+        uv_cond_wait(&verifier->work, &verifier->lock);
+    struct list_node *node = verifier->is_stopping ? NULL : list_take_first(&verifier->waiting);
+    uv_mutex_unlock(&verifier->lock);
+    return node ? LIST_OWNER(node, struct verifier_job, letter.node) : NULL;
+}
+
+static void verifier_work(void *context)
+{
+    struct verifier *verifier = context;
+    for (struct verifier_job *job = verifier_take(verifier); job; job = verifier_take(verifier)) {
+        job->result = crypto_password_verify(slice_from_cstr(job->stored), slice_of(job->password, job->password_len));
+        /* The answer needs no password: it goes now, not when a busy loop comes round to it. */
+        crypto_secret_free((void **)&job->password);
+        mailbox_post(job->home, &job->letter);
+    }
+}
+
+enum result verifier_start(struct verifier **out, uint32_t threads, uint32_t queue_max)
+{
+    struct verifier *verifier = calloc(1, sizeof *verifier);
+    if (!verifier)
+        return RESULT_MEMORY;
+    verifier->queue_max = queue_max;
+    if (uv_mutex_init(&verifier->lock) != 0) {
+        free(verifier);
+        return RESULT_IO;
+    }
+    if (uv_cond_init(&verifier->work) != 0) {
+        uv_mutex_destroy(&verifier->lock);
+        free(verifier);
+        return RESULT_IO;
+    }
+    while (verifier->nthreads < threads && verifier->nthreads < VERIFIER_THREADS_MAX &&
+           uv_thread_create(&verifier->threads[verifier->nthreads], verifier_work, verifier) == 0)
+        verifier->nthreads++;
+    if (verifier->nthreads == 0) {
+        verifier_stop(&verifier);
+        return RESULT_IO;
+    }
+    *out = verifier;
+    return RESULT_OK;
+}
+
+enum result verifier_submit(struct verifier *verifier, struct verifier_job *job)
+{
+    uv_mutex_lock(&verifier->lock);
+    bool has_room = !verifier->is_stopping && verifier->waiting.count < verifier->queue_max;
+    if (has_room) {
+        list_append(&verifier->waiting, &job->letter.node);
+        uv_cond_signal(&verifier->work);
+    }
+    uv_mutex_unlock(&verifier->lock);
+    return has_room ? RESULT_OK : RESULT_BUSY;
+}
+
+void verifier_stop(struct verifier **at)
+{
+    struct verifier *verifier = *at;
+    if (!verifier)
+        return;
+    uv_mutex_lock(&verifier->lock);
+    verifier->is_stopping = true;
+    uv_cond_broadcast(&verifier->work);
+    uv_mutex_unlock(&verifier->lock);
+    for (uint32_t i = 0; i < verifier->nthreads; i++)
+        uv_thread_join(&verifier->threads[i]);
+    for (struct list_node *node = list_take_first(&verifier->waiting); node; node = list_take_first(&verifier->waiting)) {
+        struct verifier_job *job = LIST_OWNER(node, struct verifier_job, letter.node);
+        job->result = RESULT_CANCELLED;
+        mailbox_post(job->home, &job->letter);
+    }
+    uv_cond_destroy(&verifier->work);
+    uv_mutex_destroy(&verifier->lock);
+    free(verifier);
+    *at = NULL;
+}
