@@ -1,0 +1,455 @@
+#include "gate.h"
+
+#include "mail/date.h"
+#include "mail/message_id.h"
+#include "mail/received.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct gate {
+    struct gate_services services;
+    struct session *feeding; /* whose body is in intake_feed or intake_finish: whom the judge asks about */
+};
+
+struct session {
+    struct gate *gate;
+    struct conf *conf;
+    struct service_session *service;
+    struct login *login;
+    struct account *account;
+    uint32_t accounts_version;
+    struct refresh *refresh; /* on its way */
+
+    /* The transaction. */
+    struct arena arena;
+    struct slice sender;
+    struct intake *intake;
+};
+
+/* A look at the account that a session awaits. */
+struct refresh {
+    struct session *session; /* NULL: it has gone */
+    uint32_t version;
+};
+
+/* ---- what has been taken in ------------------------------------------------------------------------------------ */
+
+static int compare_slices(const void *left, const void *right)
+{
+    const struct slice *a = left, *b = right;
+    size_t least = a->len < b->len ? a->len : b->len;
+    int order = least ? memcmp(a->ptr, b->ptr, least) : 0;
+    return order ? order : (a->len > b->len) - (a->len < b->len);
+}
+
+/* Sorts hops and drops repetitions; the number left. */
+static size_t unique_hops(struct slice *hops, size_t n)
+{
+    size_t kept = 0;
+    qsort(hops, n, sizeof *hops, compare_slices);
+    for (size_t i = 0; i < n; i++) {
+        if (kept == 0 || !slice_equal(hops[kept - 1], hops[i]))
+            hops[kept++] = hops[i];
+    }
+    return kept;
+}
+
+struct queued_letter *queued_letter_new(uint64_t message, const struct slice *hops, size_t n, int64_t due_at_ms)
+{
+    size_t octets = 0;
+    for (size_t i = 0; i < n; i++)
+        octets += hops[i].len;
+    struct queued_letter *queued = malloc(sizeof *queued + n * sizeof *hops + octets);
+    if (!queued)
+        return NULL;
+    *queued = (struct queued_letter){.message = message, .due_at_ms = due_at_ms, .hops = (struct slice *)(queued + 1)};
+    char *text = (char *)(queued->hops + n);
+    for (size_t i = 0; i < n; i++) {
+        if (hops[i].len)
+            memcpy(text, hops[i].ptr, hops[i].len);
+        queued->hops[i] = slice_of(text, hops[i].len);
+        text += hops[i].len;
+    }
+    queued->nhops = n > 1 ? unique_hops(queued->hops, n) : n;
+    return queued;
+}
+
+void queued_letter_free(struct queued_letter **letter)
+{
+    free(*letter);
+    *letter = NULL;
+}
+
+/* ---- replies -------------------------------------------------------------------------------------------------- */
+
+static void session_answer(struct session *session, struct smtp_reply reply)
+{
+    service_answer(session->service, &reply);
+}
+
+static const struct log *session_log(const struct session *session)
+{
+    return session->gate->services.login.log;
+}
+
+static void session_log_refused(const struct session *session, const char *event, struct slice address)
+{
+    log_event(session_log(session), LOG_INFO, event, LOG_TEXT("session", service_id(session->service)), LOG_STR("user", session->account->name),
+              LOG_STR("address", address));
+}
+
+/* "Sender x@y is not the account's: anna may send as anna@example.org, @example.com" */
+static void session_describe_stranger(const struct session *session, const char *what, struct slice address, char *out, size_t size)
+{
+    char may[240];
+    account_describe(session->account, may, sizeof may);
+    snprintf(out, size, "%s %.*s is not the account's: %.*s may send as %s", what, SLICE_ARG(slice_take(address, 80)),
+             SLICE_ARG(session->account->name), may);
+}
+
+/* ---- the account ---------------------------------------------------------------------------------------------- */
+
+static void session_set_account(struct session *session, struct account *account, uint32_t version)
+{
+    account_free(&session->account);
+    session->account = account;
+    session->accounts_version = version;
+}
+
+static void session_on_login(void *context, struct account *account)
+{
+    struct session *session = context;
+    session_set_account(session, account, *session->gate->services.accounts_version);
+}
+
+static void session_judge_sender(struct session *session)
+{
+    char text[420];
+    if (session->sender.len == 0 || account_may_send_as(session->account, session->sender)) {
+        session_answer(session, SMTP_REPLY(250, 2, 1, 0, "Sender ok"));
+        return;
+    }
+    session_log_refused(session, "sender-refused", session->sender);
+    session_describe_stranger(session, "Sender", session->sender, text, sizeof text);
+    session_answer(session, (struct smtp_reply){550, {5, 7, 1}, slice_from_cstr(text)});
+}
+
+/* The account as it is now, for a session that lives on while a person changes it. */
+static void session_on_refreshed(void *context, enum result result, const struct store_account *found)
+{
+    struct refresh *refresh = context;
+    struct session *session = refresh->session;
+    uint32_t version = refresh->version;
+    free(refresh);
+    if (!session)
+        return;
+    session->refresh = NULL;
+    bool is_gone = result == RESULT_NOT_FOUND || (result == RESULT_OK && !found->is_enabled);
+    struct account *account = result == RESULT_OK && !is_gone ? account_copy(found) : NULL;
+    if (is_gone) {
+        session_answer(session, SMTP_REPLY(421, 4, 7, 0, "This account was disabled or removed; closing"));
+    } else if (!account) {
+        session_answer(session, SMTP_REPLY(451, 4, 3, 0, "The account could not be looked up; try again later"));
+    } else {
+        session_set_account(session, account, version);
+        session_judge_sender(session);
+    }
+}
+
+static void session_refresh_account(struct session *session, uint32_t version)
+{
+    session->refresh = malloc(sizeof *session->refresh);
+    if (!session->refresh) {
+        session_answer(session, intake_reply_of(RESULT_MEMORY));
+        return;
+    }
+    *session->refresh = (struct refresh){session, version};
+    store_account_get(session->gate->services.login.store, session->account->name, session_on_refreshed, session->refresh);
+}
+
+/* ---- MAIL and RCPT -------------------------------------------------------------------------------------------- */
+
+static void session_on_mail(struct session *session, const struct envelope *envelope)
+{
+    uint32_t version = *session->gate->services.accounts_version;
+    assert(session->account); /* the core lets nobody come here without a login */
+    arena_reset(&session->arena);
+    if (arena_copy(&session->arena, envelope->sender, &session->sender) != RESULT_OK)
+        session_answer(session, intake_reply_of(RESULT_MEMORY));
+    else if (version != session->accounts_version)
+        session_refresh_account(session, version);
+    else
+        session_judge_sender(session);
+}
+
+static struct slice domain_of(struct slice address)
+{
+    ptrdiff_t at = slice_find_last(address, '@');
+    return at < 0 ? (struct slice){0} : slice_skip(address, (size_t)at + 1);
+}
+
+static void session_on_rcpt(struct session *session, const struct envelope_recipient *recipient)
+{
+    if (domain_of(recipient->address).len == 0)
+        session_answer(session, SMTP_REPLY(550, 5, 1, 2, "This relay has no mailboxes of its own; give the address with its domain"));
+    else if (session->sender.len == 0 && !account_may_send_as(session->account, recipient->address))
+        session_answer(session, SMTP_REPLY(550, 5, 7, 1, "From the empty sender, mail goes to the account's own addresses only"));
+    else
+        session_answer(session, SMTP_REPLY(250, 2, 1, 5, "Recipient ok"));
+}
+
+/* ---- the message ---------------------------------------------------------------------------------------------- */
+
+/* Every address that a mail program may show as the author is the account's, or the message is refused. */
+static bool gate_judge(void *context, const struct submission_facts *facts, const struct envelope *envelope, struct smtp_reply *refusal)
+{
+    struct session *session = ((struct gate *)context)->feeding;
+    (void)envelope;
+    for (size_t i = 0; i < facts->nfrom; i++) {
+        if (account_may_send_as(session->account, facts->from[i]))
+            continue;
+        char *text = arena_alloc(&session->arena, 420);
+        session_log_refused(session, "author-refused", facts->from[i]);
+        if (text)
+            session_describe_stranger(session, "From:", facts->from[i], text, 420);
+        *refusal = (struct smtp_reply){550, {5, 7, 1}, slice_from_cstr(text ? text : "From: is not the account's")};
+        return false;
+    }
+    return true;
+}
+
+static void gate_route(void *context, const struct envelope *envelope, struct slice *hops)
+{
+    const struct gate *gate = context;
+    for (size_t i = 0; i < envelope->nrcpt; i++)
+        hops[i] = conf_hop(gate->services.conf, domain_of(envelope->recipients[i].address));
+}
+
+static void gate_on_queued(void *context, const struct intake_queued *queued)
+{
+    struct gate *gate = context;
+    const struct store_message *message = queued->message;
+    char id[MESSAGE_ID_TEXT];
+    message_id_format(message->id, id);
+    log_event(gate->services.login.log, LOG_INFO, "message-queued", LOG_TEXT("item", id), LOG_STR("user", message->account),
+              LOG_STR("from", message->envelope.sender), LOG_INT("nrcpt", message->envelope.nrcpt), LOG_INT("size", message->size_octets));
+    gate->services.on_queued(gate->services.context,
+                                  queued_letter_new(message->id, queued->hops, message->envelope.nrcpt, queued->due_at_ms));
+}
+
+static void session_on_resume(void *owner)
+{
+    struct session *session = owner;
+    service_resume(session->service);
+}
+
+static void session_on_reply(void *owner, const struct smtp_reply *reply)
+{
+    struct session *session = owner;
+    if (!smtp_reply_is_positive(reply))
+        log_event(session_log(session), LOG_INFO, "message-refused", LOG_TEXT("session", service_id(session->service)),
+                  LOG_STR("user", session->account->name), LOG_STR("from", session->sender), LOG_INT("code", reply->code),
+                  LOG_STR("reason", reply->text));
+    service_answer(session->service, reply);
+    intake_free(&session->intake);
+}
+
+static enum result session_write_received(const struct session *session, const struct envelope *envelope, uint64_t id, int64_t now_ms,
+                                          struct buffer *out)
+{
+    const struct tls_info *tls = service_tls(session->service);
+    char id_text[MESSAGE_ID_TEXT];
+    message_id_format(id, id_text);
+    const struct received received = {
+        .is_private = true,
+        .by = session->conf->values.name,
+        .protocol = smtp_server_protocol(service_core(session->service)),
+        .tls_version = slice_from_cstr(tls ? tls->version : NULL),
+        .tls_cipher = slice_from_cstr(tls ? tls->cipher : NULL),
+        .id = slice_from_cstr(id_text),
+        .for_address = envelope->nrcpt == 1 ? envelope->recipients[0].address : (struct slice){0},
+        .at_ms = now_ms,
+    };
+    return received_format(&received, out);
+}
+
+static struct intake *session_new_intake(struct session *session, const struct envelope *envelope, struct slice received, uint64_t id, int64_t now_ms)
+{
+    struct slice name = session->conf->values.name;
+    char id_text[MESSAGE_ID_TEXT], date[DATE_RFC5322], message_id[320];
+    message_id_format(id, id_text);
+    date_format_rfc5322(now_ms, date);
+    snprintf(message_id, sizeof message_id, "<%s.%08x@%.*s>", id_text, (unsigned)crypto_random_u32(), SLICE_ARG(name));
+    const struct submission_config submission = {
+        .mode = SUBMISSION_RELAY,
+        .received = received,
+        .date = slice_from_cstr(date),
+        .message_id = slice_from_cstr(message_id),
+        .own_name = name,
+        .allow_utf8 = envelope->is_smtputf8,
+    };
+    return intake_new(&(struct intake_config){
+        .store = session->gate->services.login.store,
+        .id = id,
+        .account = session->account->name,
+        .envelope = envelope,
+        .submission = &submission,
+        .received_at_ms = now_ms,
+        .expires_at_ms = now_ms + session->conf->values.lifetime,
+        .judge = gate_judge,
+        .route = gate_route,
+        .on_queued = gate_on_queued,
+        .context = session->gate,
+        .on_resume = session_on_resume,
+        .on_reply = session_on_reply,
+        .owner = session,
+    });
+}
+
+static void session_on_body_begin(struct session *session, const struct envelope *envelope)
+{
+    const struct gate_services *services = &session->gate->services;
+    struct buffer received = BUFFER(4096);
+    int64_t now_ms = wall_now_ms();
+    uint64_t id = services->next_id(services->context);
+    intake_free(&session->intake);
+    if (session_write_received(session, envelope, id, now_ms, &received) == RESULT_OK)
+        session->intake = session_new_intake(session, envelope, buffer_slice(&received), id, now_ms);
+    buffer_free(&received);
+    if (session->intake)
+        session_answer(session, SMTP_REPLY(354, 0, 0, 0, "Send the message; end with a dot on a line by itself"));
+    else
+        session_answer(session, intake_reply_of(RESULT_MEMORY));
+}
+
+static void session_on_body(struct session *session, struct slice piece)
+{
+    if (!session->intake)
+        return;
+    session->gate->feeding = session;
+    if (intake_feed(session->intake, piece))
+        service_pause(session->service);
+    session->gate->feeding = NULL;
+}
+
+static void session_on_body_end(struct session *session)
+{
+    if (!session->intake) {
+        session_answer(session, intake_reply_of(RESULT_MEMORY));
+        return;
+    }
+    session->gate->feeding = session;
+    intake_finish(session->intake);
+    session->gate->feeding = NULL;
+}
+
+/* ---- the handler ---------------------------------------------------------------------------------------------- */
+
+static bool gate_on_open(void *context, struct service_session *service, void **session_context, const char **refusal)
+{
+    struct gate *gate = context;
+    struct session *session = calloc(1, sizeof *session);
+    *refusal = NULL;
+    if (!session)
+        return false;
+    session->gate = gate;
+    session->service = service;
+    session->conf = conf_ref(gate->services.conf);
+    session->login = login_new(&gate->services.login, service, session_on_login, session);
+    if (!session->login) {
+        conf_unref(&session->conf);
+        free(session);
+        return false;
+    }
+    (*gate->services.sessions)++;
+    *session_context = session;
+    return true;
+}
+
+static void gate_on_event(void *context, struct service_session *service, const struct smtp_server_event *event)
+{
+    struct session *session = context;
+    (void)service;
+    switch (event->type) {
+    case SMTP_SERVER_AUTH:
+        login_begin(session->login, event->mechanism, event->has_data, event->data);
+        break;
+    case SMTP_SERVER_AUTH_RESPONSE:
+        login_response(session->login, event->data);
+        break;
+    case SMTP_SERVER_AUTH_CANCELLED:
+        login_cancel(session->login);
+        break;
+    case SMTP_SERVER_MAIL:
+        session_on_mail(session, event->envelope);
+        break;
+    case SMTP_SERVER_RCPT:
+        session_on_rcpt(session, event->recipient);
+        break;
+    case SMTP_SERVER_BODY_BEGIN:
+        session_on_body_begin(session, event->envelope);
+        break;
+    case SMTP_SERVER_BODY:
+        session_on_body(session, event->data);
+        break;
+    case SMTP_SERVER_BODY_END:
+        session_on_body_end(session);
+        break;
+    case SMTP_SERVER_TRANSACTION_ENDED:
+        intake_free(&session->intake);
+        break;
+    case SMTP_SERVER_STARTTLS:
+    case SMTP_SERVER_CLOSE:
+        break; /* the service's own */
+    }
+}
+
+static void gate_on_closed(void *context, struct service_session *service)
+{
+    struct session *session = context;
+    (void)service;
+    (*session->gate->services.sessions)--;
+    if (session->refresh)
+        session->refresh->session = NULL;
+    intake_free(&session->intake);
+    login_free(&session->login);
+    account_free(&session->account);
+    arena_free(&session->arena);
+    conf_unref(&session->conf);
+    free(session);
+}
+
+struct service_handler gate_handler(struct gate *gate)
+{
+    return (struct service_handler){gate, gate_on_open, gate_on_event, gate_on_closed};
+}
+
+/* ---- life ----------------------------------------------------------------------------------------------------- */
+
+struct gate *gate_new(const struct gate_services *services)
+{
+    struct gate *gate = calloc(1, sizeof *gate);
+    if (gate)
+        gate->services = *services;
+    return gate;
+}
+
+void gate_free(struct gate **at)
+{
+    struct gate *gate = *at;
+    if (!gate)
+        return;
+    conf_unref(&gate->services.conf);
+    crypto_wipe(&gate->services.login.salt_secret, sizeof gate->services.login.salt_secret);
+    free(gate);
+    *at = NULL;
+}
+
+void gate_set_conf(struct gate *gate, struct conf *conf)
+{
+    conf_unref(&gate->services.conf);
+    gate->services.conf = conf;
+}
