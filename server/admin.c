@@ -1,0 +1,99 @@
+#include "admin.h"
+
+#include "mta/queue_commands.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+/* ---- queue ------------------------------------------------------------------------------------------------------ */
+
+static void admin_on_changed(void *context, uint64_t message, enum queue_change change)
+{
+    const struct admin *admin = context;
+    if (!admin->delivery)
+        return;
+    switch (change) {
+    case QUEUE_CHANGE_HELD:
+        delivery_hold(admin->delivery, message);
+        break;
+    case QUEUE_CHANGE_RELEASED:
+        delivery_release(admin->delivery, message);
+        break;
+    case QUEUE_CHANGE_REMOVED:
+        delivery_remove(admin->delivery, message);
+        break;
+    }
+}
+
+/* ---- status ----------------------------------------------------------------------------------------------------- */
+
+struct inquiry {
+    const struct admin *admin;
+    struct control_call *call;
+};
+
+static json_t *status_json(const struct admin *admin, const struct store_counts *counts)
+{
+    const struct conf_values *values = &admin->conf->values;
+    struct delivery_counts delivery = {0};
+    if (admin->delivery)
+        delivery_count(admin->delivery, &delivery);
+    json_t *status = json_pack("{s:s%, s:b, s:b, s:{s:I, s:I, s:I, s:I, s:I}, s:{s:I, s:I, s:I}}", "name", values->name.ptr, values->name.len, "running",
+                               admin->delivery != NULL, "smarthost", values->smarthost.host.len > 0, "queue", "queued", (json_int_t)counts->queued, "held",
+                               (json_int_t)counts->held, "uncertain", (json_int_t)counts->uncertain, "finished", (json_int_t)counts->finished, "octets",
+                               (json_int_t)counts->octets, "delivery", "waiting", (json_int_t)delivery.waiting, "active", (json_int_t)delivery.active, "sessions",
+                               (json_int_t)delivery.lanes);
+    if (status && admin->describe)
+        admin->describe(admin->context, status);
+    return status;
+}
+
+static void admin_on_counted(void *context, enum result result, const struct store_counts *counts)
+{
+    struct inquiry *inquiry = context;
+    if (result == RESULT_OK)
+        control_result(inquiry->call, status_json(inquiry->admin, counts));
+    else
+        control_error(inquiry->call, EX_TEMPFAIL, "the database could not be read (%s)", result_name(result));
+    free(inquiry);
+}
+
+static void admin_status(const struct admin *admin, struct control_call *call)
+{
+    struct inquiry *inquiry = malloc(sizeof *inquiry);
+    if (!inquiry) {
+        control_result(call, NULL);
+        return;
+    }
+    *inquiry = (struct inquiry){admin, call};
+    store_count(admin->store, admin_on_counted, inquiry);
+}
+
+/* ---- all -------------------------------------------------------------------------------------------------------- */
+
+/* Everything waiting is due now. */
+static void admin_retry_all(const struct admin *admin, struct control_call *call)
+{
+    struct delivery_counts counts = {0};
+    if (!admin->delivery) {
+        control_error(call, EX_UNAVAILABLE, "the relay does not run; whatever is due goes out when it starts: postern-relay run");
+        return;
+    }
+    delivery_count(admin->delivery, &counts);
+    delivery_release(admin->delivery, 0);
+    control_result(call, json_pack("{s:I}", "count", (json_int_t)counts.waiting));
+}
+
+void admin_handle(void *context, struct control_call *call, const char *command, const json_t *arguments)
+{
+    const struct admin *admin = context;
+    const struct queue_commands queue = {.store = admin->store, .on_changed = admin_on_changed, .context = context};
+    bool is_all = json_is_true(json_object_get(arguments, "all"));
+    if (strcmp(command, "status") == 0)
+        admin_status(admin, call);
+    else if (strcmp(command, "queue retry") == 0 && is_all)
+        admin_retry_all(admin, call);
+    else if (!queue_command(&queue, call, command, arguments) && !account_command(admin, call, command, arguments))
+        control_error(call, EX_USAGE, "no such command: %s", command);
+}

@@ -1,0 +1,189 @@
+#include "command.h"
+
+#include "schema.h"
+
+#include "config/private.h"
+#include "mail/address.h"
+#include "store/store.h"
+
+#include <string.h>
+#include <sys/stat.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+struct init {
+    const struct command_context *context;
+    char key[4096], certificate[4096];
+};
+
+static int init_refuse_existing(const struct init *init, const char *path)
+{
+    if (access(path, F_OK) != 0)
+        return EX_OK;
+    return console_fail(&init->context->console, EX_CANTCREAT, "%s exists; init makes a new relay and overwrites nothing. To begin anew, move it away", path);
+}
+
+static int init_folder(const struct init *init, const char *path)
+{
+    struct private_error error;
+    if (private_make_folder(path, &error) == RESULT_OK)
+        return EX_OK;
+    return console_fail(&init->context->console, EX_CANTCREAT, "%s", error.text);
+}
+
+/* ---- the configuration ------------------------------------------------------------------------------------------ */
+
+static bool is_key_line(struct slice line, struct slice key)
+{
+    return slice_starts_with_nocase(line, key) && slice_starts_with_nocase(slice_trim(slice_skip(line, key.len)), SLICE("="));
+}
+
+/* The annotated reference, with name and smarthost filled in. */
+static enum result write_reference(const struct command_line *line, struct buffer *out)
+{
+    struct slice rest = slice_from_cstr(schema_config_relay), text;
+    enum result result = RESULT_OK;
+    while (rest.len > 0 && result == RESULT_OK) {
+        slice_cut(rest, '\n', &text, &rest);
+        if (is_key_line(text, SLICE("name")))
+            result = buffer_printf(out, "name = %s\n", line->name);
+        else if (line->smarthost && is_key_line(text, SLICE("#smarthost")))
+            result = buffer_printf(out, "smarthost = %s\n", line->smarthost);
+        else
+            result = buffer_printf(out, "%.*s\n", SLICE_ARG(text));
+    }
+    return result;
+}
+
+/* What was given on the command line is judged as the file would be. */
+static int init_check(const struct init *init, struct slice text)
+{
+    const struct command_context *context = init->context;
+    struct config_error error = {0};
+    struct conf *conf = NULL;
+    enum result result = conf_load_text(&conf, &context->dirs, context->dirs.config_file, text, &error);
+    conf_unref(&conf);
+    return result == RESULT_OK ? EX_OK : console_fail(&context->console, EX_USAGE, "%s", error.text);
+}
+
+static int init_conf(const struct init *init)
+{
+    const struct command_context *context = init->context;
+    struct buffer text = {0};
+    struct private_error error;
+    int code = EX_OK;
+    if (write_reference(&context->line, &text) != RESULT_OK)
+        code = console_fail(&context->console, EX_OSERR, "out of memory");
+    if (code == EX_OK)
+        code = init_check(init, buffer_slice(&text));
+    if (code == EX_OK && private_write(context->dirs.config_file, buffer_slice(&text), &error) != RESULT_OK)
+        code = console_fail(&context->console, EX_CANTCREAT, "%s", error.text);
+    buffer_wipe_free(&text);
+    return code;
+}
+
+/* ---- key and database ------------------------------------------------------------------------------------------- */
+
+static int init_identity(const struct init *init)
+{
+    char why[400] = "";
+    if (tls_make_identity(init->key, init->certificate, init->context->line.name, why, sizeof why) == RESULT_OK)
+        return EX_OK;
+    return console_fail(&init->context->console, EX_CANTCREAT, "%s", why);
+}
+
+static int init_database(const struct init *init)
+{
+    const struct store_config config = {.path = init->context->dirs.database, .schema = schema_relay};
+    struct store *store;
+    char why[400] = "";
+    if (store_open(&store, &config, why, sizeof why) != RESULT_OK)
+        return console_fail(&init->context->console, EX_CANTCREAT, "%s", why);
+    store_close(&store);
+    return EX_OK;
+}
+
+/* Made by root in a folder of the service's user, everything is to be that user's. */
+static int init_hand_over(const struct init *init)
+{
+    const struct dirs *dirs = &init->context->dirs;
+    char lock[4096], reserve[4096];
+    struct stat folder;
+    snprintf(lock, sizeof lock, "%s.lock", dirs->database);
+    snprintf(reserve, sizeof reserve, "%s.reserve", dirs->database);
+    const char *const paths[] = {dirs->config_file, dirs->keys, init->key, init->certificate, dirs->database, lock, reserve};
+    if (geteuid() != 0 || stat(dirs->data_folder, &folder) != 0 || folder.st_uid == 0)
+        return EX_OK;
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
+        if (access(paths[i], F_OK) == 0 && lchown(paths[i], folder.st_uid, folder.st_gid) != 0)
+            return console_fail(&init->context->console, EX_NOPERM, "cannot give %s to the owner of %s", paths[i], dirs->data_folder);
+    }
+    return EX_OK;
+}
+
+/* ---- the command ------------------------------------------------------------------------------------------------ */
+
+static int init_say(const struct init *init)
+{
+    const struct command_context *context = init->context;
+    const char *option = context->line.dir ? " --dir " : "", *dir = context->line.dir ? context->line.dir : "";
+    char pin[TLS_PIN_TEXT];
+    struct conf *conf = NULL;
+    int code = command_load_conf(context, &conf);
+    if (code == EX_OK)
+        code = command_load_pin(context, conf, pin);
+    conf_unref(&conf);
+    if (code != EX_OK)
+        return code;
+    fprintf(stdout, "Made %s, a key with its certificate, and a database.\n\n"
+           "The key pin, by which clients know this relay:\n  %s\n\n"
+           "What comes next:\n"
+           "  %s account add NAME --send-as ADDRESS%s%s    make an account\n"
+           "  %s dns%s%s                                  see which records to publish\n"
+           "  %s run%s%s                                  start it, or: systemctl enable --now %s\n"
+           "  %s check%s%s                                see whether everything is in order\n",
+           context->dirs.config_file, pin, COMMAND_PROGRAM, option, dir, COMMAND_PROGRAM, option, dir, COMMAND_PROGRAM, option, dir, COMMAND_PROGRAM,
+           COMMAND_PROGRAM, option, dir);
+    return fflush(stdout) == 0 ? EX_OK : EX_IOERR;
+}
+
+static int init_prepare(struct init *init)
+{
+    const struct command_context *context = init->context;
+    const struct dirs *dirs = &context->dirs;
+    const char *name = context->line.name;
+    if (!name)
+        return console_fail(&context->console, EX_USAGE, "what is the relay's host name? Give --name HOST");
+    if (!address_domain_is_valid(slice_from_cstr(name), false) || !strchr(name, '.'))
+        return console_fail(&context->console, EX_USAGE, "\"%s\" is not a full host name such as relay.example.org", name);
+    snprintf(init->key, sizeof init->key, "%s/relay.key", dirs->keys);
+    snprintf(init->certificate, sizeof init->certificate, "%s/relay.crt", dirs->keys);
+    int code = init_refuse_existing(init, dirs->config_file);
+    if (code == EX_OK)
+        code = init_refuse_existing(init, init->key);
+    if (code == EX_OK)
+        code = init_refuse_existing(init, init->certificate);
+    return code == EX_OK ? init_refuse_existing(init, dirs->database) : code;
+}
+
+int cmd_init(struct command_context *context)
+{
+    struct init init = {.context = context};
+    const struct dirs *dirs = &context->dirs;
+    int code = init_prepare(&init);
+    if (code == EX_OK)
+        code = init_folder(&init, dirs->config_folder);
+    if (code == EX_OK)
+        code = init_folder(&init, dirs->data_folder);
+    if (code == EX_OK)
+        code = init_folder(&init, dirs->keys);
+    if (code == EX_OK)
+        code = init_conf(&init);
+    if (code == EX_OK)
+        code = init_identity(&init);
+    if (code == EX_OK)
+        code = init_database(&init);
+    if (code == EX_OK)
+        code = init_hand_over(&init);
+    return code == EX_OK ? init_say(&init) : code;
+}

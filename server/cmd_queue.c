@@ -1,0 +1,53 @@
+#include "command.h"
+
+#include <sysexits.h>
+
+int cmd_queue_list(struct command_context *context)
+{
+    return console_queue_list(&context->console, context->line.is_all);
+}
+
+int cmd_queue_show(struct command_context *context)
+{
+    return console_run(&context->console, "queue show", json_pack("{s:s}", "id", context->line.words[0]), console_print_entry);
+}
+
+/* One after the other; the first failure's exit code is ours, and the others are done all the same. */
+static int for_each(struct command_context *context, const char *command)
+{
+    int code = EX_OK;
+    for (size_t i = 0; i < context->line.nwords; i++) {
+        int one = console_run(&context->console, command, json_pack("{s:s}", "id", context->line.words[i]), console_print_done);
+        code = code == EX_OK ? one : code;
+    }
+    return code;
+}
+
+static void print_retried(FILE *out, const json_t *result)
+{
+    fprintf(out, "%" JSON_INTEGER_FORMAT " messages are due now\n", json_integer_value(json_object_get(result, "count")));
+}
+
+int cmd_queue_retry(struct command_context *context)
+{
+    if (context->line.is_all)
+        return console_run(&context->console, "queue retry", json_pack("{s:b}", "all", 1), print_retried);
+    if (context->line.nwords == 0)
+        return console_fail(&context->console, EX_USAGE, "which message? Give its ID (see: queue list), or --all");
+    return for_each(context, "queue retry");
+}
+
+int cmd_queue_hold(struct command_context *context)
+{
+    return for_each(context, "queue hold");
+}
+
+int cmd_queue_release(struct command_context *context)
+{
+    return for_each(context, "queue release");
+}
+
+int cmd_queue_remove(struct command_context *context)
+{
+    return for_each(context, "queue remove");
+}

@@ -1,0 +1,112 @@
+/* Commands without a running relay: the same handlers, on a store that the command opens. */
+#include "admin.h"
+#include "command.h"
+
+#include "schema.h"
+
+#include <stdlib.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+struct local {
+    void (*on_line)(void *, const json_t *);
+    void *line_context;
+    bool is_over;
+};
+
+static void local_on_line(void *context, const json_t *line)
+{
+    struct local *local = context;
+    local->on_line(local->line_context, line);
+    if (json_object_get(line, "result") || json_object_get(line, "error"))
+        local->is_over = true;
+}
+
+static void local_on_closed(void *context)
+{
+    (void)context;
+}
+
+int command_load_conf(const struct command_context *context, struct conf **out)
+{
+    struct config_error error = {0};
+    enum result result = conf_load(out, &context->dirs, &error);
+    if (result == RESULT_OK)
+        return EX_OK;
+    return console_fail(&context->console, result == RESULT_MEMORY ? EX_OSERR : EX_CONFIG, "%s", result == RESULT_MEMORY ? "out of memory" : error.text);
+}
+
+int command_load_pin(const struct command_context *context, const struct conf *conf, char out[static TLS_PIN_TEXT])
+{
+    const struct tls_server_config config = {.certificate_file = conf->values.certificate.ptr, .key_file = conf->values.key.ptr};
+    struct tls_context *tls;
+    uint8_t pin[TLS_PIN];
+    char why[400] = "";
+    if (tls_context_server(&tls, &config, why, sizeof why) != RESULT_OK)
+        return console_fail(&context->console, EX_CONFIG, "%s", why);
+    tls_context_pin(tls, pin);
+    tls_pin_format(pin, out);
+    tls_context_unref(&tls);
+    return EX_OK;
+}
+
+static int local_open_store(const struct command_context *context, struct store **out)
+{
+    const struct store_config config = {.path = context->dirs.database, .schema = schema_relay};
+    char why[400] = "";
+    if (access(context->dirs.database, F_OK) != 0)
+        return console_fail(&context->console, EX_NOINPUT, "there is no database at %s; make one with: " COMMAND_PROGRAM " init --name HOST",
+                            context->dirs.database);
+    enum result result = store_open(out, &config, why, sizeof why);
+    switch (result) {
+    case RESULT_OK:
+        return EX_OK;
+    case RESULT_BUSY:
+        return console_fail(&context->console, EX_TEMPFAIL, "the relay is just starting or stopping; try again in a moment (%s)", why);
+    case RESULT_DENIED:
+        return console_fail(&context->console, EX_NOPERM, "%s", why);
+    case RESULT_VERSION:
+        return console_fail(&context->console, EX_CONFIG, "%s", why);
+    case RESULT_CORRUPT:
+        return console_fail(&context->console, EX_DATAERR, "%s", why);
+    default:
+        return console_fail(&context->console, EX_IOERR, "%s", why);
+    }
+}
+
+static int local_call(const struct command_context *context, struct conf *conf, struct store *store, const char *command, const json_t *arguments,
+                      struct local *local)
+{
+    struct admin admin = {.conf = conf};
+    uv_loop_t loop;
+    int code = EX_OK;
+    if (uv_loop_init(&loop) != 0)
+        return console_fail(&context->console, EX_OSERR, "out of memory");
+    if (store_client_open(&admin.store, store, &loop) == RESULT_OK) {
+        control_call_local(admin_handle, &admin, command, arguments, local_on_line, local);
+        uv_run(&loop, UV_RUN_DEFAULT);
+        store_client_close(admin.store, local_on_closed, NULL);
+    }
+    uv_run(&loop, UV_RUN_DEFAULT);
+    uv_loop_close(&loop);
+    if (!local->is_over)
+        code = console_fail(&context->console, EX_OSERR, "out of memory");
+    return code;
+}
+
+int command_local(void *command_context, const char *command, const json_t *arguments, void (*on_line)(void *, const json_t *), void *line_context)
+{
+    const struct command_context *context = command_context;
+    struct local local = {on_line, line_context, false};
+    struct conf *conf = NULL;
+    struct store *store = NULL;
+    int code = command_load_conf(context, &conf);
+    if (code == EX_OK)
+        code = local_open_store(context, &store);
+    if (code == EX_OK)
+        code = local_call(context, conf, store, command, arguments, &local);
+    if (store)
+        store_close(&store);
+    conf_unref(&conf);
+    return code;
+}
