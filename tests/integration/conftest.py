@@ -1,0 +1,50 @@
+"""What the integration tests share: relays of their own, destination servers, names. Everything is on 127.0.0.0/8 and in a folder of the test's.
+
+    def test_something(make_relay, make_sink):
+        sink = make_sink()                                   an aiosmtpd on 127.0.0.1 and a port of its own
+        relay = make_relay(zone=f"dest.example MX 10 mx.dest.example\\nmx.dest.example A {sink.host}\\n", mx_port=sink.port)
+        relay.add_account("anna", "secret", "anna@example.org")
+        relay.send("anna", "secret", "anna@example.org", ["bob@dest.example"])
+        message = sink.wait_message()
+"""
+import sys
+
+import pytest
+
+sys.dont_write_bytecode = True
+
+import relay_support  # noqa: E402
+
+
+@pytest.fixture
+def make_relay(tmp_path):
+    """Makes and starts a relay (relay_support.Relay); all are stopped at the end, and must have ended well."""
+    relays = []
+
+    def make(**options):
+        start = options.pop("start", True)
+        relay = relay_support.Relay(tmp_path / f"relay{len(relays)}", **options)
+        relays.append(relay)
+        relay.init()
+        if start:
+            relay.start()
+        return relay
+
+    yield make
+    problems = [problem for relay in relays for problem in relay.close()]
+    assert not problems, "\n".join(problems)
+
+
+@pytest.fixture
+def make_sink():
+    """Makes and starts a destination server (relay_support.Sink)."""
+    sinks = []
+
+    def make(**options):
+        sink = relay_support.Sink(**options)
+        sinks.append(sink)
+        return sink
+
+    yield make
+    for sink in sinks:
+        sink.close()

@@ -1,0 +1,230 @@
+"""postern-relay's command line: init, accounts, listings as JSON, and clear words with an exit code for everything that is wrong."""
+import json
+import os
+import re
+import socket
+import sqlite3
+import stat
+import subprocess
+
+import pytest
+
+from relay_support import EX_CANTCREAT, EX_CONFIG, EX_DATAERR, EX_NOPERM, EX_UNAVAILABLE, EX_USAGE, RELAY
+
+EX_NOUSER = 67
+
+
+@pytest.fixture
+def relay(make_relay):
+    return make_relay(start=False)
+
+
+def words_of(done):
+    """What was said on stderr, without "postern-relay: "."""
+    assert done.stdout == "" or done.returncode == 0, done.stdout
+    return done.stderr
+
+
+def test_init_makes_a_private_folder_and_tells_the_pin(relay):
+    for name, mode in {"": 0o700, "keys": 0o700, "keys/relay.key": 0o600, "relay.conf": 0o600, "relay.db": 0o600}.items():
+        assert stat.S_IMODE(os.stat(relay.path(name)).st_mode) == mode, name
+    pin = relay.run("key", "show").stdout
+    assert re.fullmatch(r"sha256//[A-Za-z0-9+/]{43}=\n", pin)
+    assert relay.json("key", "show") == [pin.strip()]
+    openssl = subprocess.run(f"openssl x509 -in {relay.certificate} -noout -pubkey | openssl pkey -pubin -outform der | openssl dgst -sha256 -binary | base64",
+                             shell=True, capture_output=True, text=True, check=True)
+    assert pin.strip() == "sha256//" + openssl.stdout.strip()
+
+
+def test_init_overwrites_nothing(relay):
+    with open(relay.path("keys/relay.key"), "rb") as file:
+        key = file.read()
+    done = relay.run("init", "--name", "other.example", check=False)
+    assert done.returncode == EX_CANTCREAT and "relay.conf exists" in words_of(done)
+    with open(relay.path("keys/relay.key"), "rb") as file:
+        assert file.read() == key
+
+
+@pytest.mark.parametrize("options, words", [
+    ([], "--name HOST"),
+    (["--name", "localhost"], "full host name"),
+    (["--name", "bad name.example"], "full host name"),
+    (["--name", "relay.example", "--smarthost", "mail.example"], "smtps://"),
+    (["--name", "relay.example", "--smarthost", "smtps://user@mail.example"], "USER:PASSWORD"),
+])
+def test_init_judges_its_options(tmp_path, options, words):
+    done = subprocess.run([RELAY, "init", "--dir", str(tmp_path / "new"), *options], capture_output=True, text=True)
+    assert done.returncode == EX_USAGE and words in done.stderr, done.stderr
+    assert not os.path.exists(tmp_path / "new" / "relay.conf")
+
+
+def test_init_keeps_the_smarthost(tmp_path):
+    folder = tmp_path / "new"
+    subprocess.run([RELAY, "init", "--dir", str(folder), "--name", "relay.example", "--smarthost", "smtps://a%40b:c@mail.example:465"], check=True,
+                   capture_output=True)
+    assert "\nsmarthost = smtps://a%40b:c@mail.example:465\n" in (folder / "relay.conf").read_text()
+    done = subprocess.run([RELAY, "status", "--dir", str(folder), "--json"], check=True, capture_output=True, text=True)
+    assert json.loads(done.stdout)["smarthost"] is True
+
+
+@pytest.mark.parametrize("words, detail", [
+    ([], "which command"),
+    (["fly"], "no such command"),
+    (["queue"], "no such command"),
+    (["queue", "show"], "missing"),
+    (["queue", "show", "a", "b"], "too much"),
+    (["status", "--colour"], "unknown option"),
+    (["status", "--all"], "no such option"),
+    (["account", "add", "anna", "--send-as"], "needs a value"),
+    (["account", "add", "anna"], "--send-as"),
+])
+def test_usage_errors(relay, words, detail):
+    done = subprocess.run([RELAY, *words], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert done.returncode == EX_USAGE and detail in done.stderr, done.stderr
+
+
+def test_help():
+    done = subprocess.run([RELAY, "--help"], capture_output=True, text=True, check=True)
+    assert "account add NAME" in done.stdout and "queue list" in done.stdout
+    done = subprocess.run([RELAY, "account", "add", "--help"], capture_output=True, text=True, check=True)
+    assert "--send-as" in done.stdout
+
+
+def test_account_life(relay):
+    assert relay.json("account", "list") == []
+    made = relay.json("account", "add", "Anna", "--send-as", "Anna@Example.org", "--send-as", "@example.net")
+    assert made["name"] == "anna" and sorted(made["send_as"]) == ["@example.net", "anna@example.org"] and made["enabled"] is True
+    assert re.fullmatch(r"(\w{4}-){4}\w{4}", made["password"])
+    given = relay.json("account", "add", "bob", "--send-as", "bob@example.org", stdin="a given password\n")
+    assert "password" not in given
+    assert [account["name"] for account in relay.json("account", "list")] == ["anna", "bob"]
+    relay.run("account", "disable", "BOB")
+    assert relay.json("account", "show", "bob")["enabled"] is False
+    relay.run("account", "enable", "bob")
+    assert relay.json("account", "show", "bob")["enabled"] is True
+    assert "password" in relay.json("account", "passwd", "bob")
+    relay.run("account", "remove", "bob")
+    assert [account["name"] for account in relay.json("account", "list")] == ["anna"]
+
+
+@pytest.mark.parametrize("words, code, detail", [
+    (["account", "show", "nobody"], EX_NOUSER, "no account nobody"),
+    (["account", "remove", "nobody"], EX_NOUSER, "account list"),
+    (["account", "add", "anna", "--send-as", "anna@example.org"], EX_DATAERR, "account passwd anna"),
+    (["account", "add", "an na", "--send-as", "anna@example.org"], EX_USAGE, "no account name"),
+    (["account", "add", "carl", "--send-as", "carl"], EX_USAGE, "neither an address nor @DOMAIN"),
+    (["queue", "show", "0000000000000"], EX_DATAERR, "queue list"),
+    (["queue", "hold", "!"], EX_USAGE, "no message id"),
+    (["queue", "retry", "--all"], EX_UNAVAILABLE, "does not run"),
+])
+def test_commands_say_what_is_wrong(relay, words, code, detail):
+    relay.add_account("anna", "secret", "anna@example.org")
+    done = relay.run(*words, check=False)
+    assert done.returncode == code and detail in words_of(done), (done.returncode, done.stderr)
+
+
+def test_passwords_and_their_hashes_are_nowhere_but_in_the_database(relay):
+    relay.add_account("anna", "a-very-secret-word", "anna@example.org")
+    for words in (("account", "list"), ("account", "show", "anna"), ("status",)):
+        text = relay.run(*words, "--json").stdout
+        assert "argon2" not in text and "secret-word" not in text
+    for folder, _, names in os.walk(relay.folder):
+        for name in names:
+            with open(os.path.join(folder, name), "rb") as file:
+                assert b"a-very-secret-word" not in file.read(), name
+
+
+@pytest.mark.parametrize("line, words", [
+    ("colour = red", "colour"),
+    ("listen = 127.0.0.1:25", "starttls"),
+    ("threads = many", "threads"),
+])
+def test_bad_configuration_names_file_and_line(relay, line, words):
+    with open(relay.path("relay.conf")) as file:
+        text = file.read()
+    with open(relay.path("relay.conf"), "w") as file:
+        file.write(text.replace("[relay]\n", f"[relay]\n{line}\n"))
+    number = text.split("\n").index("[relay]") + 2
+    for words_of_command in (("run",), ("account", "list")):
+        done = relay.run(*words_of_command, check=False)
+        assert done.returncode == EX_CONFIG and f"relay.conf:{number}" in done.stderr and words in done.stderr, done.stderr
+
+
+def test_a_configuration_with_a_password_must_be_private(relay):
+    relay.conf["delivery.smarthost"] = ["smtps://anna:tellnobody@mail.example"]
+    relay.write_conf()
+    os.chmod(relay.path("relay.conf"), 0o644)
+    done = relay.run("run", check=False)
+    assert done.returncode == EX_CONFIG and "chmod 600" in done.stderr and "tellnobody" not in done.stderr, done.stderr
+
+
+def test_a_key_that_others_can_read_is_refused(relay):
+    os.chmod(relay.path("keys/relay.key"), 0o644)
+    done = relay.run("run", check=False)
+    assert done.returncode == EX_NOPERM and "chmod" in done.stderr and "relay.key" in done.stderr, done.stderr
+
+
+def test_missing_files(relay):
+    os.rename(relay.path("keys/relay.key"), relay.path("keys/away.key"))
+    done = relay.run("run", check=False)
+    assert done.returncode != 0 and "relay.key" in done.stderr, done.stderr
+    os.rename(relay.path("relay.db"), relay.path("away.db"))
+    done = relay.run("run", check=False)
+    assert done.returncode == EX_CONFIG and "init" in done.stderr, done.stderr
+    done = relay.run("queue", "list", check=False)
+    assert done.returncode != 0 and "init" in done.stderr, done.stderr
+
+
+def test_a_newer_database_is_left_alone(relay):
+    with sqlite3.connect(relay.path("relay.db")) as database:
+        version = database.execute("pragma user_version").fetchone()[0]
+        database.execute(f"pragma user_version = {version + 1}")
+    for words in (("run",), ("account", "list")):
+        done = relay.run(*words, check=False)
+        assert done.returncode == EX_CONFIG and "newer" in done.stderr, (done.returncode, done.stderr)
+
+
+def test_a_port_in_use_is_named(relay):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        relay.listen = [f"127.0.0.1:{port} tls"]
+        relay.write_conf()
+        done = relay.run("run", check=False)
+        assert done.returncode == EX_UNAVAILABLE and f"127.0.0.1:{port}" in done.stderr, done.stderr
+        findings = relay.run("check", "--json", check=False)
+        assert findings.returncode == EX_CONFIG
+        assert [f for f in json.loads(findings.stdout) if f["what"] == "port" and f["state"] == "error" and str(port) in f["words"]]
+
+
+def test_only_one_relay_in_a_folder(make_relay):
+    relay = make_relay()
+    done = relay.run("run", check=False)
+    assert done.returncode == EX_UNAVAILABLE and done.stderr, (done.returncode, done.stderr)
+
+
+def test_check_and_dns(make_relay):
+    relay = make_relay(zone="relay.example A 127.0.0.1\n")
+    relay.add_account("anna", "secret", "@example.org")
+    findings = {finding["what"]: finding for finding in relay.json("check")}
+    assert findings["name"]["state"] == "ok" and findings["running"]["state"] == "ok" and findings["accounts"]["state"] == "ok"
+    records = relay.json("dns")
+    assert {"name": "example.org", "type": "TXT", "value": '"v=spf1 a:relay.example ~all"'}.items() <= next(
+        record for record in records if record["name"] == "example.org").items()
+
+
+def test_check_finds_what_is_wrong(relay):
+    os.chmod(relay.path("keys/relay.key"), 0o644)
+    done = relay.run("check", "--json", check=False)
+    states = {finding["what"]: finding["state"] for finding in json.loads(done.stdout)}
+    assert done.returncode == EX_CONFIG and states["certificate"] == "error" and states["accounts"] == "warning"
+
+
+def test_status_of_a_running_relay(make_relay):
+    relay = make_relay()
+    status = relay.json("status")
+    assert status["running"] is True and status["pid"] == relay.process.pid and status["name"] == "relay.example" and status["sessions"] == 0
+    assert sorted(listener["mode"] for listener in status["listeners"]) == ["starttls", "tls"]
+    assert status["pins"] == relay.json("key", "show")
+    assert "listens" in relay.run("status").stdout
