@@ -159,7 +159,7 @@ static void test_pin(void **state)
     talk_secure(&talk, client, server, NAME);
     const struct tls_info *info = stream_tls_info(talk.client.stream);
     assert_string_equal(info->version, "TLSv1.3");
-    assert_string_equal(info->cipher, "TLS_AES_128_GCM_SHA256");
+    assert_string_equal(info->cipher, "TLS_CHACHA20_POLY1305_SHA256");
     assert_string_equal(info->alpn, "");
     assert_true(info->is_verified);
     assert_false(info->is_resumed);
@@ -263,7 +263,7 @@ static void test_tls12(void **state)
         talk_secure(&talk, client, server, NAME);
         const struct tls_info *info = stream_tls_info(talk.client.stream);
         assert_string_equal(info->version, "TLSv1.2");
-        assert_string_equal(info->cipher, "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256");
+        assert_string_equal(info->cipher, "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256");
         assert_int_equal(info->is_resumed, i > 0);
         assert_int_equal(stream_tls_info(talk.server.stream)->is_resumed, i > 0);
         assert_null(binding(&talk.client, SLICE("tls-exporter")));
