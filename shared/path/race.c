@@ -60,6 +60,7 @@ struct race *race_new(const struct race_config *config, const struct path *paths
     race->config = (struct race_config){
         .stagger_ms = max_of(or_default(config->stagger_ms, 20), 10),
         .patience_ms = or_default(config->patience_ms, 500),
+        .sockets_max = config->sockets_max > 0 && config->sockets_max < RACE_SOCKETS_MAX ? config->sockets_max : RACE_SOCKETS_MAX,
         .stall_ms = or_default(config->stall_ms, 1500),
         .connect_timeout_ms = or_default(config->connect_timeout_ms, 10000),
         .handshake_timeout_ms = or_default(config->handshake_timeout_ms, 15000),
@@ -270,7 +271,7 @@ static struct due displaced_handshake_due(const struct race *race)
 static struct due connect_due(const struct race *race)
 {
     const struct entry *next = first_waiting(race);
-    if (!next || count_sockets(race) == RACE_SOCKETS_MAX)
+    if (!next || count_sockets(race) == race->config.sockets_max)
         return NEVER;
     return (struct due){race->next_start_at_ms, next};
 }
@@ -278,7 +279,7 @@ static struct due connect_due(const struct race *race)
 static struct due displaced_connect_due(const struct race *race)
 {
     const struct entry *next = first_waiting(race), *victim = oldest(race, CONNECTING);
-    if (!next || !victim || count_sockets(race) < RACE_SOCKETS_MAX)
+    if (!next || !victim || count_sockets(race) < race->config.sockets_max)
         return NEVER;
     int64_t patience_ms = patience(race->config.patience_ms, next->attempts);
     return (struct due){max_of(victim->stage_at_ms + patience_ms, race->next_start_at_ms), victim};

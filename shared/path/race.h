@@ -3,7 +3,7 @@
  * On an unknown network the connection attempts start stagger_ms apart (RFC 8305 section 5 allows no less than 10), because a SYN is cheap
  * and a port that drops must cost nothing. What is staggered is the dear part: the handshake starts at once on the first path that connects, on
  * a later one only when the earlier has failed or has stalled for stall_ms. On a known network the remembered path (first in the list,
- * is_first_known) starts alone and the rest follow after known_head_start_ms or at its first failure. At most RACE_SOCKETS_MAX
+ * is_first_known) starts alone and the rest follow after known_head_start_ms or at its first failure. At most sockets_max
  * sockets and RACE_HANDSHAKES_MAX handshakes at a time. A hard failure hands over at once.
  *
  * A path: waiting -> connecting -> connected -> handshaking -> proven; any but waiting -> failed | cancelled; connecting, handshaking -> waiting (displaced).
@@ -31,7 +31,7 @@
 
 #include "base/result.h"
 
-enum { RACE_PATHS_MAX = 64, RACE_SOCKETS_MAX = 6, RACE_HANDSHAKES_MAX = 2 };
+enum { RACE_PATHS_MAX = 64, RACE_SOCKETS_MAX = 10, RACE_HANDSHAKES_MAX = 2 };
 
 /* 0 stands for the default. */
 struct race_config {
@@ -42,6 +42,7 @@ struct race_config {
     int64_t connect_timeout_ms;   /* default 10,000: then the path is PATH_DROPPED */
     int64_t handshake_timeout_ms; /* default 15,000: then PATH_TLS_FAILED */
     int64_t round_timeout_ms;     /* default 30,000: the whole race is lost then */
+    uint32_t sockets_max;         /* default and at most RACE_SOCKETS_MAX: the five usual ports in both address families start without waiting for each other */
     bool is_first_known;
 };
 

@@ -46,6 +46,7 @@ static struct race_config random_config(uint64_t *seed)
     struct race_config config = {.is_first_known = track_random(seed, 2) == 0};
     if (track_random(seed, 2) == 0)
         return config;
+    config.sockets_max = (uint32_t)track_random(seed, RACE_SOCKETS_MAX + 1);
     config.stagger_ms = time_up_to(seed, 300);
     config.known_head_start_ms = time_up_to(seed, 2000);
     config.patience_ms = time_up_to(seed, 3000);
@@ -92,7 +93,7 @@ static void test_same_inputs_same_actions(void **state)
     }
 }
 
-/* With all others silently dropped, up to six paths are won in the time of the open one alone plus stagger times its position. */
+/* With all others silently dropped, up to ten paths are won in the time of the open one alone plus stagger times its position. */
 static void test_a_dropped_port_costs_nothing(void **state)
 {
     (void)state;

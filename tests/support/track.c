@@ -21,6 +21,7 @@ struct track {
     struct car cars[RACE_PATHS_MAX];
     int64_t start_ms, now_ms;
     int64_t stagger_ms, round_ms;
+    size_t sockets_max;
     int64_t last_connect_ms, last_failure_ms;
     bool is_won, is_lost;
     size_t log_len;
@@ -73,7 +74,7 @@ static void on_connect(struct track *track, size_t i)
         broken(track, "6: attempts too close together");
     track->last_connect_ms = track->now_ms;
     *car = (struct car){.stage = CONNECTING, .due_at_ms = due_after(track, track->paths[i].connects_ms)};
-    if (count(track, CONNECTING, HANDSHAKING) > RACE_SOCKETS_MAX)
+    if (count(track, CONNECTING, HANDSHAKING) > track->sockets_max)
         broken(track, "1: too many sockets");
 }
 
@@ -227,6 +228,7 @@ void track_run(const struct race_config *config, const struct track_path *paths,
     track->stagger_ms = config->stagger_ms ? config->stagger_ms : 20;
     track->stagger_ms = track->stagger_ms < 10 ? 10 : track->stagger_ms;
     track->round_ms = config->round_timeout_ms ? config->round_timeout_ms : 30000;
+    track->sockets_max = config->sockets_max ? config->sockets_max : RACE_SOCKETS_MAX;
     track->last_connect_ms = track->last_failure_ms = INT64_MIN;
     for (size_t i = 0; i < n; i++)
         track->cars[i].due_at_ms = INT64_MAX;

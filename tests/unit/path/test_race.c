@@ -87,7 +87,7 @@ static const struct story stories[] = {
     },
     {
         "more paths than sockets: after 500 ms the oldest attempts make room, and their turn comes again",
-        {.connect_timeout_ms = 2000},
+        {.connect_timeout_ms = 2000, .sockets_max = 6},
         {TRACK_DROPPED("a"), TRACK_DROPPED("b"), TRACK_DROPPED("c"), TRACK_DROPPED("d"), TRACK_DROPPED("e"), TRACK_DROPPED("f"), TRACK_DROPPED("g"),
          TRACK_OPEN("h", 100, 200)},
         "0 connect a\n20 connect b\n40 connect c\n60 connect d\n80 connect e\n100 connect f\n500 cancel a dropped\n500 connect g\n520 cancel b dropped\n"
@@ -95,7 +95,7 @@ static const struct story stories[] = {
     },
     {
         "a displaced path gets its second chance: it was the open one, on a line of 900 ms",
-        {0},
+        {.sockets_max = 6},
         {TRACK_OPEN("a", 900, 500), TRACK_DROPPED("b"), TRACK_DROPPED("c"), TRACK_DROPPED("d"), TRACK_DROPPED("e"), TRACK_DROPPED("f"), TRACK_DROPPED("g")},
         "0 connect a\n20 connect b\n40 connect c\n60 connect d\n80 connect e\n100 connect f\n500 cancel a dropped\n500 connect g\n1520 cancel b dropped\n"
         "1520 connect a\n1540 cancel c dropped\n1540 connect b\n1560 cancel d dropped\n1560 connect c\n1580 cancel e dropped\n1580 connect d\n"
@@ -104,7 +104,7 @@ static const struct story stories[] = {
     },
     {
         "the time-out of a displaced path counts its attempts together: 500 ms, then 700 more",
-        {.connect_timeout_ms = 1200},
+        {.connect_timeout_ms = 1200, .sockets_max = 6},
         {TRACK_DROPPED("a"), TRACK_DROPPED("b"), TRACK_DROPPED("c"), TRACK_DROPPED("d"), TRACK_DROPPED("e"), TRACK_DROPPED("f"), TRACK_DROPPED("g")},
         "0 connect a\n20 connect b\n40 connect c\n60 connect d\n80 connect e\n100 connect f\n500 cancel a dropped\n500 connect g\n"
         "1220 cancel b dropped\n1220 connect a\n1240 cancel c dropped\n1260 cancel d dropped\n1280 cancel e dropped\n1300 cancel f dropped\n"
