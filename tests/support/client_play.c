@@ -165,6 +165,17 @@ void play_wait(struct play *p, int64_t ms)
     play_pump(p);
 }
 
+void play_open_ready(struct play *p, const char *extensions)
+{
+    play_open(p, &(struct smtp_client_config){.ehlo_name = SLICE("laptop.example")});
+    play_server(p, "220 mx\r\n");
+    play_server(p, "250-mx\r\n");
+    play_server(p, extensions);
+    play_server(p, "250 HELP\r\n");
+    buffer_clear(&p->said);
+    buffer_clear(&p->told);
+}
+
 /* Ends the text with a NUL, and clears what the caller is shown for the next time. */
 static const char *take_text(struct buffer *b)
 {

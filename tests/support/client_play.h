@@ -36,6 +36,8 @@ struct play {
 };
 
 void play_open(struct play *p, const struct smtp_client_config *config);
+/* A session in READY with a peer that announced `extensions`: lines of EHLO, each "250-...\r\n". What was said and told so far is cleared. */
+void play_open_ready(struct play *p, const char *extensions);
 void play_close(struct play *p);
 
 /* Octets from the server. */
