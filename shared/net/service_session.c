@@ -122,9 +122,18 @@ static bool feed(struct service_session *session)
     }
     if (stream_is_congested(session->stream)) /* a client that asks much and reads nothing */
         return false;
+    struct smtp_server_event event;
     size_t used = smtp_server_feed(session->core, in, now_ms(session));
-    stream_consume(session->stream, used);
-    return used > 0;
+    bool has_event = smtp_server_next(session->core, &event);
+    /* A body's octets lie in the input (smtp/server.h): the handler has them before the stream may give that memory back. */
+    bool is_body = has_event && event.type == SMTP_SERVER_BODY;
+    if (is_body)
+        take_event(session, &event);
+    if (!session->is_over)
+        stream_consume(session->stream, used);
+    if (has_event && !is_body)
+        take_event(session, &event);
+    return used > 0 || has_event;
 }
 
 static bool step(struct service_session *session)

@@ -90,6 +90,8 @@ static void house_event(void *session_context, struct service_session *session, 
         break;
     case SMTP_SERVER_BODY:
         house->body_octets += event->data.len;
+        for (size_t i = 0; i < event->data.len; i++)
+            house->body_sum += (unsigned char)event->data.ptr[i];
         if (house->pauses)
             service_pause(session);
         break;

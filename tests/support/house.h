@@ -19,6 +19,7 @@ struct house {
     struct service_session *newest;
     size_t nlater;
     uint64_t body_octets;
+    uint64_t body_sum;      /* of the values of its octets: each was read */
     struct buffer story;    /* "MAIL RCPT ..." */
 };
 

@@ -209,6 +209,35 @@ static void test_later(void **state)
     house_close(&house);
 }
 
+/* A whole transaction in one flight, as clients with CHUNKING send it: the body waits in the stream's buffer until BODY_BEGIN is answered, and is
+ * still there when the handler gets it. */
+static void test_a_body_that_waited(void **state)
+{
+    enum { BODY_OCTETS = 20000 };
+    static const char head[] = "MAIL FROM:<a@x.example>\r\nRCPT TO:<b@y.example>\r\nBDAT 20000 LAST\r\n";
+    static char flight[sizeof head - 1 + BODY_OCTETS + 1];
+    struct house house;
+    struct net_end client = {0};
+    (void)state;
+    memcpy(flight, head, sizeof head - 1);
+    for (size_t i = 0; i < BODY_OCTETS; i += 10)
+        memcpy(flight + sizeof head - 1 + i, "12345678\r\n", 10);
+    house_open(&house, SERVICE_PLAIN, NULL);
+    house.answers_later = true;
+    house_dial(&house, &client);
+    house_greet(&house, &client);
+    net_end_write(&client, flight);
+    for (int i = 0; i < 4; i++) {
+        NET_UNTIL(&house.net, house.nlater == 1);
+        house_answer_one(&house);
+    }
+    HOUSE_EXPECT(&house, &client, "250 2.0.0 later\r\n250 2.0.0 later\r\n250 2.0.0 later\r\n");
+    assert_int_equal(house.body_octets, BODY_OCTETS);
+    assert_int_equal(house.body_sum, BODY_OCTETS / 10 * (8 * '0' + 36 + '\r' + '\n'));
+    house_leave(&house, &client);
+    house_close(&house);
+}
+
 /* All replies to one flight leave in one segment. */
 static void test_replies_leave_together(void **state)
 {
@@ -262,6 +291,7 @@ int main(void)
         cmocka_unit_test(test_handshake_timeout),
         cmocka_unit_test(test_command_timeout),
         cmocka_unit_test(test_later),
+        cmocka_unit_test(test_a_body_that_waited),
         cmocka_unit_test(test_replies_leave_together),
         cmocka_unit_test(test_half_close),
     };
