@@ -48,7 +48,6 @@ struct service_session {
     struct sockaddr_storage address;
     uint64_t address_key;
     enum service_mode mode;
-    enum smtp_server_event_type asked; /* the last event that the handler got */
     bool is_open;       /* on_open said yes, so on_closed is due */
     bool is_pumping, needs_pump;
     bool is_paused;

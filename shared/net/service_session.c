@@ -98,7 +98,6 @@ static void take_event(struct service_session *session, const struct smtp_server
     case SMTP_SERVER_BODY:
     case SMTP_SERVER_BODY_END:
     case SMTP_SERVER_TRANSACTION_ENDED:
-        session->asked = event->type;
         session->service->config.handler.on_event(session->context, session, event);
         return;
     }
@@ -219,19 +218,15 @@ static void on_secured(struct service_session *session)
     pump(session);
 }
 
-/* The connection is gone: what the handler gathered for a transaction is to be dropped. Where it owes an answer the core is told a 421 in its place, except
- * to BODY_END, for what was stored stays stored. */
+/* The connection is gone: what the handler gathered for a transaction is to be dropped, but for one at whose BODY_END it works: what is stored stays
+ * stored. */
 static void end_core(struct service_session *session)
 {
-    static const struct smtp_reply gone = {.code = 421, .status = {4, 4, 2}};
     struct smtp_server_event event;
-    bool is_parked = session->core && smtp_server_is_parked(session->core);
     session->is_over = true;
-    if (!session->core || (is_parked && session->asked == SMTP_SERVER_BODY_END))
+    if (!session->core)
         return;
-    smtp_server_eof(session->core);
-    if (is_parked)
-        smtp_server_answer(session->core, &gone, now_ms(session));
+    smtp_server_abandon(session->core);
     while (smtp_server_next(session->core, &event))
         if (event.type == SMTP_SERVER_TRANSACTION_ENDED || event.type == SMTP_SERVER_AUTH_CANCELLED)
             session->service->config.handler.on_event(session->context, session, &event);

@@ -326,6 +326,37 @@ void smtp_server_eof(struct smtp_server *server)
     server_end_if_wished(server);
 }
 
+/* Is an event of this type waiting to be taken? */
+static bool has_event(const struct smtp_server *server, enum smtp_server_event_type type)
+{
+    for (unsigned i = 0; i < server->nevents; i++)
+        if (server->events[i].type == type)
+            return true;
+    return false;
+}
+
+/* Keeps of the waiting events only those that end something. */
+static void drop_events(struct smtp_server *server)
+{
+    unsigned kept = 0;
+    for (unsigned i = 0; i < server->nevents; i++) {
+        enum smtp_server_event_type type = server->events[i].type;
+        if (type == SMTP_SERVER_TRANSACTION_ENDED || type == SMTP_SERVER_AUTH_CANCELLED)
+            server->events[kept++] = server->events[i];
+    }
+    server->nevents = kept;
+}
+
+void smtp_server_abandon(struct smtp_server *server)
+{
+    if (server->state == SMTP_SERVER_CLOSING)
+        return;
+    if (has_event(server, SMTP_SERVER_MAIL) || (server->owed == SMTP_OWED_BODY_END && !has_event(server, SMTP_SERVER_BODY_END)))
+        server->has_transaction = false;
+    drop_events(server);
+    server_close(server, NULL);
+}
+
 void smtp_server_tls_started(struct smtp_server *server, bool has_binding, int64_t now_ms)
 {
     if (server->state != SMTP_SERVER_IN_TLS)

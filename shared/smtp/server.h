@@ -138,6 +138,9 @@ void smtp_server_shut(struct smtp_server *server, const struct smtp_reply *reply
 /* The peer's half of the connection is gone, and all that came before was fed: TRANSACTION_ENDED if one was open, then CLOSE. When parked it takes effect with
  * the answer, so that a client that sends all and half-closes still gets its replies. */
 void smtp_server_eof(struct smtp_server *server);
+/* The connection is dead and no answer will be given any more. What is owed is forgotten, and so are events that nobody took; TRANSACTION_ENDED and
+ * AUTH_CANCELLED come for what the driver was told of, but not for a transaction whose BODY_END it took: that is the store's. Then CLOSE. */
+void smtp_server_abandon(struct smtp_server *server);
 
 struct slice smtp_server_output(const struct smtp_server *server);
 void smtp_server_sent(struct smtp_server *server, size_t n);

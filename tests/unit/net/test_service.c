@@ -238,6 +238,25 @@ static void test_a_body_that_waited(void **state)
     house_close(&house);
 }
 
+/* The session is killed while the handler has paused at a BODY and the BODY_END behind it is not taken yet. */
+static void test_gone_while_paused(void **state)
+{
+    struct house house;
+    struct net_end client = {0};
+    (void)state;
+    house_open(&house, SERVICE_PLAIN, NULL);
+    house.pauses = true;
+    house_dial(&house, &client);
+    house_greet(&house, &client);
+    net_end_write(&client, "MAIL FROM:<a@x.example>\r\nRCPT TO:<b@y.example>\r\nBDAT 3 LAST\r\nx\r\n");
+    NET_UNTIL(&house.net, house.body_octets == 3);
+    service_stop(house.service, 0, house_on_stopped, &house);
+    NET_UNTIL(&house.net, house.stopped == 1);
+    assert_true(house_story_is(&house, "MAIL RCPT BEGIN ENDED CLOSED "));
+    house_hang_up(&house, &client);
+    house_close(&house);
+}
+
 /* All replies to one flight leave in one segment. */
 static void test_replies_leave_together(void **state)
 {
@@ -292,6 +311,7 @@ int main(void)
         cmocka_unit_test(test_command_timeout),
         cmocka_unit_test(test_later),
         cmocka_unit_test(test_a_body_that_waited),
+        cmocka_unit_test(test_gone_while_paused),
         cmocka_unit_test(test_replies_leave_together),
         cmocka_unit_test(test_half_close),
     };

@@ -242,6 +242,52 @@ static void test_many_recipients(void **state)
     smtp_server_free(&server);
 }
 
+/* Takes the first `taken` events that the octets bring, answering all but the last, and abandons; the events after that are to be these. */
+static void abandon_after(const char *text, int taken, int n, const enum smtp_server_event_type *expected)
+{
+    struct smtp_server *server = make((struct smtp_server_config){.auth_mechanisms = SASL_PLAIN, .allows_auth_without_tls = true}, false);
+    struct slice in = slice_from_cstr(text);
+    struct smtp_server_event event;
+    int told = 0;
+    while (in.len > 0) {
+        in = slice_skip(in, smtp_server_feed(server, in, NOW));
+        while (told < taken && smtp_server_next(server, &event))
+            if (++told < taken && smtp_server_is_parked(server) && event.type != SMTP_SERVER_BODY)
+                smtp_server_answer(server, &OK, NOW);
+        if (told == taken)
+            break;
+    }
+    /* Every octet that the core takes by itself, and no further event. */
+    smtp_server_feed(server, in, NOW);
+    smtp_server_abandon(server);
+    for (int i = 0; i < n; i++) {
+        assert_true(smtp_server_next(server, &event));
+        assert_int_equal(event.type, expected[i]);
+    }
+    assert_false(smtp_server_next(server, &event));
+    assert_false(smtp_server_is_parked(server));
+    smtp_server_abandon(server);
+    assert_false(smtp_server_next(server, &event));
+    smtp_server_free(&server);
+}
+
+static void test_abandoned_sessions(void **state)
+{
+    (void)state;
+    static const char bdat[] = "EHLO x\r\nMAIL FROM:<a@x.example>\r\nRCPT TO:<b@y.example>\r\nBDAT 3 LAST\r\nx\r\n";
+    static const enum smtp_server_event_type close[] = {SMTP_SERVER_CLOSE}, ended[] = {SMTP_SERVER_TRANSACTION_ENDED, SMTP_SERVER_CLOSE},
+                                             cancelled[] = {SMTP_SERVER_AUTH_CANCELLED, SMTP_SERVER_CLOSE};
+    abandon_after("EHLO x\r\n", 0, 1, close);
+    abandon_after(bdat, 0, 1, close);  /* the MAIL event was never taken */
+    abandon_after(bdat, 1, 2, ended);  /* it waits for the answer to MAIL */
+    abandon_after(bdat, 2, 2, ended);  /* ... RCPT */
+    abandon_after(bdat, 3, 2, ended);  /* ... BODY_BEGIN */
+    abandon_after(bdat, 4, 2, ended);  /* BODY was taken, BODY_END was not */
+    abandon_after(bdat, 5, 1, close);  /* BODY_END was taken */
+    abandon_after("EHLO x\r\nAUTH PLAIN AHUAcA==\r\n", 1, 2, cancelled);
+    abandon_after("QUIT\r\n", 0, 1, close);
+}
+
 static void keep_line(void *context, enum log_level level, struct slice line)
 {
     assert_int_equal(level, LOG_DEBUG);
@@ -273,6 +319,7 @@ int main(void)
         cmocka_unit_test(test_a_refused_login_leaves_no_user),
         cmocka_unit_test(test_deadlines),
         cmocka_unit_test(test_many_recipients),
+        cmocka_unit_test(test_abandoned_sessions),
         cmocka_unit_test(test_the_trace_tells_each_change),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
