@@ -75,6 +75,24 @@ static enum result configure(struct database *db, const struct database_config *
     return database_execute(db, sql);
 }
 
+static int prepare(struct database *db, enum sql which)
+{
+    if (db->statements[which])
+        return SQLITE_OK;
+    return sqlite3_prepare_v3(db->handle, store_sql[which], -1, SQLITE_PREPARE_PERSISTENT, &db->statements[which], NULL);
+}
+
+/* Those that must not fail for want of memory later. */
+static enum result prepare_ends(struct database *db)
+{
+    int code = prepare(db, SQL_BEGIN);
+    if (code == SQLITE_OK)
+        code = prepare(db, SQL_COMMIT);
+    if (code == SQLITE_OK)
+        code = prepare(db, SQL_ROLLBACK);
+    return code == SQLITE_OK ? RESULT_OK : database_failed(db, code, "prepare");
+}
+
 enum result database_open(struct database *db, const struct database_config *config, char *why, size_t why_size)
 {
     *db = (struct database){.log = config->log};
@@ -88,6 +106,8 @@ enum result database_open(struct database *db, const struct database_config *con
         sqlite3_limit(db->handle, SQLITE_LIMIT_LENGTH, LIMIT_ROW);
         sqlite3_db_config(db->handle, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
         result = configure(db, config);
+        if (result == RESULT_OK)
+            result = prepare_ends(db);
     }
     if (result != RESULT_OK) {
         snprintf(why, why_size, "the database %s cannot be opened: %s", config->path, db->handle ? sqlite3_errmsg(db->handle) : sqlite3_errstr(code));
@@ -121,6 +141,7 @@ static enum result run_plain(struct database *db, enum sql which)
 enum result database_begin(struct database *db)
 {
     db->last_error = SQLITE_OK;
+    database_rollback(db); /* one that could not be ended for want of memory */
     return run_plain(db, SQL_BEGIN);
 }
 
@@ -136,13 +157,6 @@ void database_rollback(struct database *db)
 {
     if (!sqlite3_get_autocommit(db->handle))
         (void)!run_plain(db, SQL_ROLLBACK);
-}
-
-static int prepare(struct database *db, enum sql which)
-{
-    if (db->statements[which])
-        return SQLITE_OK;
-    return sqlite3_prepare_v3(db->handle, store_sql[which], -1, SQLITE_PREPARE_PERSISTENT, &db->statements[which], NULL);
 }
 
 struct query query_open(struct database *db, enum sql which)

@@ -82,7 +82,13 @@ static void release(struct store_intake *intake)
 
 static enum result mark_half(struct database *db, uint64_t message)
 {
-    struct query q = query_open(db, SQL_INTAKE_ADD);
+    struct query q = query_open(db, SQL_MESSAGE_GET);
+    query_int(&q, (int64_t)message);
+    bool is_taken = query_row(&q);
+    enum result result = query_end(&q);
+    if (result != RESULT_OK || is_taken)
+        return is_taken ? RESULT_EXISTS : result;
+    q = query_open(db, SQL_INTAKE_ADD);
     query_int(&q, (int64_t)message);
     return query_run(&q);
 }

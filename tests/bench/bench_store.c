@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 enum { IN_FLIGHT_MAX = 1000, PIECE = 16 * 1024 };
 
@@ -154,6 +155,24 @@ static double cpu_seconds(void)
     return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
 }
 
+/* After the store's threads have become quiet and given their memory back. */
+static long resident_at_rest_kib(void)
+{
+    char line[64] = "";
+    struct slice pages, rest;
+    uint64_t n = 0;
+    usleep(800 * 1000);
+    FILE *f = fopen("/proc/self/statm", "r");
+    if (f && fgets(line, sizeof line, f)) {
+        slice_cut(slice_from_cstr(line), ' ', &rest, &pages);
+        slice_cut(pages, ' ', &pages, &rest);
+        (void)!slice_to_u64(pages, UINT64_MAX, &n);
+    }
+    if (f)
+        fclose(f);
+    return (long)n * sysconf(_SC_PAGESIZE) / 1024;
+}
+
 static void run(size_t size, size_t in_flight, double seconds, uint64_t pause_ms)
 {
     static struct bench b;
@@ -175,12 +194,13 @@ static void run(size_t size, size_t in_flight, double seconds, uint64_t pause_ms
     for (size_t i = 0; i < in_flight; i++)
         uv_close((uv_handle_t *)&b.cycles[i].timer, NULL);
     double took = (double)(uv_hrtime() - began) / 1e9, n = (double)b.ndone;
-    world_close(&b.w);
     cpu = cpu_seconds() - cpu;
+    long at_rest = resident_at_rest_kib();
+    world_close(&b.w);
     struct rusage u;
     getrusage(RUSAGE_SELF, &u);
-    printf("%7zu octets %4zu in flight: %7.0f messages/s  %6.1f us CPU a message  %6.2f ms to commit  peak %ld KiB\n", size, in_flight, n / took,
-           cpu * 1e6 / n, (double)b.latency_ns / 1e6 / n, u.ru_maxrss);
+    printf("%7zu octets %4zu in flight: %7.0f messages/s  %6.1f us CPU a message  %6.2f ms to commit  peak %ld KiB, at rest %ld KiB\n", size,
+           in_flight, n / took, cpu * 1e6 / n, (double)b.latency_ns / 1e6 / n, u.ru_maxrss, at_rest);
     fflush(stdout);
     world_end(&b.w);
     free(b.body);

@@ -1,0 +1,214 @@
+/* Memory runs out: on the loop, where every allocation of a scenario fails in turn, and inside SQLite, on whatever thread. Every request is answered,
+ * what was refused is not there, and with memory again the store goes on. */
+#include "support/oom.h"
+#include "support/store_model.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <sqlite3.h>
+
+/* ---- SQLite's memory ---- */
+
+/* Past the linker's wrapping (support/oom.h), which is for our own. */
+void *__real_malloc(size_t size);
+void *__real_realloc(void *memory, size_t size);
+
+static struct {
+    atomic_ulong count;
+    unsigned long n; /* the n-th fails; 0: none */
+    bool for_ever;
+} memory;
+
+static bool is_refused(void)
+{
+    unsigned long i = atomic_fetch_add(&memory.count, 1) + 1;
+    return memory.n > 0 && (i == memory.n || (i > memory.n && memory.for_ever));
+}
+
+static void *get(int size)
+{
+    size_t *at = is_refused() ? NULL : __real_malloc((size_t)size + 16);
+    if (!at)
+        return NULL;
+    *at = (size_t)size;
+    return at + 2;
+}
+
+static void give_back(void *memory_at)
+{
+    free((size_t *)memory_at - 2);
+}
+
+static int size_of(void *memory_at)
+{
+    return memory_at ? (int)*((size_t *)memory_at - 2) : 0;
+}
+
+static void *resize(void *memory_at, int size)
+{
+    size_t *at = is_refused() ? NULL : __real_realloc((size_t *)memory_at - 2, (size_t)size + 16);
+    if (!at)
+        return NULL;
+    *at = (size_t)size;
+    return at + 2;
+}
+
+static int round_up(int size)
+{
+    return (size + 7) & ~7;
+}
+
+static int start(void *context)
+{
+    (void)context;
+    return SQLITE_OK;
+}
+
+static void end(void *context)
+{
+    (void)context;
+}
+
+static void arm(unsigned long n, bool for_ever)
+{
+    atomic_store(&memory.count, 0);
+    memory.n = n;
+    memory.for_ever = for_ever;
+}
+
+static void must(const char *problem, unsigned long n, bool for_ever)
+{
+    if (problem)
+        fail_msg("allocation %lu%s: %s", n, for_ever ? " and all after it" : "", problem);
+}
+
+static void fail_at(struct model *m, unsigned long n, bool for_ever)
+{
+    struct world w;
+    world_make(&w);
+    *m = (struct model){.seed = 3};
+    arm(n, for_ever);
+    enum result opened = world_open(&w);
+    if (opened == RESULT_OK)
+        model_run(&w, m, 20, 4);
+    arm(0, false);
+    if (opened == RESULT_OK) {
+        uint32_t nfailed = m->nfailed;
+        must(model_check(&w, m, true), n, for_ever);
+        model_run(&w, m, 5, 2);
+        must(m->nfailed == nfailed ? NULL : "there is memory again and the store does not know", n, for_ever);
+    }
+    world_close(&w);
+    must(world_open(&w) == RESULT_OK ? NULL : w.why, n, for_ever);
+    must(model_check(&w, m, true), n, for_ever);
+    world_close(&w);
+    must(model_check_rows(&w), n, for_ever);
+    world_end(&w);
+}
+
+static void sqlite_without_memory(void **state)
+{
+    (void)state;
+    static struct model m;
+    const char *text = getenv("POSTERN_SEEDS");
+    uint64_t wanted = 25;
+    assert_true(!text || slice_to_u64(slice_from_cstr(text), UINT64_MAX, &wanted));
+    arm(0, false);
+    fail_at(&m, 0, false);
+    unsigned long count = atomic_load(&memory.count), step = count / wanted + 1;
+    assert_true(count > 500);
+    for (unsigned long n = 1; n <= count; n += step) {
+        fail_at(&m, n, false);
+        fail_at(&m, n + step / 2, true);
+    }
+}
+
+/* ---- ours ---- */
+
+static void allowed(enum result result, enum result wanted)
+{
+    if (result != wanted && !(oom_has_failed() && result == RESULT_MEMORY))
+        fail_msg("got %s", result_name(result));
+}
+
+struct got {
+    bool is_last;
+    enum result result;
+};
+
+static void on_rows(void *context, enum result result, const struct store_listing *rows, size_t n, bool is_last)
+{
+    (void)rows, (void)n;
+    *(struct got *)context = (struct got){is_last, result};
+}
+
+static void on_account(void *context, enum result result, const struct store_account *account)
+{
+    (void)account;
+    *(struct got *)context = (struct got){true, result};
+}
+
+static void use(struct world *w)
+{
+    static char octets[100000];
+    struct store_job *job;
+    struct got got = {0};
+    struct world_done d = {0};
+    enum result put = world_put(w, 1, slice_of(octets, sizeof octets), 2, 1);
+    allowed(put, RESULT_OK);
+    enum result small = world_put(w, 2, SLICE("small"), 1, 0);
+    allowed(small, RESULT_OK);
+    enum result loaded = world_load(w, 1, SLICE("hop0"), &job);
+    allowed(loaded, put == RESULT_OK ? RESULT_OK : RESULT_NOT_FOUND);
+    store_job_free(&job);
+    allowed(world_finish(w, 2, 0, STORE_QUEUED, "451 later", false), small == RESULT_OK ? RESULT_OK : RESULT_NOT_FOUND);
+    store_message_list(w->client, STORE_LIST_ALL, 0, 100, on_rows, &got);
+    world_wait(w, &got.is_last);
+    allowed(got.result, RESULT_OK);
+    got = (struct got){0};
+    store_account_get(w->client, SLICE("nobody"), on_account, &got);
+    world_wait(w, &got.is_last);
+    allowed(got.result, RESULT_NOT_FOUND);
+    store_setting_put(w->client, SLICE("name"), SLICE("value"), world_on_done, &d);
+    allowed(world_wait_done(w, &d), RESULT_OK);
+    allowed(world_remove(w, 2), small == RESULT_OK ? RESULT_OK : RESULT_NOT_FOUND);
+}
+
+static void scenario(void *context)
+{
+    struct world w;
+    (void)context;
+    oom_suspend();
+    world_make(&w);
+    oom_resume();
+    enum result opened = world_open(&w);
+    allowed(opened, RESULT_OK);
+    if (opened == RESULT_OK)
+        use(&w);
+    oom_suspend();
+    world_end(&w);
+    oom_resume();
+}
+
+static void the_loop_without_memory(void **state)
+{
+    (void)state;
+    arm(0, false);
+    size_t n = oom_loop(400, scenario, NULL);
+    assert_true(n > 20);
+}
+
+int main(void)
+{
+    static const sqlite3_mem_methods METHODS = {get, give_back, resize, size_of, round_up, start, end, NULL};
+    if (sqlite3_config(SQLITE_CONFIG_MALLOC, &METHODS) != SQLITE_OK)
+        return 1;
+    const struct CMUnitTest tests[] = {cmocka_unit_test(sqlite_without_memory), cmocka_unit_test(the_loop_without_memory)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

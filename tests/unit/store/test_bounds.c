@@ -1,0 +1,275 @@
+/* What is bounded: memory while a large body passes, requests that wait, the log's file, the database; and that a store at rest rests. */
+#include "support/store_world.h"
+
+#include <dirent.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <sqlite3.h>
+
+#if defined(__SANITIZE_ADDRESS__)
+#define MEMORY_IS_OURS false
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define MEMORY_IS_OURS false
+#endif
+#endif
+#ifndef MEMORY_IS_OURS
+#define MEMORY_IS_OURS true
+#endif
+
+enum { PIECE = 16 * 1024, LARGE = 50 * 1024 * 1024 };
+
+static int setup(void **state)
+{
+    struct world *w = malloc(sizeof *w);
+    world_make(w);
+    *state = w;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    world_end(*state);
+    free(*state);
+    return 0;
+}
+
+static long peak_kib(void)
+{
+    struct rusage u;
+    getrusage(RUSAGE_SELF, &u);
+    return u.ru_maxrss;
+}
+
+static void on_drain(void *context)
+{
+    *(bool *)context = true;
+}
+
+/* Fifty MiB in pieces that tell where they belong; the sender pauses when told to. */
+static enum result put_large(struct world *w, uint64_t id)
+{
+    bool can_go_on;
+    char piece[PIECE];
+    struct store_intake *intake = store_intake_new(w->client, id, on_drain, &can_go_on);
+    for (size_t at = 0; at < LARGE; at += PIECE) {
+        world_fill(at / PIECE, piece, PIECE);
+        can_go_on = false;
+        enum result result = store_intake_append(intake, slice_of(piece, PIECE));
+        if (result == RESULT_BUSY)
+            world_wait(w, &can_go_on);
+        else if (result != RESULT_OK)
+            return result;
+    }
+    struct envelope_recipient to = {.address = SLICE("a@example.org")};
+    struct store_message message = {.envelope = {.recipients = &to, .nrcpt = 1}};
+    struct world_done d = {0};
+    store_intake_commit(&intake, &message, NULL, 0, world_on_done, &d);
+    return world_wait_done(w, &d);
+}
+
+struct reading {
+    bool is_done, is_right;
+    enum result result;
+    size_t at;
+};
+
+static void on_chunk(void *context, enum result result, struct slice octets)
+{
+    struct reading *r = context;
+    char piece[PIECE];
+    r->is_done = true;
+    r->result = result;
+    for (; octets.len > 0; octets = slice_skip(octets, PIECE), r->at += PIECE) {
+        world_fill(r->at / PIECE, piece, PIECE);
+        r->is_right &= slice_equal(slice_take(octets, PIECE), slice_of(piece, PIECE));
+    }
+}
+
+static void a_large_body_passes_in_little_memory(void **state)
+{
+    struct world *w = *state;
+    assert_int_equal(world_open(w), RESULT_OK);
+    long before = peak_kib();
+    assert_int_equal(put_large(w, 1), RESULT_OK);
+    struct reading r = {.is_right = true};
+    for (uint32_t seq = 0; r.result == RESULT_OK; seq++) {
+        r.is_done = false;
+        store_body_read(w->client, 1, seq, on_chunk, &r);
+        world_wait(w, &r.is_done);
+    }
+    assert_int_equal(r.result, RESULT_NOT_FOUND);
+    assert_int_equal(r.at, LARGE);
+    assert_true(r.is_right);
+    assert_int_equal(world_finish(w, 1, 0, STORE_DELIVERED, "250", false), RESULT_OK);
+    if (MEMORY_IS_OURS && peak_kib() - before > 8 * 1024)
+        fail_msg("%ld KiB more than before", peak_kib() - before);
+}
+
+/* The same chunk-wise intake many times over: freed pages are used again, the file does not grow with each. */
+static void the_room_of_finished_mail_is_used_again(void **state)
+{
+    struct world *w = *state;
+    struct stat about;
+    static char octets[1000000];
+    assert_int_equal(world_open(w), RESULT_OK);
+    for (uint64_t id = 1; id <= 40; id++) {
+        assert_int_equal(world_put(w, id, slice_of(octets, sizeof octets), 1, 0), RESULT_OK);
+        assert_int_equal(world_finish(w, id, 0, STORE_DELIVERED, "250", false), RESULT_OK);
+    }
+    world_close(w);
+    assert_int_equal(stat(w->path, &about), 0);
+    assert_in_range(about.st_size, 100000, 3000000);
+}
+
+static void the_log_does_not_grow_without_bound(void **state)
+{
+    struct world *w = *state;
+    char path[128];
+    struct stat about;
+    w->config.log_kib = 512;
+    assert_int_equal(world_open(w), RESULT_OK);
+    snprintf(path, sizeof path, "%s-wal", w->path);
+    static char octets[100000];
+    for (uint64_t id = 1; id <= 300; id++) /* some 60 MiB of log, were it never emptied */
+        assert_int_equal(world_put(w, id, slice_of(octets, sizeof octets), 1, 0), RESULT_OK);
+    assert_int_equal(stat(path, &about), 0);
+    assert_in_range(about.st_size, 512 * 1024, 9 * 512 * 1024);
+}
+
+static void a_database_has_a_maximum(void **state)
+{
+    struct world *w = *state;
+    static char octets[100000];
+    w->config.max_octets = 2 * 1024 * 1024;
+    assert_int_equal(world_open(w), RESULT_OK);
+    uint64_t n = 0;
+    while (n < 100 && world_put(w, n + 1, slice_of(octets, sizeof octets), 1, 0) == RESULT_OK)
+        n++;
+    assert_in_range(n, 10, 25);
+    assert_int_equal(world_put(w, 100, SLICE("x"), 1, 0), RESULT_FULL);
+    assert_string_equal(world_state(w, 100), "none");
+    for (uint64_t id = 1; id <= 5; id++)
+        assert_int_equal(world_finish(w, id, 0, STORE_DELIVERED, "250", false), RESULT_OK);
+    assert_int_equal(world_put(w, 100, SLICE("x"), 1, 0), RESULT_OK);
+}
+
+struct flood {
+    size_t nok, nbusy, n;
+    bool is_done;
+};
+
+static void on_flood(void *context, enum result result)
+{
+    struct flood *f = context;
+    f->nok += result == RESULT_OK;
+    f->nbusy += result == RESULT_BUSY;
+    f->is_done = ++f->n == STORE_WRITES_MAX + 1000 + 1;
+}
+
+/* Invariant 6. Somebody's sqlite3 holds the database, so the writer waits, and so does everything behind it. */
+static void beyond_the_bound_new_mail_is_told_to_come_later(void **state)
+{
+    struct world *w = *state;
+    sqlite3 *db;
+    struct flood f = {0};
+    struct envelope_recipient to = {.address = SLICE("a@example.org")};
+    struct store_message message = {.envelope = {.recipients = &to, .nrcpt = 1}};
+    struct store_outcome outcome = {.state = STORE_DELIVERED};
+    assert_int_equal(world_open(w), RESULT_OK);
+    assert_int_equal(world_put(w, 1, SLICE("x"), 1, 0), RESULT_OK);
+    assert_int_equal(sqlite3_open(w->path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    for (uint64_t id = 2; id < STORE_WRITES_MAX + 1002; id++) {
+        struct store_intake *intake = store_intake_new(w->client, id, NULL, NULL);
+        assert_int_equal(store_intake_append(intake, SLICE("x")), RESULT_OK);
+        store_intake_commit(&intake, &message, NULL, 0, on_flood, &f);
+    }
+    store_attempt_finish(w->client, 1, &outcome, 1, 9, NULL, false, on_flood, &f);
+    assert_int_equal(f.n, 0); /* never from inside the call */
+    assert_int_equal(sqlite3_exec(db, "COMMIT", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    world_wait(w, &f.is_done);
+    assert_in_range(f.nbusy, 1, 1000); /* what the writer had taken already does not wait any more */
+    assert_int_equal(f.nok + f.nbusy, f.n);
+    assert_string_equal(world_state(w, 1), "delivered");
+    struct store_counts c;
+    assert_int_equal(world_count(w, &c), RESULT_OK);
+    assert_int_equal(c.queued, f.nok - 1);
+}
+
+static bool is_this_thread(const char *name)
+{
+    uint64_t n;
+    return slice_to_u64(slice_from_cstr(name), UINT64_MAX, &n) && n == (uint64_t)getpid();
+}
+
+/* Context switches of all threads but this one. */
+static unsigned long long count_switches(void)
+{
+    unsigned long long sum = 0;
+    DIR *dir = opendir("/proc/self/task");
+    for (struct dirent *e; dir && (e = readdir(dir));) {
+        char path[300], line[128];
+        if (e->d_name[0] == '.' || is_this_thread(e->d_name))
+            continue;
+        snprintf(path, sizeof path, "/proc/self/task/%s/status", e->d_name);
+        FILE *f = fopen(path, "r");
+        while (f && fgets(line, sizeof line, f)) {
+            uint64_t n;
+            struct slice head, tail;
+            if (slice_cut(slice_from_cstr(line), ':', &head, &tail) && slice_equal(head, SLICE("voluntary_ctxt_switches")) &&
+                slice_to_u64(slice_take(slice_skip(tail, 1), tail.len - 2), UINT64_MAX, &n))
+                sum += n;
+        }
+        if (f)
+            fclose(f);
+    }
+    if (dir)
+        closedir(dir);
+    return sum;
+}
+
+/* The threads' own clock: within a window of 0.6 s, longer than what they wait for after work, none of them woke. */
+static void at_rest_no_thread_wakes(void **state)
+{
+    struct world *w = *state;
+    assert_int_equal(world_open(w), RESULT_OK);
+    for (uint64_t id = 1; id <= 50; id++)
+        assert_int_equal(world_put(w, id, SLICE("x"), 1, 0), RESULT_OK);
+    assert_string_equal(world_state(w, 50), "queued");
+    bool has_rested = false;
+    for (int i = 0; i < 5 && !has_rested; i++) {
+        unsigned long long before = count_switches();
+        usleep(600 * 1000); /* the absence of events cannot be waited for */
+        has_rested = before > 0 && count_switches() == before;
+    }
+    assert_true(has_rested);
+    char path[128];
+    struct stat about;
+    snprintf(path, sizeof path, "%s", w->path);
+    assert_int_equal(stat(path, &about), 0);
+    assert_true(about.st_size > 100000); /* and before it rested, it moved the log into the database */
+    assert_false(uv_loop_alive(&w->loop));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_large_body_passes_in_little_memory, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_room_of_finished_mail_is_used_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_log_does_not_grow_without_bound, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_database_has_a_maximum, setup, teardown),
+        cmocka_unit_test_setup_teardown(beyond_the_bound_new_mail_is_told_to_come_later, setup, teardown),
+        cmocka_unit_test_setup_teardown(at_rest_no_thread_wakes, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,213 @@
+/* Opening: what is refused, with which words; migrations; and that every statement uses its index. */
+#include "support/store_world.h"
+
+#include "schema.h"
+#include "store/sql.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <sqlite3.h>
+
+static int setup(void **state)
+{
+    struct world *w = malloc(sizeof *w);
+    world_make(w);
+    *state = w;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    world_end(*state);
+    free(*state);
+    return 0;
+}
+
+static void execute(const struct world *w, const char *sql)
+{
+    sqlite3 *db;
+    assert_int_equal(sqlite3_open(w->path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+}
+
+static int64_t number(const struct world *w, const char *sql)
+{
+    sqlite3 *db;
+    sqlite3_stmt *s = NULL;
+    int64_t value = -1;
+    assert_int_equal(sqlite3_open(w->path, &db), SQLITE_OK);
+    if (sqlite3_prepare_v2(db, sql, -1, &s, NULL) == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW)
+        value = sqlite3_column_int64(s, 0);
+    sqlite3_finalize(s);
+    sqlite3_close(db);
+    return value;
+}
+
+static void write_file(const struct world *w, const char *text)
+{
+    FILE *f = fopen(w->path, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+/* The words name the matter, and what to do. */
+static void assert_refused(struct world *w, enum result wanted, const char *word, const char *advice)
+{
+    assert_int_equal(world_open(w), wanted);
+    assert_null(w->store);
+    if (!strstr(w->why, word) || !strstr(w->why, advice))
+        fail_msg("<%s> lacks <%s> or <%s>", w->why, word, advice);
+}
+
+static void files_are_for_us_alone(void **state)
+{
+    static const char *const ENDS[] = {"", "-wal", "-shm", ".lock", ".reserve"};
+    struct world *w = *state;
+    mode_t mask = umask(0);
+    assert_int_equal(world_open(w), RESULT_OK);
+    assert_string_equal(w->why, "");
+    umask(mask);
+    for (size_t i = 0; i < sizeof ENDS / sizeof *ENDS; i++) {
+        char path[128];
+        struct stat about;
+        snprintf(path, sizeof path, "%s%s", w->path, ENDS[i]);
+        assert_int_equal(stat(path, &about), 0);
+        assert_int_equal(about.st_mode & 0777, 0600);
+    }
+}
+
+static void what_is_no_database_of_ours_is_refused(void **state)
+{
+    struct world *w = *state;
+    write_file(w, "This is a text, and a long one, so that SQLite takes it for something that once was a database perhaps.\n");
+    assert_refused(w, RESULT_CORRUPT, "not a database", w->path);
+    assert_int_equal(unlink(w->path), 0);
+    execute(w, "CREATE TABLE theirs (x)");
+    assert_refused(w, RESULT_CORRUPT, "another program", "choose another path");
+    assert_int_equal(number(w, "SELECT count(*) FROM sqlite_schema"), 1);
+}
+
+static void places_that_cannot_be_used_are_named(void **state)
+{
+    struct world *w = *state;
+    char path[128];
+    snprintf(path, sizeof path, "%s/missing/test.db", w->dir);
+    w->config.path = path;
+    assert_refused(w, RESULT_NOT_FOUND, path, "create the folder");
+    w->config.path = w->path;
+    snprintf(path, sizeof path, "%s/elsewhere", w->dir);
+    assert_int_equal(symlink(path, w->path), 0); /* somebody's trap: not followed */
+    assert_refused(w, RESULT_DENIED, w->path, "right to write");
+    assert_int_equal(unlink(w->path), 0);
+    assert_int_equal(mkdir(w->path, 0700), 0);
+    assert_refused(w, RESULT_IO, w->path, "directory");
+    assert_int_equal(rmdir(w->path), 0);
+    if (getuid() != 0) {
+        write_file(w, "");
+        assert_int_equal(chmod(w->path, 0), 0);
+        assert_refused(w, RESULT_DENIED, w->path, "right to write");
+    }
+}
+
+static void a_newer_database_is_left_alone(void **state)
+{
+    struct world *w = *state;
+    assert_int_equal(world_open(w), RESULT_OK);
+    world_close(w);
+    execute(w, "PRAGMA user_version = 99");
+    assert_refused(w, RESULT_VERSION, "newer version", "install that version");
+    assert_int_equal(number(w, "PRAGMA user_version"), 99);
+}
+
+static void migrations_are_applied_once_and_whole(void **state)
+{
+    struct world *w = *state;
+    struct schema_file files[4] = {schema_agent[0],
+                                   {"0002_more.sql", "CREATE TABLE more (x); INSERT INTO more VALUES (1); INSERT INTO more VALUES (2);"},
+                                   {"0003_bad.sql", "CREATE TABLE bad (x); INSERT INTO nowhere VALUES (1);"}};
+    w->config.schema = schema_agent;
+    assert_int_equal(world_open(w), RESULT_OK);
+    assert_int_equal(world_put(w, 1, SLICE("x"), 1, 0), RESULT_OK);
+    world_close(w);
+    w->config.schema = files;
+    assert_refused(w, RESULT_IO, "0003_bad.sql", "nothing was changed");
+    assert_int_equal(number(w, "PRAGMA user_version"), 2); /* the second is in, of the third nothing */
+    assert_int_equal(number(w, "SELECT count(*) FROM sqlite_schema WHERE name = 'bad'"), 0);
+    files[2] = (struct schema_file){"0003_good.sql", "ALTER TABLE more ADD COLUMN y;"};
+    assert_int_equal(world_open(w), RESULT_OK);
+    assert_string_equal(world_state(w, 1), "queued");
+    world_close(w);
+    assert_int_equal(world_open(w), RESULT_OK);
+    world_close(w);
+    assert_int_equal(number(w, "SELECT count(*) FROM more"), 2);
+    assert_int_equal(number(w, "PRAGMA user_version"), 3);
+}
+
+static void a_database_has_one_program(void **state)
+{
+    struct world *w = *state, other;
+    int status;
+    assert_int_equal(world_open(w), RESULT_OK);
+    pid_t child = fork();
+    if (child == 0) {
+        char number_of_parent[24];
+        snprintf(number_of_parent, sizeof number_of_parent, "number %ld", (long)getppid());
+        world_make(&other);
+        other.config.path = w->path;
+        _exit(world_open(&other) == RESULT_BUSY && strstr(other.why, number_of_parent) ? rmdir(other.dir) : 1);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    world_close(w);
+    assert_int_equal(world_open(w), RESULT_OK);
+}
+
+/* A full table scan is right only where everything is wanted. */
+static void statements_use_their_index(void **state)
+{
+    struct world *w = *state;
+    sqlite3 *db;
+    assert_int_equal(world_open(w), RESULT_OK);
+    world_close(w);
+    assert_int_equal(sqlite3_open(w->path, &db), SQLITE_OK);
+    for (int i = 0; i < SQL_COUNT; i++) {
+        char sql[1024];
+        sqlite3_stmt *s;
+        snprintf(sql, sizeof sql, "EXPLAIN QUERY PLAN %s", store_sql[i]);
+        assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &s, NULL), SQLITE_OK);
+        while (sqlite3_step(s) == SQLITE_ROW) {
+            const char *step = (const char *)sqlite3_column_text(s, 3);
+            bool is_small = strstr(step, "pragma") || strstr(step, "USING INDEX recipient_unfinished") ||
+                            strstr(step, "USING COVERING INDEX recipient_unfinished") || strstr(step, "SCAN (subquery") ||
+                            strcmp(step, "SCAN intake") == 0 || strstr(step, "CONSTANT ROW");
+            if ((strncmp(step, "SCAN", 4) == 0 && !is_small && i != SQL_COUNT_ALL) || strstr(step, "TEMP B-TREE"))
+                fail_msg("%s: %s", step, store_sql[i]);
+        }
+        sqlite3_finalize(s);
+    }
+    sqlite3_close(db);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(files_are_for_us_alone, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_no_database_of_ours_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(places_that_cannot_be_used_are_named, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_newer_database_is_left_alone, setup, teardown),
+        cmocka_unit_test_setup_teardown(migrations_are_applied_once_and_whole, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_database_has_one_program, setup, teardown),
+        cmocka_unit_test_setup_teardown(statements_use_their_index, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
