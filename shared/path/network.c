@@ -133,11 +133,22 @@ static bool has_rank(const struct port_verdict *ports, size_t nports, size_t ran
     return false;
 }
 
-static enum result write_end(const struct path *used, bool has_clause, struct buffer *out)
+/* No session now, but an open way was found: it is what the next message takes. */
+static const struct path *open_way(const struct network_trial *trials, size_t n)
 {
-    if (!used)
-        return buffer_append_cstr(out, has_clause ? "; no way to the relay is open." : "No way to the relay has been tried yet.");
-    return buffer_printf(out, "%s%u.", has_clause ? "; using " : "The relay is reached over ", used->port);
+    for (size_t i = 0; i < n; i++)
+        if (trials[i].verdict == PATH_OPEN)
+            return &trials[i].path;
+    return NULL;
+}
+
+static enum result write_end(const struct path *used, const struct path *open, bool has_clause, struct buffer *out)
+{
+    if (used)
+        return buffer_printf(out, "%s%u.", has_clause ? "; using " : "The relay is reached over ", used->port);
+    if (open)
+        return buffer_printf(out, "%s%u.", has_clause ? "; the relay was reached over " : "The relay was reached over ", open->port);
+    return buffer_append_cstr(out, has_clause ? "; no way to the relay is open." : "No way to the relay has been tried yet.");
 }
 
 enum result network_describe(const struct network_trial *trials, size_t n, const struct path *used, struct buffer *out)
@@ -154,5 +165,5 @@ enum result network_describe(const struct network_trial *trials, size_t n, const
             return result;
         has_clause = true;
     }
-    return write_end(used, has_clause, out);
+    return write_end(used, open_way(trials, n), has_clause, out);
 }

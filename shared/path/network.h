@@ -25,7 +25,8 @@ struct network_trial {
 enum network_state network_conclude(const struct network_trial *trials, size_t n);
 
 /* "This network drops 25 and 587, answers 465 with a stranger's certificate; using 2525." Ports of one verdict stand together in rising order; a port whose addresses
- * differ is counted by the best of them. used: the path in use, or NULL: "; no way to the relay is open". RESULT_OK, RESULT_LIMIT, RESULT_MEMORY. */
+ * differ is counted by the best of them. used: the path in use; NULL: the open one that was found is
+ * named as such, and without one it says "; no way to the relay is open". RESULT_OK, RESULT_LIMIT, RESULT_MEMORY. */
 MUST_CHECK enum result network_describe(const struct network_trial *trials, size_t n, const struct path *used, struct buffer *out);
 
 #endif

@@ -19,6 +19,8 @@ struct row {
 static const struct row rows[] = {
     {{{0}}, 0, NETWORK_OFFLINE, "No way to the relay has been tried yet."},
     {{{465, PATH_OPEN}, {587, PATH_UNTRIED}}, 465, NETWORK_ONLINE, "The relay is reached over 465."},
+    {{{465, PATH_OPEN}, {587, PATH_UNTRIED}}, 0, NETWORK_ONLINE, "The relay was reached over 465."},
+    {{{465, PATH_DROPPED}, {587, PATH_OPEN}}, 0, NETWORK_ONLINE, "This network drops 465; the relay was reached over 587."},
     {{{587, PATH_DROPPED}, {25, PATH_DROPPED}, {465, PATH_WRONG_CERTIFICATE}, {443, PATH_OPEN}}, 443, NETWORK_ONLINE,
      "This network drops 25 and 587, answers 465 with a stranger's certificate; using 443."},
     {{{25, PATH_DROPPED}, {465, PATH_DROPPED}, {587, PATH_DROPPED}, {2525, PATH_REFUSED}}, 0, NETWORK_BLOCKED,
