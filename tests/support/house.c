@@ -89,9 +89,11 @@ static void house_event(void *session_context, struct service_session *session, 
         house_answer(house, session);
         break;
     case SMTP_SERVER_BODY:
+        assert_false(house->is_paused);
         house->body_octets += event->data.len;
         for (size_t i = 0; i < event->data.len; i++)
             house->body_sum += (unsigned char)event->data.ptr[i];
+        house->is_paused = house->pauses;
         if (house->pauses)
             service_pause(session);
         break;

@@ -12,7 +12,8 @@ struct house {
     struct service *service;
     struct sockaddr_storage address;
     bool answers_later;     /* NET_UNTIL(nlater), then answer_one */
-    bool pauses;            /* at each BODY */
+    bool pauses;            /* at each BODY; is_paused proves that none comes before the test has resumed and cleared it */
+    bool is_paused;
     bool refuses;
     unsigned opened, closed, stopped;
     struct service_session *later[HOUSE_LATER_MAX];

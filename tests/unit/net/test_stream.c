@@ -156,6 +156,35 @@ static void test_pause(void **state)
     netloop_close(&net);
 }
 
+/* Both have input when the loop looks; whoever is told first pauses the other, which then hears nothing. */
+static void pause_the_other(struct net_end *end, enum stream_event event)
+{
+    struct net_end *other = end->hook_context;
+    if (event == STREAM_DATA)
+        stream_pause(other->stream);
+}
+
+static void test_pause_by_another(void **state)
+{
+    struct netloop net;
+    struct net_end a = {0}, b = {.hook = pause_the_other}, c = {0}, d = {.hook = pause_the_other};
+    (void)state;
+    netloop_open(&net);
+    net_pair(&net, &a, &b);
+    net_pair(&net, &c, &d);
+    b.hook_context = &d;
+    d.hook_context = &b;
+    net_end_write(&a, "x");
+    net_end_write(&c, "x");
+    NET_UNTIL(&net, b.told[STREAM_DATA] + d.told[STREAM_DATA] > 0);
+    for (int i = 0; i < 20; i++)
+        uv_run(&net.loop, UV_RUN_NOWAIT);
+    assert_int_equal(b.told[STREAM_DATA] + d.told[STREAM_DATA], 1);
+    net_pair_close(&net, &a, &b);
+    net_pair_close(&net, &c, &d);
+    netloop_close(&net);
+}
+
 /* A pause from inside DATA keeps the rest; the owner hears of it again. */
 static void pause_at_first(struct net_end *end, enum stream_event event)
 {
@@ -365,6 +394,7 @@ int main(void)
         cmocka_unit_test(test_congestion_drains),
         cmocka_unit_test(test_output_limit),
         cmocka_unit_test(test_pause),
+        cmocka_unit_test(test_pause_by_another),
         cmocka_unit_test(test_resume_tells_again),
         cmocka_unit_test(test_finish),
         cmocka_unit_test(test_finish_lingers_no_longer),
