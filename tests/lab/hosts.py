@@ -32,17 +32,18 @@ class Failed(Exception):
 
 
 class Process:
-    """A program that runs until stopped. `lines` yields what it says on stdout, as it says it; `log` is the file with its stderr."""
+    """A program that runs until stopped. next_line() gives what it says on stdout, as it says it; `log` is the file with its stderr, or
+    "stdout" to hear that too as it is said."""
 
     def __init__(self, command, ready=None, log=None, env=None, pass_fds=()):
         self.name = os.path.basename(next(word for word in command[command.index("--") + 1:]))
         self.log = log
         self._said = queue.Queue()
-        stderr = open(log, "ab") if log else subprocess.DEVNULL
+        stderr = subprocess.STDOUT if log == "stdout" else open(log, "ab") if log else subprocess.DEVNULL
         try:
             self.popen = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, env=env, pass_fds=pass_fds)
         finally:
-            if log:
+            if log and log != "stdout":
                 stderr.close()
         threading.Thread(target=self._listen, daemon=True).start()
         if ready is not None:
@@ -50,11 +51,18 @@ class Process:
 
     def _listen(self):
         for line in self.popen.stdout:
-            self._said.put(line.rstrip(b"\n"))
-        self._said.put(None)
+            self._said.put((time.monotonic(), line.rstrip(b"\n")))
+        self._said.put((time.monotonic(), None))
+
+    def has_said_more(self):
+        return not self._said.empty()
 
     def next_line(self, within_s=READY_S):
         """The next line of its stdout; None at its end."""
+        return self.next_line_at(within_s)[1]
+
+    def next_line_at(self, within_s=READY_S):
+        """The same with the time when it was said (time.monotonic)."""
         try:
             return self._said.get(timeout=within_s)
         except queue.Empty:
@@ -113,6 +121,10 @@ class Host:
         # setpriv stands last before the program, for the kernel forgets the setting at a change of credentials.
         return [*self._prefix, "setpriv", "--pdeathsig", "KILL", "--", *map(str, command)]
 
+    def words(self, command):
+        """(what to give to Popen, its pass_fds) for the command here: for who wants its pipes himself."""
+        return self._command(command), self._passed
+
     def run(self, command, stdin="", check=True, within_s=RUN_S, env=None, pass_fds=()):
         """Its CompletedProcess, with text. check: Failed unless it exits with 0."""
         done = subprocess.run(self._command(command), input=stdin, capture_output=True, text=True, errors="replace", timeout=within_s,
@@ -134,11 +146,19 @@ class Host:
         self.run(["nft", "-f", "-"], stdin=ruleset)
 
     def link(self, name, other, other_name):
-        """A cable: a veth pair with one end here and one on the other host, both up."""
+        """A cable: a veth pair with one end here and one on the other host. The kernel brings it up in its own time, and until then drops
+        what is sent, an ARP request for example, whose next try would come a second later."""
         there = other._descriptors[0]
         self.run(["ip", "link", "add", name, "type", "veth", "peer", "name", other_name, "netns", f"/proc/self/fd/{there}"], pass_fds=[there])
         self.ip(f"link set dev {name} up")
         other.ip(f"link set dev {other_name} up")
+        until = time.monotonic() + RUN_S
+        while not (self.is_up(name) and other.is_up(other_name)):
+            if time.monotonic() > until:
+                raise Failed(f"the link {name} of {self.name} does not come up")
+
+    def is_up(self, interface):
+        return " state UP " in self.run(["ip", "-o", "link", "show", "dev", interface]).stdout
 
     def sysctl(self, **values):
         """sysctl(net_ipv4_ip_forward=1): underscores of the path are written as two."""

@@ -15,7 +15,7 @@ import ssl
 
 LOGIN_PAGE = (b"HTTP/1.1 302 Found\r\nLocation: http://login.hotel.example/\r\nContent-Type: text/html\r\nContent-Length: 17\r\n"
               b"Connection: close\r\n\r\n<p>Please log in.")
-PORTAL_PATIENCE_S = 1.0     # then it closes on who says nothing, as web servers do
+PORTAL_PATIENCE_S = 0.5     # then it closes on who says nothing, as web servers do
 
 
 def parse():

@@ -258,6 +258,8 @@ class Lab:
 
     def radio_on(self):
         self.laptop.ip("link set dev wlan0 up")
+        while not self.laptop.is_up("wlan0"):
+            pass
         self.venue.configure(self.laptop)
 
     def foreign_certificate(self):
@@ -274,4 +276,3 @@ def make_certificate(path, name):
               "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}", "-keyout", f"{path}.key", "-out", path])
     with open(path, "a", encoding="ascii") as certificate, open(f"{path}.key", encoding="ascii") as key:
         certificate.write(key.read())
-

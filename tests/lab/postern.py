@@ -77,13 +77,16 @@ class Program:
         configure(self.config, section, **keys)
 
     def start(self):
+        """Until it says that it has started: only then are all its doors open. (To ask it would not do: without a daemon, a command opens
+        the database itself, and holds the lock that the daemon wants.)"""
+        already = len(self.said())
         self.process = self.host.start([self.binary, "run", "--dir", self.folder], log=self.log)
-        wait_until(self._answers, lambda: f"{self.binary} runs and answers\n{self.process.tail()}")
+        wait_until(lambda: self._has_started(already), lambda: f"{self.binary} starts\n{self.process.tail()}")
 
-    def _answers(self):
+    def _has_started(self, already):
         if not self.process.is_running():
             raise Failed(f"{self.binary} ended with exit code {self.process.popen.returncode}\n{self.process.tail()}")
-        return self.command("status", "--json", check=False).returncode == 0
+        return "event=started" in self.said()[already:]
 
     def reload(self):
         self.process.signal(signal.SIGHUP)
@@ -181,4 +184,4 @@ class Destination:
         return arrival
 
     def has_more(self):
-        return not self.process._said.empty()
+        return self.process.has_said_more()

@@ -28,9 +28,9 @@ import errno, json, socket, sys, time
 address, port, speaks_first = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "True"
 trouble, heard, began = None, "", time.monotonic()
 try:
-    client = socket.create_connection((address, port), 0.4)
+    client = socket.create_connection((address, port), 0.7)
     ms = (time.monotonic() - began) * 1000
-    client.settimeout(1.5)
+    client.settimeout(1.0)
     heard = "" if speaks_first else client.recv(1000).decode()
     client.sendall(b"EHLO laptop\\r\\n")
     heard += client.recv(1000).decode()
