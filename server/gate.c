@@ -193,9 +193,7 @@ static struct slice domain_of(struct slice address)
 
 static void session_on_rcpt(struct session *session, const struct envelope_recipient *recipient)
 {
-    if (domain_of(recipient->address).len == 0)
-        session_answer(session, SMTP_REPLY(550, 5, 1, 2, "This relay has no mailboxes of its own; give the address with its domain"));
-    else if (session->sender.len == 0 && !account_may_send_as(session->account, recipient->address))
+    if (session->sender.len == 0 && !account_may_send_as(session->account, recipient->address))
         session_answer(session, SMTP_REPLY(550, 5, 7, 1, "From the empty sender, mail goes to the account's own addresses only"));
     else
         session_answer(session, SMTP_REPLY(250, 2, 1, 5, "Recipient ok"));

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { BLOCK_MAX_MS = 5 * 60 * 1000 }; /* new mail to a host that was dead must not wait for long to find it alive */
+
 static void route_open_lanes(struct route *route);
 static void route_serve(struct route *route);
 
@@ -102,7 +104,8 @@ static void carrier_on_ready(void *context, struct lane *lane)
         carrier->route->blocked_until_ms = 0;
         queue_unblock_hop(delivery->queue, carrier->route->name);
     }
-    if (delivery->nlanes >= limit_total(delivery) && is_somebody_starving(delivery)) {
+    /* It has had its turn: the place goes to a route that has none. */
+    if (!was_new && delivery->nlanes >= limit_total(delivery) && is_somebody_starving(delivery)) {
         lane_leave(lane);
         return;
     }
@@ -126,7 +129,8 @@ static void route_block(struct route *route, const char *reply)
 {
     struct delivery *delivery = route->delivery;
     route->failures++;
-    route->blocked_until_ms = delivery_now_ms(delivery) + schedule_delay_ms(&delivery->office.schedule, route->failures, crypto_random_u32());
+    int64_t delay_ms = schedule_delay_ms(&delivery->office.schedule, route->failures, crypto_random_u32());
+    route->blocked_until_ms = delivery_now_ms(delivery) + (delay_ms < BLOCK_MAX_MS ? delay_ms : BLOCK_MAX_MS);
     snprintf(route->reply, sizeof route->reply, "%s", reply);
     queue_block_hop(delivery->queue, route->name, route->blocked_until_ms);
 }
@@ -152,6 +156,18 @@ static void carrier_on_failed(void *context, struct lane *lane, const struct lan
         parcel_record_failure(LIST_OWNER(node, struct parcel, node), failure);
 }
 
+/* A place is free: routes that have none come first. */
+static void delivery_feed(struct delivery *delivery)
+{
+    LIST_EACH_SAFE(node, after, &delivery->routes) {
+        struct route *route = LIST_OWNER(node, struct route, node);
+        if (delivery->is_stopping || delivery->nlanes >= limit_total(delivery))
+            return;
+        if (route_is_starving(route))
+            route_open_lanes(route);
+    }
+}
+
 static void carrier_on_gone(void *context, struct lane *lane)
 {
     struct carrier *carrier = context;
@@ -163,6 +179,7 @@ static void carrier_on_gone(void *context, struct lane *lane)
     list_remove(&carrier->node);
     free(carrier);
     delivery->nlanes--;
+    delivery_feed(delivery);
     route_serve(route);
     delivery_pump(delivery);
 }
