@@ -13,7 +13,8 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-static const uint64_t FLOOR = 16ull << 20; /* octets that must be free for new mail */
+static const uint64_t FLOOR = 16ull << 20; /* octets that must be free for new mail, pages in the database that are free counted in */
+static const uint64_t LEAST = 4ull << 20;  /* of them on the disk itself, for the write-ahead log */
 static const off_t RESERVE = 4 << 20;      /* octets: some eighty commits of outcomes */
 
 struct room {
@@ -90,17 +91,26 @@ static bool is_over_maximum(const struct room *room, struct database *db)
     return query_end(&q) != RESULT_OK || used >= room->max_octets;
 }
 
-static bool is_disk_short(struct room *room)
+/* Pages that finished mail has left behind: the file never shrinks, and new mail goes there first. */
+static uint64_t reusable_octets(struct database *db)
+{
+    struct query q = query_open(db, SQL_PAGES_FREE);
+    uint64_t octets = query_row(&q) ? (uint64_t)query_get_int(&q, 0) : 0;
+    return query_end(&q) == RESULT_OK ? octets : 0;
+}
+
+/* A disk that our own queue has filled has room again when the queue is empty, although the file is as large as before. */
+static bool is_disk_short(struct room *room, struct database *db)
 {
     uint64_t octets = free_octets(room);
     if (!room->has_reserve && octets >= FLOOR + (uint64_t)RESERVE)
         take_reserve(room);
-    return octets < FLOOR;
+    return octets < FLOOR && (octets < LEAST || octets + reusable_octets(db) < FLOOR);
 }
 
 enum result room_check(struct room *room, struct database *db)
 {
-    bool is_short = is_disk_short(room) || is_over_maximum(room, db);
+    bool is_short = is_disk_short(room, db) || is_over_maximum(room, db);
     if (is_short != room->is_short) {
         room->is_short = is_short;
         log_event(room->log, LOG_WARNING, is_short ? "store-full" : "store-has-room",

@@ -18,6 +18,7 @@ const char *const store_sql[SQL_COUNT] = {
     [SQL_COMMIT] = "COMMIT",
     [SQL_ROLLBACK] = "ROLLBACK",
     [SQL_PAGES_USED] = "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size",
+    [SQL_PAGES_FREE] = "SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size",
 
     [SQL_INTAKE_ADD] = "INSERT INTO intake (message) VALUES (?1)",
     [SQL_INTAKE_REMOVE] = "DELETE FROM intake WHERE message = ?1",
