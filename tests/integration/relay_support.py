@@ -10,12 +10,10 @@ import smtplib
 import socket
 import ssl
 import subprocess
-import sys
 import threading
 import time
 
 from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP as SinkSession
 
 import minidns
 
@@ -34,7 +32,7 @@ def wait_for(condition, what, patience_s=PATIENCE_S):
         if value:
             return value
         if time.monotonic() > end:
-            raise AssertionError(f"waited {patience_s} s for: {what}")
+            raise AssertionError(f"waited {patience_s} s for: {what() if callable(what) else what}")
         time.sleep(0.01)
 
 
@@ -180,7 +178,7 @@ class Relay:
         return found
 
     def wait_log(self, event, **fields):
-        return wait_for(lambda: self.log(event, **fields), f"event={event} {fields} in the log; there is:\n" + "\n".join(self.log_lines[-20:]))[0]
+        return wait_for(lambda: self.log(event, **fields), lambda: f"event={event} {fields} in the log; there is:\n" + "\n".join(self.log_lines[-20:]))[0]
 
     def address(self, mode):
         host, _, port = self.log("listening", mode=mode)[0]["address"].rpartition(":")
@@ -220,7 +218,7 @@ class Relay:
         def look():
             entry = self.entry(id)
             return entry if entry["state"] == state else None
-        return wait_for(look, f"{id} being {state}")
+        return wait_for(look, lambda: f"{id} being {state}; it is {self.entry(id)}; the log:\n" + "\n".join(self.log_lines[-20:]))
 
 
 def submit(client, sender, to, message, mail_options=(), rcpt_options=()):
@@ -303,14 +301,6 @@ class SinkMessage:
         return self.message[name]
 
 
-class SinkServer(SinkSession):
-    """aiosmtpd that knows DSN, when asked to."""
-    has_dsn = False
-
-    async def smtp_EHLO(self, hostname):
-        await super().smtp_EHLO(hostname)
-
-
 class Sink(Controller):
     """A destination mail server. host: any of 127.0.0.0/8; certificate: (cert, key) for STARTTLS; implicit: TLS from the first octet; login: {user: password}."""
 
@@ -351,7 +341,7 @@ class Sink(Controller):
         return self.handler_object.replies
 
     def wait_messages(self, n):
-        wait_for(lambda: len(self.messages) >= n, f"{n} messages at the destination; there are {len(self.messages)}")
+        wait_for(lambda: len(self.messages) >= n, lambda: f"{n} messages at the destination; there are {len(self.messages)}")
         return self.messages
 
     def wait_message(self, **fields):
