@@ -57,6 +57,8 @@ void worker_stop(struct worker *worker);
 /* Waits for tasks. False: told to stop and nothing is left. After a while without work that follows work calls `quiet` once: there is no timer at
  * rest. */
 bool worker_wait(struct worker *worker, void (*quiet)(void *), void *context);
+/* Gives freed memory back to the system. */
+void worker_trim(void);
 
 struct fresh;
 struct room;
@@ -85,7 +87,9 @@ MUST_CHECK enum result keeper_open(struct keeper **out, struct store *store, uin
 void keeper_close(struct keeper **keeper);
 /* Writer, after each commit. */
 void keeper_consider(struct keeper *keeper);
-/* Writer, outside a transaction, when work has ended or the disk is full. True: the log is empty. */
+/* Writer, when work has ended: the log is moved beside whatever comes next. */
+void keeper_rest(struct keeper *keeper);
+/* Writer, outside a transaction, when the disk is full: waits for it. True: the log's file can be written from its start. */
 bool keeper_empty(struct keeper *keeper);
 
 /* ---- room.c: what is left of the disk ---- */

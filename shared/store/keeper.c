@@ -120,23 +120,36 @@ void keeper_close(struct keeper **keeper)
     free(k);
 }
 
+/* Under the mutex. */
+static void ask(struct keeper *k)
+{
+    if (k->state == KEEPER_ASKED)
+        return;
+    k->state = KEEPER_ASKED;
+    uv_cond_signal(&k->wake);
+}
+
 void keeper_consider(struct keeper *k)
 {
-    if (k->log_octets < k->log_start)
-        return;
+    bool is_small = k->log_octets < k->log_start;
     uv_mutex_lock(&k->mutex);
     while (k->state == KEEPER_ASKED && k->log_octets >= k->log_start * LOG_MAX_TIMES)
         uv_cond_wait(&k->done, &k->mutex);
     bool is_done = k->state == KEEPER_DONE;
-    if (k->state == KEEPER_IDLE) {
-        k->state = KEEPER_ASKED;
-        uv_cond_signal(&k->wake);
-    } else if (is_done) {
-        k->state = KEEPER_IDLE;
-    }
-    uv_mutex_unlock(&k->mutex);
     if (is_done)
+        k->state = KEEPER_IDLE;
+    else if (!is_small)
+        ask(k);
+    uv_mutex_unlock(&k->mutex);
+    if (is_done && !is_small)
         (void)checkpoint(&k->store->writer_db);
+}
+
+void keeper_rest(struct keeper *k)
+{
+    uv_mutex_lock(&k->mutex);
+    ask(k);
+    uv_mutex_unlock(&k->mutex);
 }
 
 bool keeper_empty(struct keeper *k)

@@ -6,6 +6,7 @@ static void quiet(void *context)
 {
     struct store *store = context;
     database_shrink(&store->reader_db);
+    worker_trim();
 }
 
 void reader_main(void *context)

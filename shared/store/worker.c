@@ -4,7 +4,7 @@
  * 2 After work it sleeps once with a limit, and when that passes without work it calls `quiet`, which gives memory back. */
 #include "store/engine.h"
 
-#include <stdio.h>
+#include <malloc.h>
 
 static const uint64_t QUIET_AFTER_NS = 500 * 1000000ull;
 enum { STACK_OCTETS = 256 * 1024 };
@@ -67,6 +67,13 @@ void worker_stop(struct worker *worker)
     uv_cond_destroy(&worker->wake);
     uv_mutex_destroy(&worker->mutex);
     worker->is_started = false;
+}
+
+void worker_trim(void)
+{
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
 }
 
 bool worker_wait(struct worker *worker, void (*quiet)(void *), void *context)

@@ -8,7 +8,6 @@
  * savepoint for each, whose page images were a fifth of the time of a commit. */
 #include "store/engine.h"
 
-#include <malloc.h>
 #include <stdio.h>
 
 enum {
@@ -130,11 +129,9 @@ static void quiet(void *context)
 {
     struct store *store = context;
     fresh_clear(store->fresh);
-    (void)keeper_empty(store->keeper);
+    keeper_rest(store->keeper);
     database_shrink(&store->writer_db);
-#ifdef __GLIBC__
-    malloc_trim(0);
-#endif
+    worker_trim();
 }
 
 /* Waits a little for company, if there was company lately: on a fast disk commits would otherwise follow each other with two or three messages

@@ -7,6 +7,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -91,6 +92,7 @@ static void a_full_disk_is_got_over(void **state)
     assert_string_equal(world_state(w, 3), "deferred");
     struct slice got = world_body(w, 3);
     assert_true(slice_equal(got, SLICE("0123456789")));
+    free((char *)got.ptr);
 
     char path[128];
     snprintf(path, sizeof path, "%s/filler", w->dir);

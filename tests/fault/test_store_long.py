@@ -1,0 +1,20 @@
+"""The store's fault tests with many more seeds than `make check` has time for."""
+import os
+import subprocess
+
+import pytest
+
+BUILD = os.environ.get("POSTERN_BUILD", os.path.join(os.path.dirname(__file__), "..", "..", "build"))
+
+
+@pytest.mark.parametrize("name, seeds", [
+    ("fault/crash_power", 1000),
+    ("fault/crash_kill", 1500),
+    ("fault/ioerr_store", 150),
+    ("fault/oom_store", 400),
+    ("property/prop_store", 60),
+])
+def test_many_seeds(name, seeds):
+    run = subprocess.run([os.path.join(BUILD, "tests", name)], env={**os.environ, "POSTERN_SEEDS": str(seeds)},
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace", check=False)
+    assert run.returncode == 0, run.stdout[-4000:]
