@@ -11,7 +11,6 @@
 
 struct gate {
     struct gate_services services;
-    struct session *feeding; /* whose body is in intake_feed or intake_finish: whom the judge asks about */
 };
 
 struct session {
@@ -202,9 +201,9 @@ static void session_on_rcpt(struct session *session, const struct envelope_recip
 /* ---- the message ---------------------------------------------------------------------------------------------- */
 
 /* Every address that a mail program may show as the author is the account's, or the message is refused. */
-static bool gate_judge(void *context, const struct submission_facts *facts, const struct envelope *envelope, struct smtp_reply *refusal)
+static bool gate_judge(void *owner, const struct submission_facts *facts, const struct envelope *envelope, struct smtp_reply *refusal)
 {
-    struct session *session = ((struct gate *)context)->feeding;
+    struct session *session = owner;
     (void)envelope;
     for (size_t i = 0; i < facts->nfrom; i++) {
         if (account_may_send_as(session->account, facts->from[i]))
@@ -325,12 +324,8 @@ static void session_on_body_begin(struct session *session, const struct envelope
 
 static void session_on_body(struct session *session, struct slice piece)
 {
-    if (!session->intake)
-        return;
-    session->gate->feeding = session;
-    if (intake_feed(session->intake, piece))
+    if (session->intake && intake_feed(session->intake, piece))
         service_pause(session->service);
-    session->gate->feeding = NULL;
 }
 
 static void session_on_body_end(struct session *session)
@@ -339,9 +334,7 @@ static void session_on_body_end(struct session *session)
         session_answer(session, intake_reply_of(RESULT_MEMORY));
         return;
     }
-    session->gate->feeding = session;
     intake_finish(session->intake);
-    session->gate->feeding = NULL;
 }
 
 /* ---- the handler ---------------------------------------------------------------------------------------------- */

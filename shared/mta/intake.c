@@ -101,7 +101,7 @@ static void judge(struct intake *intake)
         return;
     intake->is_judged = true;
     const struct submission_facts *facts = submission_facts(intake->submission);
-    if (intake->config.judge && !intake->config.judge(intake->config.context, facts, &intake->envelope, &refusal))
+    if (intake->config.judge && !intake->config.judge(intake->config.owner, facts, &intake->envelope, &refusal))
         refuse(intake, &refusal);
 }
 

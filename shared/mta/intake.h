@@ -35,16 +35,17 @@ struct intake_config {
     int64_t received_at_ms, expires_at_ms; /* wall time */
     bool is_dsn;                     /* the message is itself a report: never reported on */
 
-    /* Asked once, when the header is whole. Fills *refusal and returns false to refuse; its text is copied at once. NULL: nobody judges. */
-    bool (*judge)(void *context, const struct submission_facts *facts, const struct envelope *envelope, struct smtp_reply *refusal);
+    /* Asked once, when the header is whole, from inside intake_feed or intake_finish. Fills *refusal and returns false to refuse; its text is copied at once. NULL: nobody
+     * judges. */
+    bool (*judge)(void *owner, const struct submission_facts *facts, const struct envelope *envelope, struct smtp_reply *refusal);
     /* The hop of each recipient goes to hops[i]; slices live as long as the context says. NULL: all "". */
     void (*route)(void *context, const struct envelope *envelope, struct slice *hops);
     void (*on_queued)(void *context, const struct intake_queued *queued);
-    void *context; /* of the three above: outlives the commit */
+    void *context; /* of the two above: outlives the commit */
 
     void (*on_resume)(void *owner); /* a pause is over */
     void (*on_reply)(void *owner, const struct smtp_reply *reply);
-    void *owner;
+    void *owner; /* of judge, on_resume and on_reply */
 };
 
 /* NULL: out of memory. */
