@@ -280,7 +280,10 @@ static void on_written(void *context, enum result result)
         return;
     }
     log_trouble(attempt, "outcome-not-recorded", result);
-    try_later(attempt);
+    if (attempt->office->is_stopping)
+        tell_recorded(attempt, RESULT_CANCELLED);
+    else
+        try_later(attempt);
 }
 
 static void write_down(struct attempt *attempt)
@@ -403,6 +406,7 @@ void attempt_record_all(struct attempt_office *office, const struct store_job *j
 
 void attempt_stop(struct attempt_office *office)
 {
+    office->is_stopping = true;
     LIST_EACH_SAFE(node, after, &office->pending) {
         struct attempt *attempt = LIST_OWNER(node, struct attempt, node);
         if (!attempt->is_writing)

@@ -4,7 +4,7 @@
  * What an attempt came to must not be forgotten, or a message would be sent twice: while the store can't record it (its disk is full, say) the record is kept here and tried
  * again every ATTEMPT_RETRY_MS, and the message stays out of the queue meanwhile.
  *
- * Invariants: 1 on_recorded comes exactly once, after the commit, or after attempt_stop with RESULT_CANCELLED; 2 a report and the outcomes it tells of are one commit;
+ * Invariants: 1 on_recorded comes exactly once, after the commit, or with RESULT_CANCELLED after attempt_stop or when memory is out; 2 a report and the outcomes it tells of are one commit;
  * 3 nobody is ever told of the fate of a report (RFC 5321 6.1). */
 #ifndef POSTERN_MTA_ATTEMPT_H
 #define POSTERN_MTA_ATTEMPT_H
@@ -33,6 +33,7 @@ struct attempt_office {
     void (*on_queued)(void *context, const struct intake_queued *queued); /* a report is in the store */
     void *context;
     struct list pending; /* attempts not yet recorded; {0} at first */
+    bool is_stopping;    /* after attempt_stop: what the store can't take now is not tried again */
 };
 
 struct attempt;
@@ -52,7 +53,8 @@ void attempt_record(struct attempt_office *office, const struct store_job *job, 
 /* The same when nobody could be asked at all: every recipient gets the one result and reply. */
 void attempt_record_all(struct attempt_office *office, const struct store_job *job, struct slice hop, enum attempt_result result, struct slice reply, struct slice host,
                         void (*on_recorded)(void *context, const struct attempt_end *end), void *context);
-/* Shutting down: records that the store has not taken yet are given up (the message will be tried again: at least once towards the world). */
+/* Shutting down: records that the store can't take now are given up (the message will be tried again: at least once towards the world). Those that it is just writing are
+ * told of with its answer; none is tried again. */
 void attempt_stop(struct attempt_office *office);
 
 #endif
