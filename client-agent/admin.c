@@ -126,6 +126,7 @@ static void on_changed(void *context, uint64_t message, enum queue_change change
         break;
     case QUEUE_CHANGE_RELEASED:
         ignore_not_found(queue_release(agent->queue, message, wall_now_ms()));
+        queue_flush(agent->queue, message, wall_now_ms()); /* one that was not held, but deferred */
         uplink_wake(agent->uplink, true);
         break;
     }
@@ -143,6 +144,7 @@ static const char *live_state(void *context, uint64_t message)
 
 static void flush(struct agent *agent, struct control_call *call)
 {
+    queue_flush(agent->queue, 0, wall_now_ms());
     uplink_wake(agent->uplink, true);
     control_result(call, json_pack("{s:I}", "queued", (json_int_t)queue_count(agent->queue)));
 }

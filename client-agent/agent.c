@@ -1,12 +1,9 @@
 #include "agent.h"
 
-#include "schema.h"
-
 #include "config/private.h"
 #include "crypto/crypto.h"
 
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,105 +11,9 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-enum { STOP_GRACE_MS = 3000, SWEEP_EVERY_MS = 24 * 3600 * 1000, TOKEN_RANDOM = 16 };
+enum { STOP_GRACE_MS = 3000, STOP_LAST_MS = 1500, SWEEP_EVERY_MS = 24 * 3600 * 1000 };
 
-static const char WAY_SETTING[] = "way"; /* the path that worked last: "192.0.2.1 465 tls" */
-
-int agent_fail(int exit_code, const char *format, ...)
-{
-    va_list args;
-    fprintf(stderr, "%s: ", AGENT_PROGRAM);
-    va_start(args, format);
-    vfprintf(stderr, format, args);
-    va_end(args);
-    fputc('\n', stderr);
-    return exit_code;
-}
-
-/* ---- parts of the start ----------------------------------------------------------------------------------------- */
-
-int agent_load_settings(const struct dirs *dirs, struct settings **out)
-{
-    struct config_error error;
-    enum result result = settings_load(out, dirs, &error);
-    if (result == RESULT_OK)
-        return EX_OK;
-    if (result == RESULT_MEMORY)
-        return agent_fail(EX_OSERR, "out of memory");
-    return agent_fail(EX_CONFIG, "%s", error.text);
-}
-
-static void trim_line_end(struct buffer *secret)
-{
-    struct slice s = buffer_slice(secret);
-    while (s.len > 0 && (s.ptr[s.len - 1] == '\n' || s.ptr[s.len - 1] == '\r'))
-        s.len--;
-    buffer_truncate(secret, s.len);
-}
-
-int agent_read_secret(const char *path, struct buffer *out)
-{
-    struct private_error error;
-    *out = BUFFER(SASL_PASSWORD_MAX);
-    enum result result = private_read(path, out, &error);
-    if (result == RESULT_OK) {
-        trim_line_end(out);
-        return EX_OK;
-    }
-    buffer_wipe_free(out);
-    return agent_fail(result == RESULT_NOT_FOUND || result == RESULT_DENIED ? EX_CONFIG : EX_OSERR, "%s", error.text);
-}
-
-int agent_read_token(const struct dirs *dirs, bool may_make, struct buffer *out)
-{
-    char path[4096], token[RECEPTION_TOKEN];
-    uint8_t random[TOKEN_RANDOM];
-    struct private_error error;
-    snprintf(path, sizeof path, "%s/sendmail.token", dirs->keys);
-    if (access(path, F_OK) == 0 || !may_make)
-        return agent_read_secret(path, out);
-    crypto_random(random, sizeof random);
-    crypto_hex(slice_of(random, sizeof random), token, sizeof token);
-    *out = BUFFER(SASL_PASSWORD_MAX);
-    if (private_write(path, slice_from_cstr(token), &error) != RESULT_OK)
-        return agent_fail(EX_CANTCREAT, "%s", error.text);
-    return buffer_append_cstr(out, token) == RESULT_OK ? EX_OK : agent_fail(EX_OSERR, "out of memory");
-}
-
-int agent_make_tls(const struct settings *settings, const struct log *log, struct tls_context **out)
-{
-    const struct settings_values *values = &settings->values;
-    struct tls_client_config config = {.identity = values->pin.count > 0 ? TLS_IDENTITY_PINS : TLS_IDENTITY_CA, .npins = values->pin.count, .log = log};
-    char why[200];
-    memcpy(config.pins, values->pin.items ? values->pin.items : config.pins, values->pin.count * TLS_PIN);
-    if (values->ca_file.len > 0)
-        config.ca_file = values->ca_file.ptr;
-    enum result result = tls_context_client(out, &config, why, sizeof why);
-    return result == RESULT_OK ? EX_OK : agent_fail(EX_CONFIG, "%s", why);
-}
-
-static int exit_code_of(enum result result)
-{
-    switch (result) {
-    case RESULT_BUSY: return EX_TEMPFAIL;
-    case RESULT_DENIED: return EX_NOPERM;
-    case RESULT_MEMORY: return EX_OSERR;
-    case RESULT_VERSION:
-    case RESULT_CORRUPT: return EX_DATAERR;
-    default: return EX_IOERR;
-    }
-}
-
-int agent_open_store(const struct dirs *dirs, const struct settings *settings, const struct log *log, struct store **out)
-{
-    struct private_error error;
-    char why[400];
-    if (private_make_folder(dirs->data_folder, &error) != RESULT_OK)
-        return agent_fail(EX_CANTCREAT, "%s", error.text);
-    struct store_config config = {.path = dirs->database, .schema = schema_agent, .log = log, .cache_kib = 512, .max_octets = (uint64_t)settings->values.database_size};
-    enum result result = store_open(out, &config, why, sizeof why);
-    return result == RESULT_OK ? EX_OK : agent_fail(exit_code_of(result), "%s", why);
-}
+static const char WAY_SETTING[] = "way"; /* the path that worked last: "192.0.2.1 465 tls relay.example" */
 
 /* ---- the queue -------------------------------------------------------------------------------------------------- */
 
@@ -168,20 +69,22 @@ static void on_loaded(void *context, const struct store_due *due, size_t n, bool
 static void on_way(void *context, const struct path *path)
 {
     struct agent *agent = context;
-    char address[64], text[96];
+    char address[64], text[400];
     path_address_format(&path->address, address, sizeof address);
-    int len = snprintf(text, sizeof text, "%s %u %s", address, path->port, path_mode_name(path->mode));
+    int len = snprintf(text, sizeof text, "%s %u %s %s", address, path->port, path_mode_name(path->mode), agent->settings->values.relay_host.ptr);
     store_setting_put(agent->client, slice_from_cstr(WAY_SETTING), slice_of(text, (size_t)len), NULL, NULL);
 }
 
-static bool parse_way(struct slice text, struct path *out)
+/* False: nothing that we wrote, or the way to another relay than the configuration's. */
+static bool parse_way(struct slice text, struct slice relay_host, struct path *out)
 {
-    struct slice address, port, mode, rest;
+    struct slice address, port, mode, host, rest;
     struct net_address parsed;
     uint64_t number;
     slice_cut(text, ' ', &address, &rest);
-    slice_cut(rest, ' ', &port, &mode);
-    if (!slice_to_u64(port, 65535, &number) || net_address_parse_ip(address, (uint16_t)number, &parsed) != RESULT_OK)
+    slice_cut(rest, ' ', &port, &rest);
+    slice_cut(rest, ' ', &mode, &host);
+    if (!slice_equal(host, relay_host) || !slice_to_u64(port, 65535, &number) || net_address_parse_ip(address, (uint16_t)number, &parsed) != RESULT_OK)
         return false;
     *out = (struct path){.port = (uint16_t)number, .mode = slice_equal(mode, SLICE("tls")) ? PATH_TLS : PATH_STARTTLS};
     return search_address(&parsed.any, &out->address);
@@ -235,7 +138,7 @@ static int start_reception(struct agent *agent)
     if (code == EX_OK) {
         agent->reception = reception_new(&(struct reception_services){
             .store = agent->client,
-            .settings = settings_ref(agent->settings),
+            .settings = agent->settings,
             .local_password = buffer_slice(&local),
             .token = buffer_slice(&token),
             .log = &agent->log,
@@ -292,24 +195,45 @@ static int start_service(struct agent *agent)
 
 /* ---- signals ---------------------------------------------------------------------------------------------------- */
 
+static bool is_same_listeners(const struct settings_values *a, const struct settings_values *b)
+{
+    const struct net_address *one = a->listen.items, *other = b->listen.items;
+    char one_text[NET_ADDRESS_TEXT], other_text[NET_ADDRESS_TEXT];
+    bool is_same = a->listen.count == b->listen.count;
+    for (size_t i = 0; is_same && i < a->listen.count; i++) {
+        net_address_format(&one[i], one_text);
+        net_address_format(&other[i], other_text);
+        is_same = strcmp(one_text, other_text) == 0;
+    }
+    return is_same;
+}
+
+static void take_settings(struct agent *agent, struct settings *settings)
+{
+    struct smtp_server_config smtp;
+    const struct settings_values *old = &agent->settings->values, *new = &settings->values;
+    if (!is_same_listeners(old, new) || old->sessions != new->sessions || old->database_size != new->database_size)
+        log_event(&agent->log, LOG_WARNING, "restart-needed", LOG_TEXT("why", "listen, sessions and database_size are read at the start only"));
+    settings_unref(&agent->settings);
+    agent->settings = settings_ref(settings);
+    agent->log.level = (enum log_level)new->log_level;
+    agent->office.schedule = new->schedule;
+    agent->office.lifetime_ms = new->lifetime;
+    agent->office.delay_notice_ms = new->delay_notice;
+    reception_smtp_config(settings, &agent->log, &smtp);
+    service_set_smtp(agent->service, &smtp);
+}
+
 static void reload(struct agent *agent)
 {
     struct settings *settings = NULL;
     struct tls_context *tls = NULL;
     struct buffer password = {0}, local = {0};
-    struct smtp_server_config smtp;
     bool is_good = agent_load_settings(agent->dirs, &settings) == EX_OK && agent_make_tls(settings, &agent->log, &tls) == EX_OK &&
                    agent_read_secret(settings->values.password_file.ptr, &password) == EX_OK && read_local_password(settings, &local) == EX_OK;
-    if (is_good && reception_reload(agent->reception, settings_ref(settings), buffer_slice(&local)) == RESULT_OK) {
-        settings_unref(&agent->settings);
-        agent->settings = settings_ref(settings);
-        agent->log.level = (enum log_level)settings->values.log_level;
-        agent->office.schedule = settings->values.schedule;
-        agent->office.lifetime_ms = settings->values.lifetime;
-        agent->office.delay_notice_ms = settings->values.delay_notice;
-        reception_smtp_config(settings, &agent->log, &smtp);
-        service_set_smtp(agent->service, &smtp);
-        uplink_reload(agent->uplink, settings, tls, buffer_slice(&password));
+    if (is_good && reception_reload(agent->reception, settings, buffer_slice(&local)) == RESULT_OK &&
+        uplink_reload(agent->uplink, settings, tls, buffer_slice(&password)) == RESULT_OK) {
+        take_settings(agent, settings);
         log_event(&agent->log, LOG_INFO, "reloaded");
     } else {
         log_event(&agent->log, LOG_ERROR, "reload-failed", LOG_TEXT("why", "the new configuration is not good; the old one stays in force"));
@@ -323,10 +247,10 @@ static void reload(struct agent *agent)
 static void on_signal(uv_signal_t *handle, int number)
 {
     struct agent *agent = handle->data;
-    if (number == SIGHUP)
-        reload(agent);
-    else
+    if (number != SIGHUP)
         agent_stop(agent, EX_OK);
+    else if (!agent->is_stopping)
+        reload(agent);
 }
 
 static int start_signals(struct agent *agent)
@@ -337,33 +261,39 @@ static int start_signals(struct agent *agent)
         agent->signals[i].data = agent;
         uv_signal_start(&agent->signals[i], on_signal, numbers[i]);
     }
+    agent->has_signals = true;
     return EX_OK;
 }
 
-/* ---- the end, in the opposite order of the start ---------------------------------------------------------------- */
+/* ---- the end, in the opposite order of the start; each part may never have been there -------------------------- */
 
-/* Ended by force: a resolver that does not answer may hold a request for half a minute, and nobody waits for it any more. */
-static void on_client_closed(void *context)
+/* The race's losers may still say goodbye; but a resolver that does not answer holds its request for half a minute, and nobody waits for it. */
+static void on_last_patience(uv_timer_t *timer)
 {
-    struct agent *agent = context;
-    uv_stop(&agent->loop);
+    uv_stop(timer->loop);
 }
 
 static void on_uplink_stopped(void *context)
 {
     struct agent *agent = context;
-    attempt_stop(&agent->office);
-    for (size_t i = 0; i < 3; i++)
+    for (size_t i = 0; i < 3 && agent->has_signals; i++)
         uv_close((uv_handle_t *)&agent->signals[i], NULL);
-    store_client_close(agent->client, on_client_closed, agent);
+    if (agent->client)
+        store_client_close(agent->client, NULL, NULL);
     agent->client = NULL;
+    uv_timer_start(&agent->last_patience, on_last_patience, STOP_LAST_MS, 0);
+    uv_unref((uv_handle_t *)&agent->last_patience);
 }
 
 static void on_service_stopped(void *context)
 {
     struct agent *agent = context;
     agent->service = NULL;
-    uplink_stop(agent->uplink, on_uplink_stopped, agent);
+    attempt_stop(&agent->office);
+    if (agent->uplink)
+        uplink_stop(agent->uplink, on_uplink_stopped, agent);
+    else
+        on_uplink_stopped(agent);
 }
 
 void agent_stop(struct agent *agent, int exit_code)
@@ -373,8 +303,12 @@ void agent_stop(struct agent *agent, int exit_code)
     agent->is_stopping = true;
     agent->exit_code = exit_code;
     log_event(&agent->log, LOG_INFO, "stopping");
-    control_server_close(agent->control, NULL, NULL);
-    service_stop(agent->service, STOP_GRACE_MS, on_service_stopped, agent);
+    if (agent->control)
+        control_server_close(agent->control, NULL, NULL);
+    if (agent->service)
+        service_stop(agent->service, STOP_GRACE_MS, on_service_stopped, agent);
+    else
+        on_service_stopped(agent);
 }
 
 /* ---- the start -------------------------------------------------------------------------------------------------- */
@@ -390,6 +324,7 @@ static void sink_to_stderr(void *context, enum log_level level, struct slice lin
 
 /* The loop is run for what the store must tell before the rest can start. */
 struct known_way {
+    struct slice relay_host;
     struct path path;
     bool is_known, is_answered;
 };
@@ -398,12 +333,12 @@ static void on_known_way(void *context, enum result result, struct slice value)
 {
     struct known_way *known = context;
     known->is_answered = true;
-    known->is_known = result == RESULT_OK && parse_way(value, &known->path);
+    known->is_known = result == RESULT_OK && parse_way(value, known->relay_host, &known->path);
 }
 
 static void read_known_way(struct agent *agent, struct known_way *known)
 {
-    *known = (struct known_way){0};
+    *known = (struct known_way){.relay_host = agent->settings->values.relay_host};
     store_setting_get(agent->client, slice_from_cstr(WAY_SETTING), on_known_way, known);
     while (!known->is_answered)
         uv_run(&agent->loop, UV_RUN_ONCE);
@@ -459,16 +394,22 @@ static int start(struct agent *agent)
     return start_signals(agent);
 }
 
-static void tear_down(struct agent *agent)
+/* False: the loop still has something to wait for. */
+static bool tear_down(struct agent *agent)
 {
+    bool is_closed = true;
     reception_free(&agent->reception);
     uplink_free(&agent->uplink);
     queue_free(&agent->queue);
     if (agent->store)
         store_close(&agent->store);
     settings_unref(&agent->settings);
-    uv_run(&agent->loop, UV_RUN_NOWAIT);
-    uv_loop_close(&agent->loop);
+    if (agent->has_loop) {
+        uv_close((uv_handle_t *)&agent->last_patience, NULL);
+        uv_run(&agent->loop, UV_RUN_NOWAIT);
+        is_closed = uv_loop_close(&agent->loop) == 0;
+    }
+    return is_closed;
 }
 
 int agent_run(struct agent *agent, const struct dirs *dirs)
@@ -480,17 +421,22 @@ int agent_run(struct agent *agent, const struct dirs *dirs)
     if (code != EX_OK)
         return code;
     agent->log.level = (enum log_level)agent->settings->values.log_level;
-    if (uv_loop_init(&agent->loop) < 0)
+    if (uv_loop_init(&agent->loop) < 0) {
+        settings_unref(&agent->settings);
         return agent_fail(EX_OSERR, "out of memory");
+    }
+    uv_timer_init(&agent->loop, &agent->last_patience);
+    agent->has_loop = true;
     code = start(agent);
-    if (code != EX_OK)
-        return code; /* nothing was accepted; the process ends, and with it all of this */
-    log_event(&agent->log, LOG_INFO, "started", LOG_STR("relay", agent->settings->values.relay_host));
+    if (code == EX_OK)
+        log_event(&agent->log, LOG_INFO, "started", LOG_STR("relay", agent->settings->values.relay_host));
+    else
+        agent_stop(agent, code);
     uv_run(&agent->loop, UV_RUN_DEFAULT);
-    tear_down(agent);
+    bool is_closed = tear_down(agent);
     log_event(&agent->log, LOG_INFO, "stopped");
     /* libuv waits at exit for its resolver threads, however long the resolver is silent. */
-    if (uv_loop_alive(&agent->loop))
+    if (!is_closed)
         _exit(agent->exit_code);
     return agent->exit_code;
 }

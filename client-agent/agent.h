@@ -28,12 +28,13 @@ struct agent {
     struct uplink *uplink;
     struct control_server *control;
     uv_signal_t signals[3];
+    uv_timer_t last_patience; /* at the end, for a resolver that is silent */
     int64_t started_at_ms, swept_at_ms; /* wall time */
-    bool is_stopping;
+    bool has_loop, has_signals, is_stopping;
     int exit_code;
 };
 
-/* Runs until told to stop; returns an exit code of sysexits, having said why on stderr. */
+/* Runs until told to stop; returns an exit code of sysexits, having said why on stderr. When the resolver is still silent then, the process ends from in here. */
 int agent_run(struct agent *agent, const struct dirs *dirs);
 /* SIGTERM's effect. */
 void agent_stop(struct agent *agent, int exit_code);
@@ -41,16 +42,21 @@ void agent_stop(struct agent *agent, int exit_code);
 /* The commands of the control socket (admin.c); context is the agent. */
 void agent_command(void *context, struct control_call *call, const char *command, const json_t *arguments);
 
-/* Parts of the start that other commands need. All say on stderr what is wrong and return an exit code, EX_OK on success. */
+/* Parts of the start that other commands need too (parts.c). All say on stderr what is wrong and return an exit code, EX_OK on success. */
 int agent_load_settings(const struct dirs *dirs, struct settings **out);
 /* A secret with the line end behind it taken off; buffer_wipe_free it. */
 int agent_read_secret(const char *path, struct buffer *out);
 int agent_make_tls(const struct settings *settings, const struct log *log, struct tls_context **out);
+/* EX_TEMPFAIL: another process has it, and still has it after AGENT_STORE_PATIENCE_MS; our own short commands (a sendmail without a daemon) are waited for. */
 int agent_open_store(const struct dirs *dirs, const struct settings *settings, const struct log *log, struct store **out);
+/* The same without waiting and without words on stderr: those go to why. */
+MUST_CHECK enum result agent_try_store(const struct dirs *dirs, const struct settings *settings, const struct log *log, struct store **out, char *why, size_t why_size);
+int agent_exit_code_of(enum result result);
 /* The token that lets our own sendmail in; made at the first start. */
 int agent_read_token(const struct dirs *dirs, bool may_make, struct buffer *out);
 /* The program's name in errors. */
 #define AGENT_PROGRAM "postern-agent"
+enum { AGENT_STORE_PATIENCE_MS = 2000, AGENT_STORE_LOOK_MS = 20 };
 int agent_fail(int exit_code, const char *format, ...) PRINTF_LIKE(2, 3);
 
 #endif

@@ -54,7 +54,7 @@ static void fail_login(struct session *session)
 static void succeed_login(struct session *session, struct slice user)
 {
     if (smtp_server_set_user(service_core(session->service), user) != RESULT_OK)
-        answer(session, intake_reply_of(RESULT_MEMORY));
+        answer(session, SMTP_REPLY(454, 4, 7, 0, "Out of memory; try again later"));
     else
         answer(session, SMTP_REPLY(235, 2, 7, 0, "Welcome"));
     sasl_server_free(&session->sasl);
@@ -293,44 +293,42 @@ void reception_smtp_config(const struct settings *settings, const struct log *lo
 
 /* ---- life ------------------------------------------------------------------------------------------------------- */
 
+/* All or nothing. An empty user: nobody can log in with it. */
 static enum result credential_set(struct credential *credential, struct slice user, struct slice password)
 {
     uint8_t salt[SALT];
+    struct credential fresh = {.user = user, .password = BUFFER(SASL_PASSWORD_MAX)};
+    enum result result = RESULT_OK;
     crypto_random(salt, sizeof salt);
-    credential->user = user;
-    buffer_wipe_free(&credential->password);
-    credential->password = BUFFER(SASL_PASSWORD_MAX);
-    enum result result = scram_verifier_make(password, salt, sizeof salt, SCRAM_ITERATIONS, &credential->scram);
-    return result == RESULT_OK ? buffer_append(&credential->password, password) : result;
-}
-
-static enum result set_local(struct reception *reception, struct slice local_password)
-{
-    struct slice user = reception->services.settings->values.local_user;
     if (user.len > 0)
-        return credential_set(&reception->local, user, local_password);
-    buffer_wipe_free(&reception->local.password);
-    reception->local.user = (struct slice){0};
-    return RESULT_OK;
+        result = scram_verifier_make(password, salt, sizeof salt, SCRAM_ITERATIONS, &fresh.scram);
+    if (user.len > 0 && result == RESULT_OK)
+        result = buffer_append(&fresh.password, password);
+    if (result == RESULT_OK) {
+        buffer_wipe_free(&credential->password);
+        *credential = fresh;
+    } else {
+        buffer_wipe_free(&fresh.password);
+    }
+    crypto_wipe(&fresh.scram, sizeof fresh.scram);
+    return result;
 }
 
 struct reception *reception_new(const struct reception_services *services)
 {
     struct reception *reception = calloc(1, sizeof *reception);
     uint8_t nothing[CRYPTO_KEY];
-    struct settings *settings = services->settings;
-    if (!reception) {
-        settings_unref(&settings);
+    if (!reception)
         return NULL;
-    }
     reception->services = *services;
+    reception->services.settings = settings_ref(services->settings);
     crypto_random(nothing, sizeof nothing);
     enum result result = scram_verifier_make(SLICE("nobody"), nothing, SALT, SCRAM_ITERATIONS, &reception->nobody);
     crypto_random(reception->nobody.stored_key, SCRAM_KEY);
     if (result == RESULT_OK)
         result = credential_set(&reception->token, RECEPTION_TOKEN_USER, services->token);
     if (result == RESULT_OK)
-        result = set_local(reception, services->local_password);
+        result = credential_set(&reception->local, services->settings->values.local_user, services->local_password);
     if (result != RESULT_OK)
         reception_free(&reception);
     return reception;
@@ -338,9 +336,12 @@ struct reception *reception_new(const struct reception_services *services)
 
 enum result reception_reload(struct reception *reception, struct settings *settings, struct slice local_password)
 {
+    enum result result = credential_set(&reception->local, settings->values.local_user, local_password);
+    if (result != RESULT_OK)
+        return result;
     settings_unref(&reception->services.settings);
-    reception->services.settings = settings;
-    return set_local(reception, local_password);
+    reception->services.settings = settings_ref(settings);
+    return RESULT_OK;
 }
 
 void reception_free(struct reception **reception)

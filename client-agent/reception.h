@@ -25,7 +25,7 @@ enum { RECEPTION_TOKEN = 33 }; /* octets of the sendmail token with its NUL */
 
 struct reception_services {
     struct store_client *store;
-    struct settings *settings;     /* a reference, taken over */
+    struct settings *settings;     /* a reference is taken */
     struct slice local_password;   /* copied; empty: no local login */
     struct slice token;            /* copied */
     const struct log *log;
@@ -37,10 +37,10 @@ struct reception_services {
 struct reception;
 struct reception *reception_new(const struct reception_services *services); /* NULL: out of memory */
 void reception_free(struct reception **reception); /* after the service has stopped */
-/* For sessions to come; takes the reference. RESULT_OK, RESULT_MEMORY. */
+/* For sessions to come; a reference is taken. RESULT_OK; RESULT_MEMORY: all stays as it was. */
 MUST_CHECK enum result reception_reload(struct reception *reception, struct settings *settings, struct slice local_password);
 struct service_handler reception_handler(struct reception *reception);
-/* The template for the listener's server cores; points into the settings. */
+/* The template for the listener's server cores. */
 void reception_smtp_config(const struct settings *settings, const struct log *log, struct smtp_server_config *out);
 /* How a message of this laptop is completed; slices point at the buffers given. Used by sendmail too, when it writes to the store itself. */
 struct reception_stamp {

@@ -91,10 +91,21 @@ static void add_path(struct search *search, const struct path *path)
         search->paths[search->npaths++] = *path;
 }
 
+/* The configuration may have changed since that path worked. */
+static bool is_offered(const struct settings_values *values, const struct path *path)
+{
+    const struct settings_way *ways = values->way.items;
+    for (size_t w = 0; w < values->way.count; w++)
+        if (ways[w].port == path->port && ways[w].mode == path->mode)
+            return true;
+    return false;
+}
+
 static void make_paths(struct search *search)
 {
     const struct settings_values *values = &search->config.settings->values;
     const struct settings_way *ways = values->way.items;
+    search->has_known = search->has_known && is_offered(values, &search->known);
     if (search->has_known)
         add_path(search, &search->known);
     for (size_t w = 0; w < values->way.count; w++)
@@ -278,10 +289,10 @@ static void pump(struct search *search)
 
 static void begin_race(struct search *search)
 {
-    struct race_config config = {.is_first_known = search->has_known};
     for (size_t i = 0; i < search->nremembered; i++)
         add_address(search, &search->remembered[i]);
     make_paths(search);
+    const struct race_config config = {.is_first_known = search->has_known};
     search->state = SEARCH_RACING;
     search->race = search->npaths > 0 ? race_new(&config, search->paths, search->npaths, loop_now_ms(search->config.loop)) : NULL;
     if (search->race)

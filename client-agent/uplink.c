@@ -21,7 +21,7 @@ struct uplink {
     bool is_stale;                /* settings have changed: this session ends when idle */
     struct path way, known;
     bool has_way, has_known;
-    uint32_t failed_searches;     /* in a row */
+    uint32_t failures;            /* searches and sessions in a row that brought no decision on a message */
     int64_t last_search_ms;       /* loop time of its start */
     int64_t next_search_ms;       /* wall time */
     int64_t idle_since_ms;        /* loop time */
@@ -38,7 +38,11 @@ struct uplink {
     void *stopped_context;
 };
 
+/* A wall clock that jumps is met by looking at the queue again after so long at the latest. */
+enum { LOOK_AGAIN_MS = 3600 * 1000 };
+
 static void go_on(struct uplink *uplink);
+static void expire_next(struct uplink *uplink);
 static void on_timer(uv_timer_t *timer);
 
 const char *uplink_state_name(enum uplink_state state)
@@ -65,11 +69,6 @@ static void enter(struct uplink *uplink, enum uplink_state state)
     uv_timer_stop(&uplink->timer);
 }
 
-static bool has_work(const struct uplink *uplink)
-{
-    return queue_count(uplink->config.queue) > 0;
-}
-
 /* ---- stopping --------------------------------------------------------------------------------------------------- */
 
 static void tell_stopped_when_idle(struct uplink *uplink)
@@ -93,7 +92,22 @@ static void on_timer_closed(uv_handle_t *handle)
 
 static int64_t patience_ms(const struct uplink *uplink)
 {
-    return schedule_delay_ms(&uplink->config.settings->values.patience, uplink->failed_searches, crypto_random_u32());
+    return schedule_delay_ms(&uplink->config.settings->values.patience, uplink->failures, crypto_random_u32());
+}
+
+static void give_back(struct uplink *uplink, const struct attempt_end *end)
+{
+    uplink->nrecording--;
+    if (end->needs_more)
+        queue_defer(uplink->config.queue, end->message, end->hop, end->next_attempt_ms);
+    else
+        queue_finish(uplink->config.queue, end->message, end->hop);
+}
+
+static void arm_search(struct uplink *uplink, int64_t delay_ms)
+{
+    uplink->next_search_ms = wall_now_ms() + delay_ms;
+    uv_timer_start(&uplink->timer, on_timer, (uint64_t)(delay_ms > 0 ? delay_ms : 0), 0);
 }
 
 /* There is no way, or the relay does not want us now: come again later. */
@@ -101,43 +115,45 @@ static void wait_a_while(struct uplink *uplink)
 {
     if (uplink->is_stopping)
         return;
-    uplink->failed_searches++;
-    int64_t delay_ms = patience_ms(uplink);
-    uplink->next_search_ms = wall_now_ms() + delay_ms;
+    uplink->failures++;
     enter(uplink, UPLINK_WAITING);
-    uv_timer_start(&uplink->timer, on_timer, (uint64_t)delay_ms, 0);
+    arm_search(uplink, patience_ms(uplink));
+    expire_next(uplink);
 }
 
-static void rest_or_wait_for_due(struct uplink *uplink)
+/* Deferred mail: its own time has not come. */
+static void wait_for_due(struct uplink *uplink)
 {
-    int64_t deadline_ms = queue_deadline_ms(uplink->config.queue), now_ms = wall_now_ms();
-    if (deadline_ms == INT64_MAX) {
-        enter(uplink, UPLINK_RESTING);
-        return;
-    }
-    /* Deferred mail: its own time has not come. A wall clock that jumps is met by looking again after an hour at the latest. */
-    int64_t delay_ms = deadline_ms > now_ms ? deadline_ms - now_ms : 0;
-    if (delay_ms > 3600 * 1000)
-        delay_ms = 3600 * 1000;
-    uplink->next_search_ms = now_ms + delay_ms;
+    int64_t deadline_ms = queue_deadline_ms(uplink->config.queue), delay_ms = deadline_ms - wall_now_ms();
     enter(uplink, UPLINK_WAITING);
-    uv_timer_start(&uplink->timer, on_timer, (uint64_t)delay_ms, 0);
+    arm_search(uplink, delay_ms < LOOK_AGAIN_MS ? delay_ms : LOOK_AGAIN_MS);
 }
-
-/* No way, and the oldest messages may have waited for their whole lifetime: those become bounces. The first that has not ends the check. */
-static void expire_next(struct uplink *uplink);
 
 static void on_expired(void *context, const struct attempt_end *end)
 {
     struct uplink *uplink = context;
-    uplink->nrecording--;
-    if (end->needs_more) {
-        queue_defer(uplink->config.queue, end->message, end->hop, end->next_attempt_ms);
-    } else {
-        queue_finish(uplink->config.queue, end->message, end->hop);
+    give_back(uplink, end);
+    if (!end->needs_more)
         expire_next(uplink);
-    }
+    go_on(uplink);
     tell_stopped_when_idle(uplink);
+}
+
+/* When the message was due before it was looked at, so that it keeps its place. */
+static int64_t due_of(const struct store_job *job)
+{
+    int64_t due_ms = job->recipients[0].next_attempt_ms;
+    for (size_t i = 1; i < job->nrecipients; i++)
+        if (job->recipients[i].next_attempt_ms < due_ms)
+            due_ms = job->recipients[i].next_attempt_ms;
+    return due_ms;
+}
+
+static void expire(struct uplink *uplink, const struct store_job *job)
+{
+    struct slice words = uplink->trouble[0] ? slice_from_cstr(uplink->trouble) : SLICE("no way to the relay was open");
+    uplink->nrecording++;
+    attempt_record_all(uplink->config.office, job, (struct slice){0}, ATTEMPT_UNTRIED, words, (struct slice){0}, on_expired, uplink);
 }
 
 static void on_maybe_expired(void *context, enum result result, struct store_job *job)
@@ -146,32 +162,28 @@ static void on_maybe_expired(void *context, enum result result, struct store_job
     uint64_t message = uplink->checking;
     uplink->is_loading = false;
     uplink->checking = 0;
-    if (result == RESULT_OK && wall_now_ms() >= job->message.expires_at_ms && !uplink->is_stopping) {
-        uplink->nrecording++;
-        attempt_record_all(uplink->config.office, job, (struct slice){0}, ATTEMPT_UNTRIED, slice_from_cstr(uplink->trouble), (struct slice){0}, on_expired, uplink);
-    } else if (result == RESULT_NOT_FOUND) {
+    if (result == RESULT_NOT_FOUND)
         queue_finish(uplink->config.queue, message, (struct slice){0});
-    } else {
-        queue_defer(uplink->config.queue, message, (struct slice){0}, wall_now_ms());
-    }
+    else if (result != RESULT_OK)
+        queue_defer(uplink->config.queue, message, (struct slice){0}, wall_now_ms() + ATTEMPT_RETRY_MS);
+    else if (wall_now_ms() < job->message.expires_at_ms || uplink->is_stopping)
+        queue_defer(uplink->config.queue, message, (struct slice){0}, due_of(job));
+    else
+        expire(uplink, job);
     store_job_free(&job);
     go_on(uplink);
     tell_stopped_when_idle(uplink);
 }
 
+/* No mail goes, and the oldest messages may have waited for their whole lifetime: those become bounces. The first that has not ends the check. */
 static void expire_next(struct uplink *uplink)
 {
     struct queue_job job;
-    if (uplink->is_stopping || uplink->is_loading || !queue_next(uplink->config.queue, wall_now_ms(), &job))
+    if (uplink->is_stopping || uplink->is_loading || uplink->state != UPLINK_WAITING || !queue_next(uplink->config.queue, wall_now_ms(), &job))
         return;
     uplink->checking = job.message;
     uplink->is_loading = true;
     store_job_load(uplink->config.store, job.message, job.hop, on_maybe_expired, uplink);
-}
-
-static bool is_due(const struct uplink *uplink)
-{
-    return has_work(uplink) && queue_deadline_ms(uplink->config.queue) <= wall_now_ms();
 }
 
 static void set_trouble(struct uplink *uplink, const char *words)
@@ -184,13 +196,17 @@ static void set_trouble(struct uplink *uplink, const char *words)
 static void on_recorded(void *context, const struct attempt_end *end)
 {
     struct uplink *uplink = context;
-    uplink->nrecording--;
-    if (end->needs_more)
-        queue_defer(uplink->config.queue, end->message, end->hop, end->next_attempt_ms);
-    else
-        queue_finish(uplink->config.queue, end->message, end->hop);
+    give_back(uplink, end);
     go_on(uplink);
     tell_stopped_when_idle(uplink);
+}
+
+static bool is_decided_by_relay(const struct courier *courier)
+{
+    for (size_t i = 0; i < courier_job(courier)->nrecipients; i++)
+        if (!courier_results(courier)[i].is_local)
+            return true;
+    return false;
 }
 
 static void record(struct uplink *uplink, struct courier *courier)
@@ -198,6 +214,8 @@ static void record(struct uplink *uplink, struct courier *courier)
     char host[160];
     path_format(&uplink->way, host, sizeof host);
     bool tells = uplink->session && (smtp_client_peer(outbound_core(uplink->session))->capabilities & SMTP_CAP_DSN);
+    if (is_decided_by_relay(courier))
+        uplink->failures = 0;
     uplink->nrecording++;
     attempt_record(uplink->config.office, courier_job(courier), (struct slice){0}, courier_results(courier), slice_from_cstr(host), tells, on_recorded, uplink);
 }
@@ -229,11 +247,12 @@ static void on_job(void *context, enum result result, struct store_job *job)
         store_job_free(&job);
     }
     uplink->sending = 0;
-    /* Nothing left to do for it: a person removed it. Otherwise it waits for the next session, or for the store's recovery. */
+    /* Nothing left to do for it: a person removed it. Otherwise it waits for the next session, or for disk and memory to recover. */
+    bool is_session_lost = result == RESULT_OK && !may_send;
     if (result == RESULT_NOT_FOUND)
         queue_finish(uplink->config.queue, message, (struct slice){0});
     else
-        queue_defer(uplink->config.queue, message, (struct slice){0}, wall_now_ms() + (result == RESULT_OK ? 0 : ATTEMPT_RETRY_MS));
+        queue_defer(uplink->config.queue, message, (struct slice){0}, wall_now_ms() + (is_session_lost ? 0 : ATTEMPT_RETRY_MS));
     if (uplink->state == UPLINK_SENDING)
         enter(uplink, UPLINK_READY);
     go_on(uplink);
@@ -246,6 +265,7 @@ static bool send_next(struct uplink *uplink)
     if (!queue_next(uplink->config.queue, wall_now_ms(), &job))
         return false;
     uplink->sending = job.message;
+    uplink->sending_octets = 0;
     uplink->is_loading = true;
     uplink->idle_since_ms = loop_now_ms(uplink->config.loop);
     enter(uplink, UPLINK_SENDING);
@@ -263,8 +283,10 @@ static void leave(struct uplink *uplink)
 static void keep_warm_or_leave(struct uplink *uplink)
 {
     int64_t now_ms = loop_now_ms(uplink->config.loop), warm_until_ms = uplink->idle_since_ms + uplink->config.settings->values.keep_warm;
-    if (uplink->is_stale || now_ms >= warm_until_ms) {
-        leave(uplink);
+    /* An outcome that is being recorded holds the queue's one place: more mail may wait behind it. */
+    if (now_ms >= warm_until_ms) {
+        if (uplink->nrecording == 0)
+            leave(uplink);
         return;
     }
     int64_t delay_ms = warm_until_ms - now_ms, due_in_ms = queue_deadline_ms(uplink->config.queue) - wall_now_ms();
@@ -294,7 +316,6 @@ static void on_smtp(struct uplink *uplink, const struct outbound_event *event)
     if (event->smtp.type != SMTP_CLIENT_READY)
         return;
     if (uplink->state == UPLINK_LOGIN) {
-        uplink->failed_searches = 0;
         uplink->trouble[0] = '\0';
         log_event(uplink->config.log, LOG_INFO, "uplink-ready", LOG_TEXT("session", outbound_id(uplink->session)), LOG_TEXT("way", outbound_peer(uplink->session)));
     }
@@ -309,10 +330,12 @@ static void on_session_closed(struct uplink *uplink)
     uplink->session = NULL;
     uplink->has_way = false;
     uplink->is_stale = false;
-    if (was_idle)
-        rest_or_wait_for_due(uplink);
-    else
+    if (was_idle) {
+        uplink->failures = 0;
+        enter(uplink, UPLINK_RESTING);
+    } else {
         wait_a_while(uplink);
+    }
     go_on(uplink);
     tell_stopped_when_idle(uplink);
 }
@@ -369,7 +392,6 @@ static void on_search_end(void *context, struct outbound *winner, const struct p
     search_free(&uplink->search);
     if (!winner) {
         wait_a_while(uplink);
-        expire_next(uplink);
         return;
     }
     uplink->known = *path;
@@ -408,15 +430,18 @@ static void go_on(struct uplink *uplink)
 {
     if (uplink->is_stopping)
         return;
+    int64_t deadline_ms = queue_deadline_ms(uplink->config.queue);
     switch (uplink->state) {
     case UPLINK_RESTING:
-        if (is_due(uplink))
+        if (deadline_ms <= wall_now_ms())
             start_search(uplink);
-        else if (has_work(uplink))
-            rest_or_wait_for_due(uplink);
+        else if (deadline_ms != INT64_MAX)
+            wait_for_due(uplink);
         break;
     case UPLINK_READY:
-        if (!uplink->is_loading && !send_next(uplink))
+        if (uplink->is_stale)
+            leave(uplink);
+        else if (!uplink->is_loading && !send_next(uplink))
             keep_warm_or_leave(uplink);
         break;
     case UPLINK_SEARCHING:
@@ -439,23 +464,30 @@ static void on_timer(uv_timer_t *timer)
 
 void uplink_wake(struct uplink *uplink, bool is_urgent)
 {
-    int64_t since_ms = loop_now_ms(uplink->config.loop) - uplink->last_search_ms;
-    if (is_urgent) {
-        uplink->failed_searches = 0;
-        queue_flush(uplink->config.queue, 0, wall_now_ms());
-    }
-    if (uplink->state == UPLINK_WAITING && (is_urgent || uplink->failed_searches == 0 || since_ms >= UPLINK_NEW_MAIL_MS))
+    int64_t rest_ms = uplink->last_search_ms + UPLINK_NEW_MAIL_MS - loop_now_ms(uplink->config.loop);
+    if (is_urgent)
+        uplink->failures = 0;
+    if (uplink->state == UPLINK_WAITING && (uplink->failures == 0 || rest_ms <= 0))
         enter(uplink, UPLINK_RESTING);
+    else if (uplink->state == UPLINK_WAITING && (int64_t)uv_timer_get_due_in(&uplink->timer) > rest_ms)
+        arm_search(uplink, rest_ms);
     go_on(uplink);
 }
 
 /* ---- life ------------------------------------------------------------------------------------------------------- */
 
+/* The old one stays when memory is out. */
 static enum result take_password(struct uplink *uplink, struct slice password)
 {
+    struct buffer fresh = BUFFER(SASL_PASSWORD_MAX);
+    enum result result = buffer_append(&fresh, password);
+    if (result != RESULT_OK) {
+        buffer_wipe_free(&fresh);
+        return result;
+    }
     buffer_wipe_free(&uplink->password);
-    uplink->password = BUFFER(SASL_PASSWORD_MAX);
-    return buffer_append(&uplink->password, password);
+    uplink->password = fresh;
+    return RESULT_OK;
 }
 
 struct uplink *uplink_new(const struct uplink_config *config)
@@ -478,17 +510,23 @@ struct uplink *uplink_new(const struct uplink_config *config)
     return uplink;
 }
 
-void uplink_reload(struct uplink *uplink, struct settings *settings, struct tls_context *tls, struct slice password)
+enum result uplink_reload(struct uplink *uplink, struct settings *settings, struct tls_context *tls, struct slice password)
 {
-    if (take_password(uplink, password) != RESULT_OK)
-        log_event(uplink->config.log, LOG_ERROR, "reload-failed", LOG_TEXT("why", "out of memory"));
+    enum result result = take_password(uplink, password);
+    if (result != RESULT_OK)
+        return result;
     settings_unref(&uplink->config.settings);
     tls_context_unref(&uplink->config.tls);
     uplink->config.settings = settings_ref(settings);
     uplink->config.tls = tls_context_ref(tls);
     uplink->has_known = false;
     uplink->is_stale = uplink->session != NULL;
+    if (uplink->state == UPLINK_SEARCHING) {
+        search_free(&uplink->search);
+        enter(uplink, UPLINK_RESTING);
+    }
     uplink_wake(uplink, true);
+    return RESULT_OK;
 }
 
 void uplink_stop(struct uplink *uplink, void (*on_stopped)(void *context), void *context)

@@ -1,15 +1,22 @@
 /* The uplink: carries the queue to the relay over whichever way is open.
  *
- *   resting --(work due)--> searching --(a way)--> login --> ready <--> sending
- *      ^                        |                    |         |
- *      |                        v                    v         v
- *      +------(no work)----- waiting <-----(no way, refused, session died)
+ *     resting --(mail is due)--> searching --(a way)--> login --(logged in)--> ready <---> sending
+ *      |   ^                       |                      |                    | |           |
+ *      |   |                    (no way)         (refused, died)    (stays idle) |(relay     |(died)
+ *      |   |                       |                      |                    | | closed)   |
+ *      |   +--(its time, or wake)--+------- waiting <-----+--------------------|-|-----------+
+ *      |   |                                   ^                               v |
+ *      |   +-----------------------------------|---------------------------- leaving
+ *      +--(mail, whose time has not come)------+
  *
- * resting: nothing to do, no session, no timer. waiting: there is work, and no way just now; a timer, new mail (at most one search every UPLINK_NEW_MAIL_MS), uplink_wake or a change of network ends it.
- * ready: a session stands; it is kept warm for a while when there is nothing to send. leaving: QUIT is said, and what comes meanwhile waits for the next session.
+ * resting: no mail is due, no session, no timer. It is left at once when mail is due. searching: search.h looks for a way. login: a session has proved itself. ready: a session
+ * stands, kept warm for a while. sending: a message is read from the store, or on its way. leaving: QUIT is said; what comes meanwhile waits for the next session. waiting: for the
+ * back-off after a failure, or for the mail's own time; new mail shortens it (one search every UPLINK_NEW_MAIL_MS at most), uplink_wake ends it. New settings send searching
+ * back to resting, and ready to leaving. uplink_stop ends any state: stopped.
  *
  * Invariants: 1 one session at most is past PROVEN; 2 AUTH is sent on it alone, after the losers of the race were told to close; 3 a message is given back to the queue only after its
- * outcome is recorded; 4 at rest there is no timer; 5 a search that fails makes nobody's mail fail: only the message's own lifetime does. */
+ * outcome is recorded; 4 at rest there is no timer; 5 neither a search nor a session that fails makes mail fail: only the message's own lifetime does, and it is looked at after each
+ * such failure; 6 the back-off grows until the relay has decided on a message: a relay that greets well and dies in each message is asked ever less often. */
 #ifndef POSTERN_AGENT_UPLINK_H
 #define POSTERN_AGENT_UPLINK_H
 
@@ -39,11 +46,12 @@ struct uplink_config {
 
 struct uplink;
 struct uplink *uplink_new(const struct uplink_config *config); /* NULL: out of memory */
-/* There may be work: new mail, or a person said so. is_urgent forgets the back-off and searches at once. */
+/* There may be work: new mail, or (is_urgent) a person said so, which forgets the back-off. What is due now is for the queue to know. */
 void uplink_wake(struct uplink *uplink, bool is_urgent);
-/* New settings, for the next search; the session, if there is one, ends when it is idle. */
-void uplink_reload(struct uplink *uplink, struct settings *settings, struct tls_context *tls, struct slice password);
-/* QUIT or close; the message under way is given up where it stands and stays queued. on_stopped when everything is closed; then free. */
+/* New settings: a search begins anew with them; a session ends after the message that is on its way. RESULT_OK; RESULT_MEMORY: the old ones stay in force. */
+MUST_CHECK enum result uplink_reload(struct uplink *uplink, struct settings *settings, struct tls_context *tls, struct slice password);
+/* QUIT or close; the message under way is given up where it stands and stays queued. Call attempt_stop on the office before: outcomes that are being written are waited for.
+ * on_stopped when everything is closed; then free. */
 void uplink_stop(struct uplink *uplink, void (*on_stopped)(void *context), void *context);
 void uplink_free(struct uplink **uplink);
 
