@@ -1,15 +1,15 @@
 /* postern-agent sendmail: the interface of sendmail(1) that other programs expect; also reached by the name sendmail, and as mailq by its name. */
 #include "commands.h"
 
+#include "draft.h"
 #include "handoff.h"
 
-#include "mail/address.h"
 #include "mail/header.h"
+#include "mail/mailbox_list.h"
 #include "mail/xtext.h"
 #include "mta/console.h"
 #include "smtp/server.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
@@ -31,9 +31,7 @@ struct sendmail {
 
     struct arena arena;
     struct envelope envelope;
-    FILE *spool;
-    struct submission *submission;
-    uint64_t size_octets;
+    struct draft draft;
 };
 
 /* ---- options ---------------------------------------------------------------------------------------------------- */
@@ -88,7 +86,7 @@ static int parse_option(struct sendmail *s, int option, const char *value)
     case 'V': s->envid = value; return EX_OK;
     case 'q': s->mode = MODE_FLUSH; return EX_OK;
     case '?': return agent_fail(EX_USAGE, "usage: sendmail [-t] [-i] [-f SENDER] [-N WHEN] [-R full|hdrs] [-V ENVID] [-bs | -bp | -q] [RECIPIENT ...]");
-    default: return EX_OK; /* -F, -B, -v, -U, -m, -n, -e, -h, -L, -A: accepted, because programs give them */
+    default: return EX_OK; /* -F, -B, -v and their like: accepted, because programs give them */
     }
 }
 
@@ -98,7 +96,7 @@ static int parse_options(struct sendmail *s, int argc, char **argv)
     optind = 1;
     opterr = 0;
     /* -q, -v and their like take no value or a glued one; "::" is a glued one. */
-    while (code == EX_OK && (option = getopt(argc, argv, "A::B:F:L:N:R:UV:b:e:f:h:imno:p:q::r:tv")) != -1)
+    while (code == EX_OK && (option = getopt(argc, argv, "A::B:C:F:GL:N:O:R:UV:X:b:e:f:h:imno:p:q::r:tv")) != -1)
         code = parse_option(s, option, optarg);
     s->first_recipient = optind;
     return code;
@@ -108,41 +106,43 @@ static int parse_options(struct sendmail *s, int argc, char **argv)
 
 static int add_recipient(struct sendmail *s, struct slice text)
 {
-    struct mail_address address;
     struct envelope_recipient *r = &s->envelope.recipients[s->envelope.nrcpt];
-    text = slice_trim(text);
-    if (text.len > 1 && text.ptr[0] == '<' && text.ptr[text.len - 1] == '>')
-        text = slice_take(slice_skip(text, 1), text.len - 2);
-    if (text.len == 0)
-        return EX_OK;
     if (s->envelope.nrcpt == RECIPIENTS_MAX)
         return agent_fail(EX_DATAERR, "more than %d recipients", RECIPIENTS_MAX);
-    if (address_parse(text, ADDRESS_ALLOW_UTF8, &address) != RESULT_OK)
-        return agent_fail(EX_NOUSER, "\"%.*s\" is no address with a domain; this laptop has no mailboxes", SLICE_ARG(text));
     r->notify = s->notify;
-    s->envelope.is_smtputf8 |= address.needs_smtputf8;
-    if (arena_copy(&s->arena, address_text(&address), &r->address) != RESULT_OK)
+    s->envelope.is_smtputf8 |= mail_has_8bit(text);
+    if (arena_copy(&s->arena, text, &r->address) != RESULT_OK)
         return agent_fail(EX_OSERR, "out of memory");
     s->envelope.nrcpt++;
     return EX_OK;
 }
 
+/* An argument is a list of addresses, with or without names and angle brackets. */
+static int add_argument(struct sendmail *s, const char *text)
+{
+    struct mailbox_list list = {.rest = slice_from_cstr(text), .allow_utf8 = true};
+    struct mail_address address;
+    enum result result;
+    int code = EX_OK;
+    while (code == EX_OK && (result = mailbox_list_next(&list, &address)) != RESULT_NOT_FOUND) {
+        if (result != RESULT_OK)
+            return agent_fail(EX_NOUSER, "\"%s\" is no address with a domain; this laptop has no mailboxes", text);
+        code = add_recipient(s, address_text(&address));
+    }
+    return code;
+}
+
 static int add_arguments(struct sendmail *s, int argc, char **argv)
 {
     int code = EX_OK;
-    for (int i = s->first_recipient; i < argc && code == EX_OK; i++) {
-        struct slice rest = slice_from_cstr(argv[i]), one;
-        while (rest.len > 0 && code == EX_OK) {
-            slice_cut(rest, ',', &one, &rest);
-            code = add_recipient(s, one);
-        }
-    }
+    for (int i = s->first_recipient; i < argc && code == EX_OK; i++)
+        code = add_argument(s, argv[i]);
     return code;
 }
 
 static int set_sender(struct sendmail *s)
 {
-    const struct submission_facts *facts = submission_facts(s->submission);
+    const struct submission_facts *facts = submission_facts(s->draft.submission);
     struct slice text = s->sender ? slice_from_cstr(s->sender) : (struct slice){0};
     struct mail_address address;
     if (s->sender && (text.len == 0 || slice_equal(text, SLICE("<>"))))
@@ -159,7 +159,7 @@ static int set_sender(struct sendmail *s)
 
 static int complete_envelope(struct sendmail *s, int argc, char **argv)
 {
-    const struct submission_facts *facts = submission_facts(s->submission);
+    const struct submission_facts *facts = submission_facts(s->draft.submission);
     int code = add_arguments(s, argc, argv);
     for (size_t i = 0; i < facts->nrcpt && code == EX_OK && s->reads_recipients; i++)
         code = add_recipient(s, facts->recipients[i]);
@@ -181,117 +181,50 @@ static int complete_envelope(struct sendmail *s, int argc, char **argv)
 
 /* ---- the message ------------------------------------------------------------------------------------------------ */
 
-static int write_out(struct sendmail *s, enum result result, const struct submission_out *out)
-{
-    if (result == RESULT_DENIED)
-        return agent_fail(EX_DATAERR, "%s", submission_refusal_words(s->submission).text);
-    if (result != RESULT_OK)
-        return agent_fail(EX_OSERR, "out of memory");
-    fwrite(out->header.ptr, 1, out->header.len, s->spool);
-    fwrite(out->body.ptr, 1, out->body.len, s->spool);
-    return ferror(s->spool) ? agent_fail(EX_CANTCREAT, "the message could not be kept in the temporary folder: %s", strerror(errno)) : EX_OK;
-}
-
-static int feed(struct sendmail *s, struct slice piece)
-{
-    struct submission_out out;
-    return write_out(s, submission_feed(s->submission, piece, &out), &out);
-}
-
-/* A line of standard input, ended by LF, CRLF or the end of the file; inside, a lone CR ends a line too (old Mac programs). */
-static int feed_line(struct sendmail *s, struct slice line)
-{
-    struct slice head;
-    int code = EX_OK;
-    if (line.len > 0 && line.ptr[line.len - 1] == '\n')
-        line.len--;
-    if (line.len > 0 && line.ptr[line.len - 1] == '\r')
-        line.len--;
-    while (code == EX_OK && slice_cut(line, '\r', &head, &line)) {
-        code = feed(s, head);
-        if (code == EX_OK)
-            code = feed(s, SLICE("\r\n"));
-    }
-    if (code == EX_OK && head.len > 0)
-        code = feed(s, head);
-    return code == EX_OK ? feed(s, SLICE("\r\n")) : code;
-}
-
-static int read_message(struct sendmail *s, FILE *in)
-{
-    char *line = NULL;
-    size_t size = 0;
-    ssize_t len;
-    int code = EX_OK;
-    while (code == EX_OK && (len = getline(&line, &size, in)) > 0) {
-        struct slice text = slice_of(line, (size_t)len);
-        if (!s->dot_is_text && (slice_equal(text, SLICE(".\n")) || slice_equal(text, SLICE(".\r\n"))))
-            break;
-        code = feed_line(s, text);
-    }
-    free(line);
-    if (code == EX_OK && ferror(in))
-        code = agent_fail(EX_IOERR, "standard input: %s", strerror(errno));
-    return code;
-}
-
 static int begin_message(struct sendmail *s, bool allow_utf8)
 {
-    /* Date: and Message-ID: are left to the reception, which knows the sender by then. */
-    struct submission_config config = {
-        .mode = SUBMISSION_AGENT,
+    return draft_begin(&s->draft, &(struct draft_config){
         .from = s->sender ? slice_from_cstr(s->sender) : (struct slice){0},
         .collects_recipients = s->reads_recipients,
         .allow_utf8 = allow_utf8,
-    };
-    s->submission = submission_new(&config);
-    s->spool = tmpfile();
-    if (!s->spool)
-        return agent_fail(EX_CANTCREAT, "no temporary file: %s", strerror(errno));
-    return s->submission ? EX_OK : agent_fail(EX_OSERR, "out of memory");
-}
-
-static int end_message(struct sendmail *s)
-{
-    struct submission_out out;
-    int code = write_out(s, submission_finish(s->submission, &out), &out);
-    s->size_octets = submission_facts(s->submission)->size_octets;
-    if (code == EX_OK && fflush(s->spool) != 0)
-        code = agent_fail(EX_CANTCREAT, "the message could not be kept in the temporary folder: %s", strerror(errno));
-    return code;
+        .size_max_octets = (uint64_t)s->settings->values.message_size,
+    });
 }
 
 static void drop_message(struct sendmail *s)
 {
-    submission_free(&s->submission);
-    if (s->spool)
-        fclose(s->spool);
-    s->spool = NULL;
+    draft_drop(&s->draft);
     arena_reset(&s->arena);
 }
 
 static void hand_over(struct sendmail *s, struct handoff_answer *answer)
 {
-    const struct submission_facts *facts = submission_facts(s->submission);
+    const struct submission_facts *facts = submission_facts(s->draft.submission);
     struct handoff_message message = {
         .envelope = &s->envelope,
-        .body = s->spool,
-        .size_octets = s->size_octets,
+        .body = s->draft.spool,
+        .size_octets = facts->size_octets,
         .has_8bit = facts->has_8bit_body || facts->has_8bit_header,
         .needs_smtputf8 = s->envelope.is_smtputf8,
     };
     handoff(s->line->dirs, s->settings, &message, answer);
 }
 
+static int take_message(struct sendmail *s)
+{
+    int code = begin_message(s, true);
+    if (code == EX_OK)
+        code = draft_read(&s->draft, stdin, !s->dot_is_text);
+    if (code == EX_OK)
+        code = draft_end(&s->draft);
+    return code == EX_OK ? EX_OK : agent_fail(code, "%.*s", SLICE_ARG(s->draft.trouble.text));
+}
+
 static int send_message(struct sendmail *s, int argc, char **argv)
 {
     struct handoff_answer answer;
     s->envelope.recipients = calloc(RECIPIENTS_MAX, sizeof *s->envelope.recipients);
-    int code = s->envelope.recipients ? begin_message(s, true) : agent_fail(EX_OSERR, "out of memory");
-    if (code == EX_OK)
-        code = read_message(s, stdin);
-    if (code == EX_OK)
-        code = end_message(s);
+    int code = s->envelope.recipients ? take_message(s) : agent_fail(EX_OSERR, "out of memory");
     if (code == EX_OK)
         code = complete_envelope(s, argc, argv);
     if (code == EX_OK) {
@@ -308,37 +241,41 @@ static int send_message(struct sendmail *s, int argc, char **argv)
 struct dialogue {
     struct sendmail *sendmail;
     struct smtp_server *core;
-    bool has_failed; /* to spool the body */
+    int code; /* of the draft so far */
 };
-
-static void reply_of_trouble(struct dialogue *dialogue)
-{
-    struct smtp_reply reply = SMTP_REPLY(451, 4, 3, 0, "The message could not be kept; try again later");
-    smtp_server_answer(dialogue->core, &reply, 0);
-}
 
 static void begin_body(struct dialogue *dialogue, const struct envelope *envelope)
 {
     struct sendmail *s = dialogue->sendmail;
-    struct smtp_reply go_on = SMTP_REPLY(354, 0, 0, 0, "Send the message; end with a dot on a line by itself");
+    struct smtp_reply reply = SMTP_REPLY(354, 0, 0, 0, "Send the message; end with a dot on a line by itself");
     drop_message(s);
-    dialogue->has_failed = envelope_copy(&s->arena, envelope, &s->envelope) != RESULT_OK || begin_message(s, envelope->is_smtputf8) != EX_OK;
-    if (dialogue->has_failed)
-        reply_of_trouble(dialogue);
-    else
-        smtp_server_answer(dialogue->core, &go_on, 0);
+    dialogue->code = begin_message(s, envelope->is_smtputf8);
+    if (dialogue->code != EX_OK)
+        reply = s->draft.trouble;
+    else if (envelope_copy(&s->arena, envelope, &s->envelope) != RESULT_OK)
+        reply = intake_reply_of(RESULT_MEMORY);
+    smtp_server_answer(dialogue->core, &reply, 0);
+}
+
+static void take_body(struct dialogue *dialogue, struct slice octets)
+{
+    if (dialogue->code == EX_OK)
+        dialogue->code = draft_feed(&dialogue->sendmail->draft, octets);
 }
 
 static void end_body(struct dialogue *dialogue)
 {
+    struct sendmail *s = dialogue->sendmail;
     struct handoff_answer answer;
-    if (dialogue->has_failed || end_message(dialogue->sendmail) != EX_OK) {
-        reply_of_trouble(dialogue);
-        return;
+    if (dialogue->code == EX_OK)
+        dialogue->code = draft_end(&s->draft);
+    if (dialogue->code == EX_OK) {
+        hand_over(s, &answer);
+        smtp_server_answer(dialogue->core, &answer.reply, 0);
+    } else {
+        smtp_server_answer(dialogue->core, &s->draft.trouble, 0);
     }
-    hand_over(dialogue->sendmail, &answer);
-    smtp_server_answer(dialogue->core, &answer.reply, 0);
-    drop_message(dialogue->sendmail);
+    drop_message(s);
 }
 
 /* True: the session is over. */
@@ -349,7 +286,7 @@ static bool on_event(struct dialogue *dialogue, const struct smtp_server_event *
     case SMTP_SERVER_MAIL:
     case SMTP_SERVER_RCPT: smtp_server_answer(dialogue->core, &ok, 0); break;
     case SMTP_SERVER_BODY_BEGIN: begin_body(dialogue, event->envelope); break;
-    case SMTP_SERVER_BODY: dialogue->has_failed |= feed(dialogue->sendmail, event->data) != EX_OK; break;
+    case SMTP_SERVER_BODY: take_body(dialogue, event->data); break;
     case SMTP_SERVER_BODY_END: end_body(dialogue); break;
     case SMTP_SERVER_TRANSACTION_ENDED: drop_message(dialogue->sendmail); break;
     case SMTP_SERVER_CLOSE: return true;

@@ -156,8 +156,6 @@ static int write_files(const struct setup *setup, const struct settings *setting
 {
     const struct dirs *dirs = setup->line->dirs;
     struct private_error error;
-    if (!setup->is_replacing && access(dirs->config_file, F_OK) == 0)
-        return agent_fail(EX_CANTCREAT, "%s is there already; edit it, or give --replace to write it anew", dirs->config_file);
     int code = make_folders(dirs);
     if (code != EX_OK)
         return code;
@@ -167,16 +165,25 @@ static int write_files(const struct setup *setup, const struct settings *setting
     return EX_OK;
 }
 
-static void print_next_steps(const struct setup *setup, const struct settings *settings)
+/* Before the password is asked for. */
+static int check_place(const struct setup *setup)
+{
+    const char *path = setup->line->dirs->config_file;
+    if (setup->is_replacing || access(path, F_OK) != 0)
+        return EX_OK;
+    return agent_fail(EX_CANTCREAT, "%s is there already; edit it, or give --replace to write it anew", path);
+}
+
+static void print_next_steps(FILE *out, const struct setup *setup, const struct settings *settings)
 {
     const struct net_address *listen = settings->values.listen.items;
     char address[NET_ADDRESS_TEXT];
     const char *dir = setup->line->dir_option;
     net_address_format(&listen[0], address);
-    printf("Written: %s\n\n", setup->line->dirs->config_file);
-    printf("Start the agent:         postern-agent%s%s run\n", dir ? " --dir " : "", dir ? dir : "");
-    printf("Set your mail program:   outgoing server (SMTP) %s, no encryption, no password\n", address);
-    printf("See what it does:        postern-agent%s%s status\n", dir ? " --dir " : "", dir ? dir : "");
+    fprintf(out, "Written: %s\n\n", setup->line->dirs->config_file);
+    fprintf(out, "Start the agent:         postern-agent%s%s run\n", dir ? " --dir " : "", dir ? dir : "");
+    fprintf(out, "Set your mail program:   outgoing server (SMTP) %s, no encryption, no password\n", address);
+    fprintf(out, "See what it does:        postern-agent%s%s status\n", dir ? " --dir " : "", dir ? dir : "");
 }
 
 static int set_up(struct setup *setup, int argc, char **argv)
@@ -184,13 +191,15 @@ static int set_up(struct setup *setup, int argc, char **argv)
     struct settings *settings = NULL;
     int code = take_options(setup, argc, argv);
     if (code == EX_OK)
+        code = check_place(setup);
+    if (code == EX_OK)
         code = make_text(setup, &settings);
     if (code == EX_OK)
         code = read_password(setup);
     if (code == EX_OK)
         code = write_files(setup, settings);
     if (code == EX_OK)
-        print_next_steps(setup, settings);
+        print_next_steps(stdout, setup, settings);
     settings_unref(&settings);
     return code;
 }

@@ -22,7 +22,7 @@ static void decide(struct handoff_answer *answer, int exit_code, const struct sm
     answer->reply.text = slice_of(answer->words, len);
 }
 
-static int exit_code_of(const struct smtp_reply *reply)
+static int exit_code_of_reply(const struct smtp_reply *reply)
 {
     if (smtp_reply_is_positive(reply))
         return EX_OK;
@@ -39,7 +39,7 @@ struct delivery {
     const struct handoff_message *message;
     struct smtp_transaction transaction;
     struct handoff_answer *answer;
-    bool is_connected, is_answered;
+    bool is_logged_in, is_answered; /* who does not know our token is no agent of ours */
     char chunk[SMTP_CLIENT_CHUNK_MAX];
 };
 
@@ -48,7 +48,7 @@ static void settle(struct delivery *delivery, const struct smtp_reply *reply)
     if (delivery->is_answered)
         return;
     delivery->is_answered = true;
-    decide(delivery->answer, exit_code_of(reply), reply);
+    decide(delivery->answer, exit_code_of_reply(reply), reply);
 }
 
 static void send_chunk(struct delivery *delivery)
@@ -71,6 +71,7 @@ static void on_smtp(struct delivery *delivery, const struct smtp_client_event *e
         smtp_client_login(core, loop_now_ms(&delivery->loop));
         break;
     case SMTP_CLIENT_READY:
+        delivery->is_logged_in = true;
         if (delivery->is_answered)
             outbound_quit(delivery->outbound);
         else
@@ -104,14 +105,13 @@ static void on_event(void *context, struct outbound *outbound, const struct outb
     (void)outbound;
     switch (event->type) {
     case OUTBOUND_CONNECTED:
-        delivery->is_connected = true;
         break;
     case OUTBOUND_SMTP:
         on_smtp(delivery, &event->smtp);
         break;
     case OUTBOUND_FAILED:
         broken.text = slice_from_cstr(event->failure->words);
-        if (delivery->is_connected)
+        if (delivery->is_logged_in)
             settle(delivery, event->failure->reply.code ? &event->failure->reply : &broken);
         break;
     case OUTBOUND_CLOSED:
@@ -131,7 +131,7 @@ static enum result dial(struct delivery *delivery, const struct net_address *add
     return outbound_open(&delivery->outbound, &delivery->loop, &target, (struct outbound_handler){on_event, delivery}, NULL);
 }
 
-/* False: no agent answers at that address. */
+/* False: no agent of ours takes mail at that address now. */
 static bool by_smtp(const struct net_address *address, struct slice token, const struct handoff_message *message, struct handoff_answer *answer)
 {
     struct delivery *delivery = calloc(1, sizeof *delivery);
@@ -149,6 +149,7 @@ static bool by_smtp(const struct net_address *address, struct slice token, const
         is_answered = delivery->is_answered;
     }
     uv_loop_close(&delivery->loop);
+    crypto_wipe(delivery->chunk, sizeof delivery->chunk);
     free(delivery);
     return is_answered;
 }
@@ -197,7 +198,7 @@ static void on_reply(void *owner, const struct smtp_reply *reply)
 {
     struct deposit *deposit = owner;
     deposit->is_answered = true;
-    decide(deposit->answer, exit_code_of(reply), reply);
+    decide(deposit->answer, exit_code_of_reply(reply), reply);
 }
 
 static void on_queued(void *context, const struct intake_queued *queued)
@@ -257,18 +258,20 @@ static enum result deposit_with(uv_loop_t *loop, struct store_client *client, co
     return RESULT_OK;
 }
 
-static void to_store(const struct dirs *dirs, const struct settings *settings, const struct handoff_message *message, struct handoff_answer *answer)
+/* False: somebody else has the store now. */
+static bool to_store(const struct dirs *dirs, const struct settings *settings, const struct handoff_message *message, struct handoff_answer *answer)
 {
     struct store *store = NULL;
     struct store_client *client = NULL;
     uv_loop_t loop;
-    enum result result = RESULT_MEMORY;
-    int code = agent_open_store(dirs, settings, NULL, &store);
-    if (code != EX_OK) {
-        struct smtp_reply reply = SMTP_REPLY(451, 4, 3, 0, "The queue could not be opened");
-        decide(answer, code, &reply);
-        return;
+    char why[400];
+    enum result result = agent_try_store(dirs, settings, NULL, &store, why, sizeof why);
+    if (result != RESULT_OK) {
+        struct smtp_reply reply = {451, {4, 3, 0}, slice_from_cstr(why)};
+        decide(answer, agent_exit_code_of(result), &reply);
+        return result != RESULT_BUSY;
     }
+    result = RESULT_MEMORY;
     if (uv_loop_init(&loop) == 0) {
         if (store_client_open(&client, store, &loop) == RESULT_OK) {
             result = deposit_with(&loop, client, settings, message, answer);
@@ -282,11 +285,15 @@ static void to_store(const struct dirs *dirs, const struct settings *settings, c
         struct smtp_reply reply = intake_reply_of(result);
         decide(answer, EX_OSERR, &reply);
     }
+    return true;
 }
 
-void handoff(const struct dirs *dirs, struct settings *settings, const struct handoff_message *message, struct handoff_answer *answer)
+void handoff(const struct dirs *dirs, const struct settings *settings, const struct handoff_message *message, struct handoff_answer *answer)
 {
     *answer = (struct handoff_answer){0};
-    if (!to_agent(dirs, settings, message, answer))
-        to_store(dirs, settings, message, answer);
+    bool is_decided = to_agent(dirs, settings, message, answer) || to_store(dirs, settings, message, answer);
+    for (int waited_ms = 0; !is_decided && waited_ms < HANDOFF_PATIENCE_MS; waited_ms += HANDOFF_LOOK_MS) {
+        uv_sleep(HANDOFF_LOOK_MS);
+        is_decided = to_agent(dirs, settings, message, answer) || to_store(dirs, settings, message, answer);
+    }
 }
