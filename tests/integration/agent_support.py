@@ -4,7 +4,8 @@ import os
 import smtplib
 import subprocess
 
-from relay_support import BUILD, PATIENCE_S, Daemon, free_port, make_message, submit, wait_for
+from daemon import BUILD, PATIENCE_S, Daemon, free_port, submit, wait_for
+from relay_support import make_message
 
 AGENT = os.path.join(BUILD, "postern-agent")
 
@@ -63,4 +64,4 @@ class Agent(Daemon):
         def look():
             entry = self.entry(id)
             return entry if entry["state"] in states else None
-        return wait_for(look, f"{id} being {' or '.join(states)}; it is {json.dumps(self.entry(id))}")
+        return wait_for(look, lambda: f"{id} being {' or '.join(states)}; it is {json.dumps(self.entry(id))}; the log:\n" + "\n".join(self.log_lines[-20:]))

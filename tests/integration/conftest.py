@@ -13,6 +13,7 @@ import pytest
 
 sys.dont_write_bytecode = True
 
+import agent_support  # noqa: E402
 import relay_support  # noqa: E402
 
 
@@ -32,6 +33,25 @@ def make_relay(tmp_path):
 
     yield make
     problems = [problem for relay in relays for problem in relay.close()]
+    assert not problems, "\n".join(problems)
+
+
+@pytest.fixture
+def make_agent(tmp_path):
+    """Makes and starts an agent (agent_support.Agent); all are stopped at the end, and must have ended well."""
+    agents = []
+
+    def make(**options):
+        start = options.pop("start", True)
+        agent = agent_support.Agent(tmp_path / f"agent{len(agents)}", **options)
+        agents.append(agent)
+        agent.setup()
+        if start:
+            agent.start()
+        return agent
+
+    yield make
+    problems = [problem for agent in agents for problem in agent.close()]
     assert not problems, "\n".join(problems)
 
 
