@@ -233,7 +233,7 @@ static void relay_warn_of_restart(struct relay *relay, const struct conf *new)
     if (!has_same_listeners(relay->conf, new) || a->threads != b->threads || a->sessions != b->sessions ||
         a->sessions_per_address != b->sessions_per_address || a->handshake_timeout != b->handshake_timeout ||
         a->verifier_threads != b->verifier_threads || a->verifier_queue != b->verifier_queue || a->database_size != b->database_size ||
-        a->concurrency > b->concurrency || !has_same_resolvers(relay->conf, new))
+        a->concurrency != b->concurrency || a->concurrency_per_hop != b->concurrency_per_hop || !has_same_resolvers(relay->conf, new))
         log_event(&relay->log, LOG_WARNING, "restart-needed",
                   LOG_TEXT("reason", "listen, threads, sessions, handshake_timeout, verifier, database_size, concurrency and resolver take effect at the next start"));
 }

@@ -46,7 +46,8 @@ def scram(client, user, password, binding=None, first_flag=None):
     flag = first_flag or ("p=tls-server-end-point,," if binding else "n,,")
     bare = f"n={user},r={base64.b64encode(os.urandom(18)).decode()}"
     code, text = client.docmd("AUTH", f"SCRAM-SHA-256{'-PLUS' if binding else ''} " + base64.b64encode((flag + bare).encode()).decode())
-    assert code == 334, (code, text)
+    if code != 334:
+        return code
     first = base64.b64decode(text).decode()
     facts = dict(part.split("=", 1) for part in first.split(","))
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), base64.b64decode(facts["s"]), int(facts["i"]))
