@@ -1,5 +1,5 @@
 /* A disk that fails at the n-th operation, once or for good, while the program lives on. Every request gets an answer; what was refused is not there,
- * what was acknowledged is; and when the disk is well again, so is the store, without a restart. POSTERN_SEEDS: how many n of each kind (default 12).
+ * what was acknowledged is; and when the disk is well again, so is the store, without a restart. POSTERN_SEEDS: how many n of each kind (default 6).
  */
 #include "support/fault_vfs.h"
 #include "support/store_model.h"
@@ -89,7 +89,7 @@ static void a_failing_disk_loses_nothing_and_is_got_over(void **state)
     (void)state;
     static struct model m;
     const char *text = getenv("POSTERN_SEEDS");
-    uint64_t wanted = 12;
+    uint64_t wanted = 6;
     assert_true(!text || slice_to_u64(slice_from_cstr(text), UINT64_MAX, &wanted));
     fault_vfs_register();
     for (size_t k = 0; k < sizeof KINDS / sizeof *KINDS; k++) {
