@@ -129,3 +129,18 @@ void certificate_make(const char *path, const struct certificate_wish *wish)
     mbedtls_pk_free(&issuer_key);
     mbedtls_pk_free(&key);
 }
+
+void certificates_contexts(struct tls_context **server, struct tls_context **client)
+{
+    char folder[64], key[96], certificate[96], why[256] = "";
+    struct tls_server_config ours = {.certificate_file = certificate, .key_file = key};
+    struct tls_client_config theirs = {.identity = TLS_IDENTITY_PINS, .npins = 1};
+    certificates_folder_make(folder);
+    snprintf(key, sizeof key, "%s/key", folder);
+    snprintf(certificate, sizeof certificate, "%s/pem", folder);
+    need(tls_make_identity(key, certificate, "relay.example", why, sizeof why) == RESULT_OK, why);
+    need(tls_context_server(server, &ours, why, sizeof why) == RESULT_OK, why);
+    tls_context_pin(*server, theirs.pins[0]);
+    need(tls_context_client(client, &theirs, why, sizeof why) == RESULT_OK, why);
+    certificates_folder_remove(folder);
+}

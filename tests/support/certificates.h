@@ -2,6 +2,8 @@
 #ifndef POSTERN_TESTS_SUPPORT_CERTIFICATES_H
 #define POSTERN_TESTS_SUPPORT_CERTIFICATES_H
 
+#include "net/tls.h"
+
 #include <stdint.h>
 
 /* A folder of its own below $TMPDIR or /tmp; certificates_folder_remove takes it away with the files in it. */
@@ -17,5 +19,8 @@ struct certificate_wish {
 
 /* Writes PATH.key and PATH.pem. Ends the program when it can't. */
 void certificate_make(const char *path, const struct certificate_wish *wish);
+
+/* A server's context for "relay.example", and a client's that knows its pin. The files are gone already. */
+void certificates_contexts(struct tls_context **server, struct tls_context **client);
 
 #endif

@@ -10,7 +10,6 @@
 #include <string.h>
 #include <cmocka.h>
 
-static char folder[64], why[256];
 static struct tls_context *server_tls, *client_tls;
 
 struct tls_context *house_client_tls(void)
@@ -20,17 +19,8 @@ struct tls_context *house_client_tls(void)
 
 int house_make_identity(void **state)
 {
-    char key[96], certificate[96];
     (void)state;
-    certificates_folder_make(folder);
-    snprintf(key, sizeof key, "%s/key", folder);
-    snprintf(certificate, sizeof certificate, "%s/pem", folder);
-    assert_int_equal(tls_make_identity(key, certificate, "relay.example", why, sizeof why), RESULT_OK);
-    struct tls_server_config server = {.certificate_file = certificate, .key_file = key};
-    assert_int_equal(tls_context_server(&server_tls, &server, why, sizeof why), RESULT_OK);
-    struct tls_client_config client = {.identity = TLS_IDENTITY_PINS, .npins = 1};
-    tls_context_pin(server_tls, client.pins[0]);
-    assert_int_equal(tls_context_client(&client_tls, &client, why, sizeof why), RESULT_OK);
+    certificates_contexts(&server_tls, &client_tls);
     return 0;
 }
 
@@ -39,7 +29,6 @@ int house_drop_identity(void **state)
     (void)state;
     tls_context_unref(&client_tls);
     tls_context_unref(&server_tls);
-    certificates_folder_remove(folder);
     return 0;
 }
 
@@ -131,6 +120,7 @@ void house_listen(struct house *house, enum service_mode mode)
 {
     struct service_listener listener = {.mode = mode};
     uv_ip4_addr("127.0.0.1", 0, (struct sockaddr_in *)&listener.address);
+    char why[256];
     if (service_listen(house->service, &listener, &house->address, why, sizeof why) != RESULT_OK)
         fail_msg("%s", why);
 }

@@ -1,9 +1,8 @@
 /* Runs tests/transcript/client/NN-title.smtp on the client core without sockets: each dialogue whole (every flight of the server in one piece), and
  * octet by octet. README.md beside this file tells the language. */
 #include "crypto/crypto.h"
-#include "smtp/client.h"
 #include "support/guard.h"
-#include "support/transcript.h"
+#include "support/transcript_client.h"
 
 #include <glob.h>
 #include <setjmp.h>
@@ -14,7 +13,7 @@
 
 #include <cmocka.h>
 
-enum { TESTS_MAX = 2048, EVENTS_MAX = 256, RECIPIENTS_MAX = 64, START_MS = 1000000, OUTPUT_MAX = 16 * 1024 * 1024 };
+enum { TESTS_MAX = 2048, EVENTS_MAX = 256, START_MS = 1000000, OUTPUT_MAX = 16 * 1024 * 1024 };
 
 struct run {
     const struct transcript_dialogue *dialogue;
@@ -31,8 +30,7 @@ struct player {
     struct buffer events[EVENTS_MAX]; /* "NAME words" */
     size_t nevents, nexpected;
     int64_t now_ms;
-    struct envelope envelope; /* of the transaction; its text lies in the transcript */
-    struct envelope_recipient recipients[RECIPIENTS_MAX];
+    struct transcript_sending sending;
 };
 
 static void fail_step(const struct player *p, const char *what, struct slice got)
@@ -47,54 +45,13 @@ static void fail_step(const struct player *p, const char *what, struct slice got
     fail_msg("%s", text);
 }
 
-/* ---- events as words ---- */
-
-static void say_text(struct buffer *out, const char *key, struct slice value)
-{
-    struct buffer escaped = {.max = OUTPUT_MAX};
-    assert_int_equal(buffer_printf(out, " %s=", key), RESULT_OK);
-    transcript_escape(value, &escaped);
-    for (size_t i = 0; i < buffer_len(&escaped); i++)
-        assert_int_equal(buffer_append(out, buffer_slice(&escaped).ptr[i] == ' ' ? SLICE("\\s") : slice_of(buffer_slice(&escaped).ptr + i, 1)), RESULT_OK);
-    buffer_free(&escaped);
-}
-
-static void say_reply(struct buffer *out, const struct smtp_client_event *event)
-{
-    const struct smtp_reply *reply = event->reply;
-    if (event->is_local)
-        assert_int_equal(buffer_append_cstr(out, " ours"), RESULT_OK);
-    if (!reply)
-        return;
-    assert_int_equal(buffer_printf(out, " reply=%d", reply->code), RESULT_OK);
-    if (reply->status.class != 0)
-        assert_int_equal(buffer_printf(out, " status=%d.%d.%d", reply->status.class, reply->status.subject, reply->status.detail), RESULT_OK);
-    say_text(out, "text", reply->text);
-}
-
-static void say_event(const struct smtp_client_event *event, struct buffer *out)
-{
-    static const char *const names[] = {"STARTTLS", "PROVEN", "READY", "RECIPIENT", "BODY_WANTED", "SENT", "FAILED", "CLOSED"};
-    static const char *const outcomes[] = {"accepted", "deferred", "refused", "nobody"};
-    assert_int_equal(buffer_append_cstr(out, names[event->type]), RESULT_OK);
-    if (event->type == SMTP_CLIENT_RECIPIENT)
-        assert_int_equal(buffer_printf(out, " %zu", event->recipient), RESULT_OK);
-    if (event->type == SMTP_CLIENT_SENT)
-        assert_int_equal(buffer_printf(out, " %s", outcomes[event->sent]), RESULT_OK);
-    if (event->type == SMTP_CLIENT_FAILED)
-        assert_int_equal(buffer_printf(out, " %s%s", smtp_failure_name(event->failure), event->is_uncertain ? " uncertain" : " certain"), RESULT_OK);
-    if (event->phase)
-        say_text(out, "phase", slice_from_cstr(event->phase));
-    say_reply(out, event);
-}
-
 static void gather_events(struct player *p)
 {
     struct smtp_client_event event;
     while (smtp_client_next(p->client, &event)) {
         assert_true(p->nevents < EVENTS_MAX);
         p->events[p->nevents] = (struct buffer){.max = OUTPUT_MAX};
-        say_event(&event, &p->events[p->nevents++]);
+        transcript_say_client_event(&event, &p->events[p->nevents++]);
     }
 }
 
@@ -125,60 +82,12 @@ static void pump(struct player *p)
 
 /* ---- acts ---- */
 
-static enum dsn_ret ret_of(struct slice value)
-{
-    return slice_equal(value, SLICE("FULL")) ? DSN_RET_FULL : DSN_RET_HDRS;
-}
-
-static unsigned notify_of(struct slice value)
-{
-    static const char *const names[] = {"NEVER", "SUCCESS", "FAILURE", "DELAY"};
-    unsigned set = 0;
-    struct slice name;
-    for (bool more = true; more;) {
-        more = slice_cut(value, ',', &name, &value);
-        for (unsigned i = 0; i < 4; i++)
-            set |= slice_equal(name, slice_from_cstr(names[i])) ? 1u << i : 0;
-    }
-    return set;
-}
-
-static void take_parameter(struct player *p, struct slice word, struct smtp_transaction *t)
-{
-    struct slice key, value;
-    struct envelope_recipient *last = &p->recipients[p->envelope.nrcpt ? p->envelope.nrcpt - 1 : 0];
-    slice_cut(word, '=', &key, &value);
-    if (slice_equal(key, SLICE("from")))
-        p->envelope.sender = value;
-    else if (slice_equal(key, SLICE("to")) && p->envelope.nrcpt < RECIPIENTS_MAX)
-        p->recipients[p->envelope.nrcpt++] = (struct envelope_recipient){.address = value};
-    else if (slice_equal(key, SLICE("notify")))
-        last->notify = notify_of(value);
-    else if (slice_equal(key, SLICE("orcpt")))
-        last->orcpt = value;
-    else if (slice_equal(key, SLICE("ret")))
-        p->envelope.ret = ret_of(value);
-    else if (slice_equal(key, SLICE("envid")))
-        p->envelope.envid = value;
-    else if (slice_equal(key, SLICE("8bit")))
-        t->has_8bit = true;
-    else if (slice_equal(key, SLICE("utf8")))
-        t->needs_smtputf8 = true;
-    else if (slice_equal(key, SLICE("binary")))
-        t->is_binary = true;
-    else if (!slice_equal(key, SLICE("size")) || !slice_to_u64(value, UINT64_MAX, &t->size_octets))
-        fail_step(p, "not a word of send", word);
-}
-
 static void send(struct player *p, struct slice words)
 {
-    struct smtp_transaction transaction = {.envelope = &p->envelope};
-    struct slice word;
-    p->envelope = (struct envelope){.recipients = p->recipients};
-    for (bool more = true; more;) {
-        more = slice_cut(words, ' ', &word, &words);
-        take_parameter(p, word, &transaction);
-    }
+    struct smtp_transaction transaction;
+    struct slice strange = {0};
+    if (!transcript_parse_send(words, &p->sending, &transaction, &strange))
+        fail_step(p, "not a word of send", strange);
     smtp_client_send(p->client, &transaction, p->now_ms);
 }
 
@@ -284,41 +193,11 @@ static void play_step(struct player *p, bool begins_flight, bool ends_flight)
 
 /* ---- a dialogue ---- */
 
-static enum smtp_security security_of(const struct transcript_dialogue *d)
-{
-    static const char *const names[] = {"none", "opportunistic", "starttls", "tls"};
-    struct slice value = SLICE("none");
-    transcript_option(d, "security", &value);
-    for (unsigned i = 0; i < 4; i++)
-        if (slice_equal(value, slice_from_cstr(names[i])))
-            return (enum smtp_security)i;
-    fail_msg("security=%.*s is none of ours", SLICE_ARG(value));
-    return SMTP_SECURITY_NONE;
-}
-
-static struct smtp_client_config configure(const struct transcript_dialogue *d)
-{
-    struct slice ignored;
-    struct smtp_client_config config = {
-        .security = security_of(d),
-        .ehlo_name = SLICE("laptop.example"),
-        .allows_auth_without_tls = transcript_option(d, "auth_in_clear", &ignored),
-        .greeting_timeout_ms = (int64_t)transcript_number(d, "greeting_timeout", 0),
-        .command_timeout_ms = (int64_t)transcript_number(d, "command_timeout", 0),
-        .body_timeout_ms = (int64_t)transcript_number(d, "body_timeout", 0),
-        .final_timeout_ms = (int64_t)transcript_number(d, "final_timeout", 0),
-    };
-    transcript_option(d, "user", &config.user);
-    transcript_option(d, "password", &config.password);
-    transcript_option(d, "cleartext_name", &config.ehlo_name_cleartext);
-    return config;
-}
-
 static void play(void **state)
 {
     const struct run *run = *state;
     const struct transcript_dialogue *d = run->dialogue;
-    const struct smtp_client_config config = configure(d);
+    const struct smtp_client_config config = transcript_client_config(d);
     struct player *p = calloc(1, sizeof *p);
     assert_non_null(p);
     *p = (struct player){.run = run, .now_ms = START_MS, .input = {.max = OUTPUT_MAX}, .output = {.max = OUTPUT_MAX}};

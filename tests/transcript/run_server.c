@@ -1,9 +1,7 @@
 /* Runs tests/transcript/server/NN-title.smtp on the server core without sockets: each dialogue whole, and octet by octet. README.md beside this file
  * tells the language. */
-#include "smtp/sasl.h"
-#include "smtp/server.h"
 #include "support/guard.h"
-#include "support/transcript.h"
+#include "support/transcript_server.h"
 
 #include <glob.h>
 #include <setjmp.h>
@@ -45,94 +43,6 @@ static void fail_step(const struct player *p, const char *what, struct slice got
     fail_msg("%s", text);
 }
 
-/* ---- events as words ---- */
-
-static void say(struct buffer *out, const char *key, struct slice value)
-{
-    assert_int_equal(buffer_printf(out, " %s=", key), RESULT_OK);
-    struct buffer escaped = {.max = OUTPUT_MAX};
-    transcript_escape(value, &escaped);
-    for (size_t i = 0; i < buffer_len(&escaped); i++)
-        assert_int_equal(buffer_append(out, buffer_slice(&escaped).ptr[i] == ' ' ? SLICE("\\s") : slice_of(buffer_slice(&escaped).ptr + i, 1)), RESULT_OK);
-    buffer_free(&escaped);
-}
-
-static void say_word(struct buffer *out, const char *word)
-{
-    assert_int_equal(buffer_printf(out, " %s", word), RESULT_OK);
-}
-
-static void say_number(struct buffer *out, const char *key, uint64_t number)
-{
-    assert_int_equal(buffer_printf(out, " %s=%llu", key, (unsigned long long)number), RESULT_OK);
-}
-
-static void say_mail(struct buffer *out, const struct smtp_server_event *event)
-{
-    static const char *const bodies[] = {"7BIT", "8BITMIME", "BINARYMIME"}, *const rets[] = {"", "FULL", "HDRS"};
-    const struct envelope *envelope = event->envelope;
-    say(out, "sender", envelope->sender);
-    say_number(out, "size", event->size_octets);
-    say(out, "body", slice_from_cstr(bodies[envelope->body]));
-    if (envelope->is_smtputf8)
-        say_word(out, "smtputf8");
-    if (envelope->ret != DSN_RET_UNSET)
-        say(out, "ret", slice_from_cstr(rets[envelope->ret]));
-    if (envelope->envid.len > 0)
-        say(out, "envid", envelope->envid);
-}
-
-static void say_rcpt(struct buffer *out, const struct envelope_recipient *recipient)
-{
-    static const char *const names[] = {"NEVER", "SUCCESS", "FAILURE", "DELAY"};
-    say(out, "to", recipient->address);
-    for (unsigned i = 0; i < 4; i++)
-        if (recipient->notify & (1u << i))
-            assert_int_equal(buffer_printf(out, "%s%s", recipient->notify & ((1u << i) - 1) ? "," : " notify=", names[i]), RESULT_OK);
-    if (recipient->orcpt.len > 0)
-        say(out, "orcpt", recipient->orcpt);
-}
-
-static void say_body_begin(struct buffer *out, const struct smtp_server_event *event)
-{
-    say_word(out, event->is_bdat ? "bdat" : "data");
-    say_number(out, "nrcpt", event->envelope->nrcpt);
-    for (size_t i = 0; i < event->envelope->nrcpt; i++)
-        say_rcpt(out, &event->envelope->recipients[i]);
-}
-
-static void say_event(const struct smtp_server *server, const struct smtp_server_event *event, struct buffer *out)
-{
-    static const char *const names[] = {"AUTH", "AUTH_RESPONSE", "AUTH_CANCELLED", "STARTTLS", "MAIL", "RCPT", "BODY_BEGIN", "BODY", "BODY_END",
-                                        "TRANSACTION_ENDED", "CLOSE"};
-    assert_int_equal(buffer_append_cstr(out, names[event->type]), RESULT_OK);
-    switch (event->type) {
-    case SMTP_SERVER_AUTH:
-        say(out, "mechanism", slice_from_cstr(sasl_mechanism_name((enum sasl_mechanism)event->mechanism)));
-        if (event->has_data)
-            say(out, "data", event->data);
-        break;
-    case SMTP_SERVER_AUTH_RESPONSE: say(out, "data", event->data); break;
-    case SMTP_SERVER_MAIL: say_mail(out, event); break;
-    case SMTP_SERVER_RCPT: say_rcpt(out, event->recipient); break;
-    case SMTP_SERVER_BODY_BEGIN: say_body_begin(out, event); break;
-    case SMTP_SERVER_BODY:
-        assert_int_equal(buffer_append_cstr(out, " "), RESULT_OK);
-        assert_int_equal(buffer_append(out, event->data), RESULT_OK);
-        break;
-    case SMTP_SERVER_BODY_END:
-        say_number(out, "size", event->size_octets);
-        say(out, "protocol", slice_from_cstr(smtp_server_protocol(server)));
-        if (event->has_8bit)
-            say_word(out, "8bit");
-        break;
-    case SMTP_SERVER_AUTH_CANCELLED:
-    case SMTP_SERVER_STARTTLS:
-    case SMTP_SERVER_TRANSACTION_ENDED:
-    case SMTP_SERVER_CLOSE: break;
-    }
-}
-
 static void gather_event(struct player *p, const struct smtp_server_event *event)
 {
     bool joins = event->type == SMTP_SERVER_BODY && p->nevents > p->nexpected &&
@@ -143,7 +53,7 @@ static void gather_event(struct player *p, const struct smtp_server_event *event
     }
     assert_true(p->nevents < EVENTS_MAX);
     p->events[p->nevents] = (struct buffer){.max = OUTPUT_MAX};
-    say_event(p->server, event, &p->events[p->nevents++]);
+    transcript_say_server_event(p->server, event, &p->events[p->nevents++]);
 }
 
 /* ---- the driver ---- */
@@ -242,31 +152,11 @@ static void expect_event(struct player *p)
     p->nexpected++;
 }
 
-/* "5.7.1" */
-static bool parse_status(struct slice word, struct smtp_status *out)
-{
-    struct slice class, subject, detail;
-    uint64_t numbers[3];
-    if (!slice_cut(word, '.', &class, &word) || !slice_cut(word, '.', &subject, &detail) || !slice_to_u64(class, 5, &numbers[0]) ||
-        !slice_to_u64(subject, 999, &numbers[1]) || !slice_to_u64(detail, 999, &numbers[2]))
-        return false;
-    *out = (struct smtp_status){(unsigned short)numbers[0], (unsigned short)numbers[1], (unsigned short)numbers[2]};
-    return true;
-}
-
 static struct smtp_reply parse_answer(struct player *p, struct slice text)
 {
-    struct smtp_reply reply = {0};
-    struct slice word, rest;
-    uint64_t code;
-    slice_cut(text, ' ', &word, &rest);
-    if (!slice_to_u64(word, 599, &code))
+    struct smtp_reply reply;
+    if (!transcript_parse_reply(text, &reply))
         fail_step(p, "not an act", text);
-    reply.code = (int)code;
-    reply.text = rest;
-    slice_cut(rest, ' ', &word, &rest);
-    if (parse_status(word, &reply.status))
-        reply.text = rest;
     return reply;
 }
 
@@ -327,63 +217,17 @@ static void play_step(struct player *p, bool begins_flight, bool ends_flight)
 
 /* ---- a dialogue ---- */
 
-static bool has(const struct transcript_dialogue *dialogue, const char *key)
-{
-    struct slice value;
-    return transcript_option(dialogue, key, &value);
-}
-
-static unsigned mechanisms(const struct transcript_dialogue *dialogue)
-{
-    struct slice names, name;
-    unsigned set = 0;
-    bool more = transcript_option(dialogue, "auth", &names);
-    while (more) {
-        more = slice_cut(names, ',', &name, &names);
-        assert_int_not_equal(sasl_mechanism_parse(name), 0);
-        set |= sasl_mechanism_parse(name);
-    }
-    return set;
-}
-
-static struct smtp_server_config configure(const struct transcript_dialogue *d)
-{
-    return (struct smtp_server_config){
-        .hostname = SLICE("relay.example"),
-        .size_max_octets = transcript_number(d, "size_max", 0),
-        .nrcpt_max = (uint32_t)transcript_number(d, "nrcpt_max", 0),
-        .transactions_max = (uint32_t)transcript_number(d, "transactions_max", 0),
-        .command_line_max = (uint32_t)transcript_number(d, "command_line_max", 0),
-        .auth_line_max = (uint32_t)transcript_number(d, "auth_line_max", 0),
-        .text_line_max = (uint32_t)transcript_number(d, "text_line_max", 0),
-        .errors_max = (uint32_t)transcript_number(d, "errors_max", 0),
-        .auth_failures_max = (uint32_t)transcript_number(d, "auth_failures_max", 0),
-        .idle_commands_max = (uint32_t)transcript_number(d, "idle_commands_max", 0),
-        .command_timeout_ms = (int64_t)transcript_number(d, "command_timeout", 0),
-        .data_timeout_ms = (int64_t)transcript_number(d, "data_timeout", 0),
-        .pre_auth_timeout_ms = (int64_t)transcript_number(d, "pre_auth_timeout", 0),
-        .body_rate_min = transcript_number(d, "body_rate_min", 0),
-        .auth_mechanisms = mechanisms(d),
-        .offers_starttls = has(d, "starttls"),
-        .allows_auth_without_tls = has(d, "auth_in_clear"),
-        .requires_tls = has(d, "requires_tls"),
-        .requires_auth = has(d, "requires_auth"),
-        .offers_smtputf8 = !has(d, "no_smtputf8"),
-        .offers_binarymime = !has(d, "no_binarymime"),
-    };
-}
-
 static void play(void **state)
 {
     const struct run *run = *state;
     const struct transcript_dialogue *d = run->dialogue;
-    const struct smtp_server_config config = configure(d);
+    const struct smtp_server_config config = transcript_server_config(d);
     struct player *p = calloc(1, sizeof *p);
     assert_non_null(p);
     *p = (struct player){.run = run, .now_ms = START_MS, .input = {.max = OUTPUT_MAX}, .output = {.max = OUTPUT_MAX}};
-    p->server = smtp_server_new(&config, has(d, "tls"), has(d, "binding"), p->now_ms);
+    p->server = smtp_server_new(&config, transcript_has(d, "tls"), transcript_has(d, "binding"), p->now_ms);
     assert_non_null(p->server);
-    if (!has(d, "no_greeting")) {
+    if (!transcript_has(d, "no_greeting")) {
         assert_true(slice_starts_with(smtp_server_output(p->server), SLICE("220 relay.example ESMTP")));
         smtp_server_sent(p->server, smtp_server_output(p->server).len);
     } else {

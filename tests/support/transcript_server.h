@@ -1,0 +1,16 @@
+/* What the runners of server transcripts share: events in the words of tests/transcript/README.md, replies out of acts, a core's configuration out
+ * of options. */
+#ifndef POSTERN_TESTS_SUPPORT_TRANSCRIPT_SERVER_H
+#define POSTERN_TESTS_SUPPORT_TRANSCRIPT_SERVER_H
+
+#include "smtp/server.h"
+#include "support/transcript.h"
+
+/* Appends "NAME words", or "BODY " and the octets as they are. */
+void transcript_say_server_event(const struct smtp_server *server, const struct smtp_server_event *event, struct buffer *out);
+/* "250 2.1.0 words", "354 go". False: no reply. The text is a slice of the argument. */
+bool transcript_parse_reply(struct slice text, struct smtp_reply *out);
+bool transcript_has(const struct transcript_dialogue *dialogue, const char *key);
+struct smtp_server_config transcript_server_config(const struct transcript_dialogue *dialogue);
+
+#endif
