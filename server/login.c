@@ -137,10 +137,8 @@ static void login_on_verified(struct letter *letter)
     if (!login)
         return;
     login->job = NULL;
-    if (result == RESULT_OK)
-        sentry_remember(login->services->sentry, slice_from_cstr(login->user), login->password, slice_from_cstr(login->stored), login_now_ms());
     if (result == RESULT_OK || result == RESULT_DENIED)
-        login_give_verdict(login, result == RESULT_OK && login->account);
+        login_give_verdict(login, result == RESULT_OK);
     else
         login_put_off(login, result_name(result));
 }
@@ -148,7 +146,7 @@ static void login_on_verified(struct letter *letter)
 static void login_verify(struct login *login)
 {
     const struct login_services *services = login->services;
-    struct verifier_job *job = verifier_job_new(slice_from_cstr(login->stored), login->password);
+    struct verifier_job *job = verifier_job_new(slice_from_cstr(login->user), slice_from_cstr(login->stored), login->password, login->account != NULL);
     if (!job) {
         login_put_off(login, "memory");
         return;

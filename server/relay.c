@@ -392,7 +392,8 @@ static int relay_open_threads(struct relay *relay)
 {
     struct sentry_limits limits = sentry_limits_of(relay->conf);
     if (sentry_new(&relay->sentry, &limits) != RESULT_OK ||
-        verifier_start(&relay->verifier, conf_verifier_threads(relay->conf), (uint32_t)relay->conf->values.verifier_queue) != RESULT_OK)
+        verifier_start(&relay->verifier, relay->sentry, conf_verifier_threads(relay->conf), (uint32_t)relay->conf->values.verifier_queue) !=
+            RESULT_OK)
         return relay_fail(relay, EX_OSERR, "start-failed", "no memory or no threads for the password check");
     for (uint32_t i = 0; i < conf_threads(relay->conf); i++) {
         struct thread_config config = {

@@ -6,6 +6,7 @@
 enum { VERIFIER_THREADS_MAX = 64 };
 
 struct verifier {
+    struct sentry *sentry;
     uv_mutex_t lock;
     uv_cond_t work;
     struct list waiting; /* struct letter of jobs; under lock */
@@ -15,7 +16,7 @@ struct verifier {
     uint32_t nthreads;
 };
 
-struct verifier_job *verifier_job_new(struct slice stored, struct slice password)
+struct verifier_job *verifier_job_new(struct slice user, struct slice stored, struct slice password, bool is_known)
 {
     if (password.len > CRYPTO_PASSWORD_MAX)
         return NULL;
@@ -23,13 +24,14 @@ struct verifier_job *verifier_job_new(struct slice stored, struct slice password
     if (!job)
         return NULL;
     job->password = crypto_secret_alloc(password.len + 1);
-    if (!job->password || !slice_to_cstr(stored, job->stored, sizeof job->stored)) {
+    if (!job->password || !slice_to_cstr(stored, job->stored, sizeof job->stored) || !slice_to_cstr(user, job->user, sizeof job->user)) {
         verifier_job_free(&job);
         return NULL;
     }
     if (password.len)
         memcpy(job->password, password.ptr, password.len);
     job->password_len = password.len;
+    job->is_known = is_known;
     return job;
 }
 
@@ -53,22 +55,35 @@ static struct verifier_job *verifier_take(struct verifier *verifier)
     return node ? LIST_OWNER(node, struct verifier_job, letter.node) : NULL;
 }
 
+static enum result verifier_verify(struct sentry *sentry, const struct verifier_job *job)
+{
+    struct slice user = slice_from_cstr(job->user), stored = slice_from_cstr(job->stored), password = slice_of(job->password, job->password_len);
+    int64_t now_ms = (int64_t)(uv_hrtime() / 1000000);
+    if (job->is_known && sentry_knows(sentry, user, password, stored, now_ms))
+        return RESULT_OK;
+    enum result result = crypto_password_verify(stored, password);
+    if (result == RESULT_OK && job->is_known)
+        sentry_remember(sentry, user, password, stored, now_ms);
+    return result == RESULT_OK && !job->is_known ? RESULT_DENIED : result;
+}
+
 static void verifier_work(void *context)
 {
     struct verifier *verifier = context;
     for (struct verifier_job *job = verifier_take(verifier); job; job = verifier_take(verifier)) {
-        job->result = crypto_password_verify(slice_from_cstr(job->stored), slice_of(job->password, job->password_len));
+        job->result = verifier_verify(verifier->sentry, job);
         /* The answer needs no password: it goes now, not when a busy loop comes round to it. */
         crypto_secret_free((void **)&job->password);
         mailbox_post(job->home, &job->letter);
     }
 }
 
-enum result verifier_start(struct verifier **out, uint32_t threads, uint32_t queue_max)
+enum result verifier_start(struct verifier **out, struct sentry *sentry, uint32_t threads, uint32_t queue_max)
 {
     struct verifier *verifier = calloc(1, sizeof *verifier);
     if (!verifier)
         return RESULT_MEMORY;
+    verifier->sentry = sentry;
     verifier->queue_max = queue_max;
     if (uv_mutex_init(&verifier->lock) != 0) {
         free(verifier);

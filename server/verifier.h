@@ -1,15 +1,19 @@
 /* Argon2id in threads of its own, so that neither a loop nor libuv's pool ever waits for a password.
  *
  * The queue is bounded: a flood of guesses finds it full and is told 454, while everybody else's mail flows on. A place in the queue belongs to
- * the job until it has been worked off: a guesser who hangs up frees nothing. */
+ * the job until it has been worked off: a guesser who hangs up frees nothing. A right password is told to the sentry, who is asked before each
+ * hash: of twenty sessions that a mail program opens at once, one costs a hash. */
 #ifndef POSTERN_SERVER_VERIFIER_H
 #define POSTERN_SERVER_VERIFIER_H
 
 #include "mailbox.h"
+#include "sentry.h"
 
 #include "crypto/crypto.h"
 
 #include <stdint.h>
+
+enum { VERIFIER_USER_MAX = 255 }; /* octets */
 
 struct verifier;
 
@@ -18,20 +22,22 @@ struct verifier;
 struct verifier_job {
     struct letter letter; /* letter.open is the asker's */
     struct mailbox *home;
+    char user[VERIFIER_USER_MAX + 1];
     char stored[CRYPTO_PASSWORD_HASH_MAX];
     char *password; /* secret memory */
     size_t password_len;
+    bool is_known;
     enum result result; /* of crypto_password_verify; RESULT_CANCELLED: the verifier was stopped first */
     void *owner;        /* the asker; it clears this when it goes away before the answer comes */
 };
 
-/* Copies. NULL: out of memory, or one of the two is too long. */
-struct verifier_job *verifier_job_new(struct slice stored, struct slice password);
+/* Copies. is_known: there is an account of that name; without one the answer is never yes. NULL: out of memory, or one of the three is too long. */
+struct verifier_job *verifier_job_new(struct slice user, struct slice stored, struct slice password, bool is_known);
 /* Wipes. */
 void verifier_job_free(struct verifier_job **job);
 
-/* RESULT_OK, RESULT_MEMORY, RESULT_IO (no threads). */
-MUST_CHECK enum result verifier_start(struct verifier **out, uint32_t threads, uint32_t queue_max);
+/* sentry outlives it. RESULT_OK, RESULT_MEMORY, RESULT_IO (no threads). */
+MUST_CHECK enum result verifier_start(struct verifier **out, struct sentry *sentry, uint32_t threads, uint32_t queue_max);
 /* RESULT_OK: the answer will come; RESULT_BUSY: the queue is full, the job stays the caller's. */
 MUST_CHECK enum result verifier_submit(struct verifier *verifier, struct verifier_job *job);
 /* Ends the threads after the hashes they work at; what waits is answered RESULT_CANCELLED. All answers are posted when this returns, so

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -12,6 +13,7 @@
 struct desk {
     uv_loop_t loop;
     struct mailbox *mailbox;
+    struct sentry *sentry;
     struct verifier *verifier;
     char hash[CRYPTO_PASSWORD_HASH_MAX];
     uv_thread_t opener; /* the thread that the loop runs in */
@@ -26,7 +28,8 @@ static void desk_open(struct desk *desk, uint32_t threads, uint32_t queue_max)
     *desk = (struct desk){.opener = uv_thread_self()};
     assert_int_equal(uv_loop_init(&desk->loop), 0);
     assert_int_equal(mailbox_open(&desk->mailbox, &desk->loop), RESULT_OK);
-    assert_int_equal(verifier_start(&desk->verifier, threads, queue_max), RESULT_OK);
+    assert_int_equal(sentry_new(&desk->sentry, &(struct sentry_limits){0}), RESULT_OK);
+    assert_int_equal(verifier_start(&desk->verifier, desk->sentry, threads, queue_max), RESULT_OK);
     assert_int_equal(crypto_password_hash(SLICE("right"), cheap, desk->hash), RESULT_OK);
 }
 
@@ -34,6 +37,7 @@ static void desk_close(struct desk *desk)
 {
     verifier_stop(&desk->verifier);
     mailbox_close(&desk->mailbox);
+    sentry_free(&desk->sentry);
     uv_run(&desk->loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&desk->loop), 0);
 }
@@ -50,9 +54,9 @@ static void on_answer(struct letter *letter)
     verifier_job_free(&job);
 }
 
-static enum result submit(struct desk *desk, const char *password)
+static enum result submit_as(struct desk *desk, const char *password, bool is_known)
 {
-    struct verifier_job *job = verifier_job_new(slice_from_cstr(desk->hash), slice_from_cstr(password));
+    struct verifier_job *job = verifier_job_new(SLICE("anna"), slice_from_cstr(desk->hash), slice_from_cstr(password), is_known);
     assert_non_null(job);
     job->letter.open = on_answer;
     job->home = desk->mailbox;
@@ -61,6 +65,11 @@ static enum result submit(struct desk *desk, const char *password)
     if (result != RESULT_OK)
         verifier_job_free(&job);
     return result;
+}
+
+static enum result submit(struct desk *desk, const char *password)
+{
+    return submit_as(desk, password, true);
 }
 
 static void test_verdicts(void **state)
@@ -97,14 +106,46 @@ static void test_queue_is_bounded(void **state)
     desk_close(&desk);
 }
 
+/* The right password of nobody is a wrong one, and is not remembered as right. */
+static void test_nobody_is_never_right(void **state)
+{
+    (void)state;
+    struct desk desk;
+    desk_open(&desk, 1, 8);
+    for (int i = 1; i <= 2; i++) {
+        assert_int_equal(submit_as(&desk, "right", false), RESULT_OK);
+        while (desk.right + desk.wrong < i)
+            uv_run(&desk.loop, UV_RUN_ONCE);
+    }
+    assert_int_equal(desk.wrong, 2);
+    assert_false(sentry_knows(desk.sentry, SLICE("anna"), SLICE("right"), slice_from_cstr(desk.hash), 0));
+    desk_close(&desk);
+}
+
+/* What was right is remembered, so the second of two that wait costs no hash: it is right even though its hash can't be computed any more. */
+static void test_right_is_remembered(void **state)
+{
+    (void)state;
+    struct desk desk;
+    desk_open(&desk, 1, 8);
+    snprintf(desk.hash, sizeof desk.hash, "$argon2id$v=19$m=1,t=1,p=1$broken");
+    sentry_remember(desk.sentry, SLICE("anna"), SLICE("right"), slice_from_cstr(desk.hash), (int64_t)(uv_hrtime() / 1000000));
+    assert_int_equal(submit(&desk, "right"), RESULT_OK);
+    while (desk.right + desk.wrong < 1)
+        uv_run(&desk.loop, UV_RUN_ONCE);
+    assert_int_equal(desk.right, 1);
+    desk_close(&desk);
+}
+
 static void test_too_long(void **state)
 {
     (void)state;
     static char octets[CRYPTO_PASSWORD_MAX + 1];
     memset(octets, 'x', sizeof octets);
-    assert_null(verifier_job_new(SLICE("hash"), slice_of(octets, sizeof octets)));
-    assert_null(verifier_job_new(slice_of(octets, CRYPTO_PASSWORD_HASH_MAX), SLICE("p")));
-    struct verifier_job *job = verifier_job_new(SLICE("hash"), slice_of(octets, CRYPTO_PASSWORD_MAX));
+    assert_null(verifier_job_new(SLICE("anna"), SLICE("hash"), slice_of(octets, sizeof octets), true));
+    assert_null(verifier_job_new(SLICE("anna"), slice_of(octets, CRYPTO_PASSWORD_HASH_MAX), SLICE("p"), true));
+    assert_null(verifier_job_new(slice_of(octets, VERIFIER_USER_MAX + 1), SLICE("hash"), SLICE("p"), true));
+    struct verifier_job *job = verifier_job_new(SLICE("anna"), SLICE("hash"), slice_of(octets, CRYPTO_PASSWORD_MAX), true);
     assert_non_null(job);
     verifier_job_free(&job);
     assert_null(job);
@@ -144,6 +185,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_verdicts),
         cmocka_unit_test(test_queue_is_bounded),
+        cmocka_unit_test(test_nobody_is_never_right),
+        cmocka_unit_test(test_right_is_remembered),
         cmocka_unit_test(test_too_long),
         cmocka_unit_test(test_letters_keep_their_order),
     };
