@@ -149,10 +149,10 @@ class Report:
     def target(self, name, value, limit, is_floor=False, unit=""):
         """A promise of issue 2."""
         is_met = value >= limit if is_floor else value <= limit
-        words = f"{value:.3g}{unit} (promised: at {'least' if is_floor else 'most'} {limit:g}{unit})"
-        self.line(f"=> {name}", [f"{'met' if is_met else 'MISSED'}  {words}"], value=value, limit=limit, met=is_met)
+        words = f"{name}: {value:.3g}{unit}; promised: at {'least' if is_floor else 'most'} {limit:g}{unit}"
+        self.line(f"=> {'met' if is_met else 'MISSED'}: {words}", [], value=value, limit=limit, met=is_met)
         if not is_met:
-            self.missed.append(f"{name}: {words}")
+            self.missed.append(words)
 
 
 def median(values):

@@ -10,7 +10,7 @@ from postern import wait_until
 SESSIONS, SIZE = 20, 4096
 VARIANTS = ("many messages a session", "one message a session")
 # How many messages make a second or two of work.
-TOTAL = {("Postfix", 0): 1500, ("Postfix", 1): 400, ("postern-relay", 0): 6000, ("postern-relay", 1): 600}
+TOTAL = {("Postfix", 0): 1500, ("Postfix", 1): 400, ("postern-relay", 0): 15000, ("postern-relay", 1): 1000}
 SPEED_UP, CPU_SHARE = 5, 0.2
 
 

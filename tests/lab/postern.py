@@ -150,14 +150,14 @@ class Agent(Program):
         def claim():
             status = self.status()
             return status if status["network"] == state else None
-        return wait_until(claim, lambda: f"network {state}: {json.dumps(self.status(), indent=1)}\n{self.said()}", within_s)
+        return wait_until(claim, lambda: f"network {state}: {json.dumps(self.status(), indent=1)}\n{self.process.tail()}", within_s)
 
     def wait_for_states(self, *states, within_s=WAIT_S):
         """Its messages, oldest first, once they are in these states."""
         def claim():
             entries = self.queue()
             return entries if [entry["state"] for entry in entries] == list(states) else None
-        return wait_until(claim, lambda: f"states {states}: {json.dumps(self.queue(), indent=1)}\n{self.said()}", within_s)
+        return wait_until(claim, lambda: f"states {states}: {json.dumps(self.queue(), indent=1)}\n{self.process.tail()}", within_s)
 
     def verdicts(self):
         """{port: verdict} of the last search; of a port's addresses the best word."""
