@@ -141,7 +141,7 @@ check-lab: setup-build setup-check
 	@$(MAKE) --no-print-directory -j$(JOBS) programs
 	@tests/support/run-pytest tests/lab
 
-# make fuzz T=smtp_reply SECONDS=60; without T each target in turn.
+# make fuzz T=reply SECONDS=60; without T each target in turn.
 SECONDS ?= 20
 T       ?= $(patsubst fuzz_%,%,$(notdir $(FUZZ_TARGETS)))
 fuzz: setup-build setup-check

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* From the best a port can do to the least telling; index by enum path_verdict through rank_of. */
+/* From the best that can be said of a port to the worst. A port with several addresses is told by its best. */
 static const struct verb {
     enum path_verdict verdict;
     const char *before, *after; /* around the list of ports */
@@ -156,7 +156,7 @@ enum result network_describe(const struct network_trial *trials, size_t n, const
     struct port_verdict ports[PORTS_MAX];
     size_t nports = best_of_ports(trials, n, ports);
     bool has_clause = false;
-    /* The loudest facts last to first in the table are least telling; people read the obstacles, so open ports are left to "using". */
+    /* The worst first. Ports that are open are not an obstacle: the end of the sentence names the one in use. */
     for (size_t rank = NVERBS; rank-- > 1;) {
         if (!has_rank(ports, nports, rank))
             continue;
