@@ -207,25 +207,25 @@ static bool enqueue(struct worker *worker, struct store_task *task)
     return is_taken;
 }
 
-static void hand_over(struct worker *worker, struct store_task *task)
+static enum result hand_over(struct worker *worker, struct store_task *task)
 {
+    enum result result = task->result; /* once it is in a queue it is the worker's */
     owe(task->client);
-    if (task->result != RESULT_OK) {
+    if (result == RESULT_OK && !enqueue(worker, task))
+        result = task->result = RESULT_BUSY;
+    if (result != RESULT_OK)
         client_post(task);
-    } else if (!enqueue(worker, task)) {
-        task->result = RESULT_BUSY;
-        client_post(task);
-    }
+    return result;
 }
 
-void writer_send(struct store_task *task)
+enum result writer_send(struct store_task *task)
 {
-    hand_over(&task->client->store->writer, task);
+    return hand_over(&task->client->store->writer, task);
 }
 
 void reader_send(struct store_task *task)
 {
-    hand_over(&task->client->store->reader, task);
+    (void)hand_over(&task->client->store->reader, task);
 }
 
 size_t writer_load(struct store *store)

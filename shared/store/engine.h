@@ -119,8 +119,9 @@ void *task_new(struct store_client *client, size_t size, enum result (*run)(stru
 void task_init(struct store_task *task, struct store_client *client, enum result (*run)(struct store_task *, struct database *),
                void (*answer)(struct store_task *, bool is_wanted));
 void task_free(struct store_task *task);
-/* On the loop. One whose result is not RESULT_OK is answered without being run; one that finds the queue full, too. */
-void writer_send(struct store_task *task);
+/* On the loop. One whose result is not RESULT_OK is answered without being run; one that finds the queue full, too, with RESULT_BUSY. Returns what is
+ * known at once: RESULT_OK, or why it will not be run. The answer comes in every case. */
+enum result writer_send(struct store_task *task);
 void reader_send(struct store_task *task);
 /* From any thread: the task is done. */
 void client_post(struct store_task *task);

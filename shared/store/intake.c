@@ -8,7 +8,9 @@
  *
  * Invariants:
  * 1 An intake lives until its owner has given it up and no task points to it.
- * 2 Once a chunk has failed, everything after it fails: `fate`, which the writer alone reads and writes. */
+ * 2 Once a chunk has failed, everything after it fails: `fate`, which the writer alone reads and writes, for those that it ran; `result` for those that
+ *   it never saw, set before the next chunk or the commit can be sent. A body with a hole would otherwise be committed when the queue has room again.
+ * 3 `result` is never RESULT_BUSY: to the owner that is no failure but a pause that ends (store_intake_append), and after a failure no drain comes. */
 #include "store/engine.h"
 
 #include <assert.h>
@@ -106,7 +108,7 @@ static void chunk_answer(struct store_task *task, bool is_wanted)
     struct store_intake *intake = chunk->intake;
     intake->waiting -= chunk->len;
     if (task->result != RESULT_OK && intake->result == RESULT_OK)
-        intake->result = task->result;
+        intake->result = task->result == RESULT_BUSY ? RESULT_MEMORY : task->result; /* the database was locked by a person's hand */
     free(chunk->octets);
     task_free(task);
     intake->ntasks--;
@@ -134,7 +136,8 @@ static void send_chunk(struct store_intake *intake)
     intake->len = intake->capacity = 0;
     intake->waiting += chunk->len;
     intake->ntasks++;
-    writer_send(&chunk->task);
+    if (writer_send(&chunk->task) != RESULT_OK) /* the queue is full, or memory is out */
+        intake->result = RESULT_MEMORY;
 }
 
 static bool make_room(struct store_intake *intake, size_t wanted)

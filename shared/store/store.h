@@ -112,7 +112,8 @@ struct store_intake;
 /* A body on its way to disk, owned by the caller until commit or abort. id is the message's. NULL: out of memory. on_drain comes when a paused intake
  * may go on, or has failed. */
 struct store_intake *store_intake_new(struct store_client *client, uint64_t id, void (*on_drain)(void *context), void *context);
-/* Copies. RESULT_OK; RESULT_BUSY: taken, but pause until on_drain; RESULT_FULL, RESULT_IO, RESULT_MEMORY: failed, abort it. */
+/* Copies. RESULT_OK; RESULT_BUSY: taken, but pause until on_drain; RESULT_FULL, RESULT_IO, RESULT_MEMORY (also: too much
+ * waits for the writer): failed, now and in every later call; abort it. */
 MUST_CHECK enum result store_intake_append(struct store_intake *intake, struct slice octets);
 /* Ends the body and makes it a message: envelope, recipients (each under hops[i], the name of the next hop it waits for; hops may be NULL: all "")
  * and the last chunk in one commit. Takes the intake; on a failure what was on the disk of it is dropped. A body that fits one chunk costs exactly

@@ -162,6 +162,20 @@ static void a_database_has_a_maximum(void **state)
     assert_int_equal(world_put(w, 100, SLICE("x"), 1, 0), RESULT_OK);
 }
 
+static sqlite3 *hold_writer(struct world *w)
+{
+    sqlite3 *db;
+    assert_int_equal(sqlite3_open(w->path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    return db;
+}
+
+static void let_writer_go(sqlite3 *db)
+{
+    assert_int_equal(sqlite3_exec(db, "COMMIT", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+}
+
 struct flood {
     size_t nok, nbusy, n;
     bool is_done;
@@ -179,15 +193,13 @@ static void on_flood(void *context, enum result result)
 static void beyond_the_bound_new_mail_is_told_to_come_later(void **state)
 {
     struct world *w = *state;
-    sqlite3 *db;
     struct flood f = {0};
     struct envelope_recipient to = {.address = SLICE("a@example.org")};
     struct store_message message = {.envelope = {.recipients = &to, .nrcpt = 1}};
     struct store_outcome outcome = {.state = STORE_DELIVERED};
     assert_int_equal(world_open(w), RESULT_OK);
     assert_int_equal(world_put(w, 1, SLICE("x"), 1, 0), RESULT_OK);
-    assert_int_equal(sqlite3_open(w->path, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3 *db = hold_writer(w);
     for (uint64_t id = 2; id < STORE_WRITES_MAX + 1002; id++) {
         struct store_intake *intake = store_intake_new(w->client, id, NULL, NULL);
         assert_int_equal(store_intake_append(intake, SLICE("x")), RESULT_OK);
@@ -195,8 +207,7 @@ static void beyond_the_bound_new_mail_is_told_to_come_later(void **state)
     }
     store_attempt_finish(w->client, 1, &outcome, 1, 9, NULL, false, on_flood, &f);
     assert_int_equal(f.n, 0); /* never from inside the call */
-    assert_int_equal(sqlite3_exec(db, "COMMIT", NULL, NULL, NULL), SQLITE_OK);
-    sqlite3_close(db);
+    let_writer_go(db);
     world_wait(w, &f.is_done);
     assert_in_range(f.nbusy, 1, 1000); /* what the writer had taken already does not wait any more */
     assert_int_equal(f.nok + f.nbusy, f.n);
@@ -204,6 +215,43 @@ static void beyond_the_bound_new_mail_is_told_to_come_later(void **state)
     struct store_counts c;
     assert_int_equal(world_count(w, &c), RESULT_OK);
     assert_int_equal(c.queued, f.nok - 1);
+}
+
+enum { CROWD = 4 * STORE_WRITES_MAX + 64 }; /* the writer takes what waits, once, and stops at the lock; the rest is more than may wait */
+
+static void on_crowd(void *context, enum result result)
+{
+    struct flood *f = context;
+    f->nbusy += result == RESULT_BUSY;
+    f->is_done = ++f->n == CROWD;
+}
+
+/* A chunk that finds the queue full is no pause, which would never end, but a failure; and nothing goes round the hole that it leaves. */
+static void a_chunk_turned_away_ends_its_body(void **state)
+{
+    struct world *w = *state;
+    static char octets[STORE_CHUNK + 1];
+    struct flood f = {0};
+    struct world_done d = {0};
+    bool can_go_on = false;
+    struct envelope_recipient to = {.address = SLICE("a@example.org")};
+    struct store_message message = {.envelope = {.recipients = &to, .nrcpt = 1}};
+    assert_int_equal(world_open(w), RESULT_OK);
+    struct store_intake *early = store_intake_new(w->client, 1, on_drain, &can_go_on), *late = store_intake_new(w->client, 2, on_drain, &can_go_on);
+    sqlite3 *db = hold_writer(w);
+    for (size_t i = 0; i < CROWD; i++)
+        store_setting_put(w->client, SLICE("n"), SLICE("v"), on_crowd, &f);
+    assert_int_equal(store_intake_append(early, slice_of(octets, sizeof octets)), RESULT_MEMORY);
+    assert_int_equal(store_intake_append(late, slice_of(octets, sizeof octets)), RESULT_MEMORY);
+    let_writer_go(db);
+    store_intake_commit(&early, &message, NULL, 0, world_on_done, &d); /* before the chunk's answer came */
+    assert_int_equal(world_wait_done(w, &d), RESULT_MEMORY);
+    world_wait(w, &f.is_done);
+    assert_in_range(f.nbusy, 1, CROWD - STORE_WRITES_MAX);
+    assert_int_equal(store_intake_append(late, SLICE("x")), RESULT_MEMORY); /* after it */
+    store_intake_abort(&late);
+    assert_string_equal(world_state(w, 1), "none");
+    assert_string_equal(world_state(w, 2), "none");
 }
 
 static bool is_this_thread(const char *name)
@@ -269,6 +317,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_log_does_not_grow_without_bound, setup, teardown),
         cmocka_unit_test_setup_teardown(a_database_has_a_maximum, setup, teardown),
         cmocka_unit_test_setup_teardown(beyond_the_bound_new_mail_is_told_to_come_later, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_chunk_turned_away_ends_its_body, setup, teardown),
         cmocka_unit_test_setup_teardown(at_rest_no_thread_wakes, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
