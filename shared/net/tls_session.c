@@ -387,8 +387,11 @@ static void keep(struct tls_session *session)
 static int set_up(struct tls_session *session, const char *server_name)
 {
     int failed = mbedtls_ssl_setup(&session->ssl, &session->context->config);
-    if (failed)
+    if (failed) {
+        /* mbedTLS 3.6.6 clears it when memory runs out late in there, and then follows it in mbedtls_ssl_free. */
+        session->ssl.conf = &session->context->config;
         return failed;
+    }
     mbedtls_ssl_set_bio(&session->ssl, session, bio_send, bio_receive, NULL);
     if (session->context->is_server)
         return 0;
