@@ -28,6 +28,8 @@ struct service *service_new(uv_loop_t *loop, const struct service_config *config
         service->config.handshake_timeout_ms = 10 * 1000;
     if (service->config.linger_ms == 0)
         service->config.linger_ms = 2000;
+    if (service->config.paused_look_ms == 0)
+        service->config.paused_look_ms = 5000;
     service->tls = tls_context_ref(config->tls);
     service->spare_fd = service_spare_open();
     uv_idle_init(loop, &service->pump);

@@ -44,6 +44,7 @@ struct service_config {
     uint32_t sessions_max;                 /* of this service; default 1,000; beyond it 421 4.3.2 */
     uint32_t sessions_per_address_max;     /* default 0: no limit; IPv6 counted by /64 */
     int64_t handshake_timeout_ms;          /* default 10,000 */
+    int64_t paused_look_ms;                /* while a session is paused nothing is read: how often it is looked whether the connection still is; default 5,000 */
     int64_t linger_ms;                     /* how long the client's FIN is waited for after our last words; default 2,000 */
     bool reuse_port;
     struct service_handler handler;
@@ -66,7 +67,7 @@ size_t service_sessions(const struct service *service);
 /* To be called by the handler, for the event that waits. */
 void service_answer(struct service_session *session, const struct smtp_reply *reply);
 void service_challenge(struct service_session *session, struct slice data);
-/* Back-pressure in mid-body: no more BODY events until resumed. */
+/* Back-pressure in mid-body: no more BODY events until resumed, and the client's time stands still. A connection that is reset meanwhile is noticed. */
 void service_pause(struct service_session *session);
 void service_resume(struct service_session *session);
 

@@ -23,6 +23,12 @@ static int64_t now_ms(const struct service_session *session)
     return loop_now_ms(session->service->loop);
 }
 
+static void log_died(const struct service_session *session, const char *reason)
+{
+    log_event(session->service->config.log, LOG_DEBUG, "session-died", LOG_TEXT("session", session->id), LOG_TEXT("peer", session->peer),
+              LOG_TEXT("reason", reason));
+}
+
 /* ---- time ---- */
 
 static void on_timer(uv_timer_t *timer);
@@ -31,7 +37,9 @@ static void on_timer(uv_timer_t *timer);
 static void arm(struct service_session *session)
 {
     int64_t deadline_ms = session->handshake_by_ms;
-    if (session->core && !session->is_over && smtp_server_deadline_ms(session->core) < deadline_ms)
+    if (session->is_paused)
+        deadline_ms = now_ms(session) + session->service->config.paused_look_ms;
+    else if (session->core && !session->is_over && smtp_server_deadline_ms(session->core) < deadline_ms)
         deadline_ms = smtp_server_deadline_ms(session->core);
     if (session->is_over || deadline_ms >= session->timer_at_ms)
         return;
@@ -40,12 +48,28 @@ static void arm(struct service_session *session)
     uv_timer_start(&session->timer, on_timer, wait_ms > 0 ? (uint64_t)wait_ms : 0, 0);
 }
 
+/* The client's time does not run (smtp/server.h), and what it does is not read. */
+static void look_after_paused(struct service_session *session)
+{
+    int error = stream_socket_error(session->stream);
+    if (error == 0) {
+        arm(session);
+        return;
+    }
+    log_died(session, uv_strerror(error));
+    service_session_kill(session);
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     struct service_session *session = timer->data;
     session->timer_at_ms = INT64_MAX;
     if (session->is_over)
         return;
+    if (session->is_paused) {
+        look_after_paused(session);
+        return;
+    }
     if (now_ms(session) >= session->handshake_by_ms) {
         log_event(session->service->config.log, LOG_INFO, "tls-failed", LOG_TEXT("session", session->id), LOG_TEXT("peer", session->peer),
                   LOG_TEXT("reason", "the handshake took too long"));
@@ -235,9 +259,11 @@ static void end_core(struct service_session *session)
 static void on_failed(struct service_session *session)
 {
     const struct stream_error *error = stream_error(session->stream);
-    bool is_handshake = error->kind == STREAM_ERROR_TLS && is_shaking(session);
-    log_event(session->service->config.log, is_handshake ? LOG_INFO : LOG_DEBUG, is_handshake ? "tls-failed" : "session-died",
-              LOG_TEXT("session", session->id), LOG_TEXT("peer", session->peer), LOG_TEXT("reason", error->words));
+    if (error->kind == STREAM_ERROR_TLS && is_shaking(session))
+        log_event(session->service->config.log, LOG_INFO, "tls-failed", LOG_TEXT("session", session->id), LOG_TEXT("peer", session->peer),
+                  LOG_TEXT("reason", error->words));
+    else
+        log_died(session, error->words);
     service_session_kill(session);
 }
 
@@ -464,8 +490,10 @@ void service_resume(struct service_session *session)
     if (!session->is_paused)
         return;
     session->is_paused = false;
-    if (session->stream && !session->is_over)
+    if (session->stream && !session->is_over) {
+        smtp_server_resumed(session->core, now_ms(session));
         stream_resume(session->stream);
+    }
     ask_pump(session);
 }
 

@@ -377,6 +377,16 @@ const struct stream_error *stream_error(const struct stream *stream)
     return &stream->error;
 }
 
+int stream_socket_error(const struct stream *stream)
+{
+    int error = 0;
+    socklen_t len = sizeof error;
+    uv_os_fd_t fd;
+    if (uv_fileno((const uv_handle_t *)&stream->tcp, &fd) != 0 || getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
+        return UV_EBADF;
+    return error ? uv_translate_sys_error(error) : 0;
+}
+
 const char *stream_peer(const struct stream *stream)
 {
     return stream->peer;

@@ -420,6 +420,15 @@ void smtp_server_tick(struct smtp_server *server, int64_t now_ms)
         server_close(server, server->state == SMTP_SERVER_IN_TLS ? NULL : &too_slow);
 }
 
+void smtp_server_resumed(struct smtp_server *server, int64_t now_ms)
+{
+    int64_t ours_ms = now_ms - server->now_ms;
+    server->now_ms = now_ms;
+    server->start_ms += ours_ms;
+    server->since_ms += ours_ms;
+    server->body_start_ms += ours_ms;
+}
+
 /* ---- facts ---- */
 
 struct slice smtp_server_helo(const struct smtp_server *server)

@@ -16,7 +16,7 @@
  * into the input of the last feed. Pipelined commands are answered strictly in order: an event that owes an answer parks the session until
  * the answer is there, however long that takes, and input waits in the driver's hands meanwhile: feed takes nothing
  * while parked, while an event waits to be taken, and while more than SMTP_SERVER_OUTPUT_HIGH octets wait to be sent. A driver that holds
- * input back for reasons of its own (the store is slow) does not tick meanwhile: that delay is ours.
+ * input back for reasons of its own (the store is slow) does not tick meanwhile, and says smtp_server_resumed when it goes on: that delay is ours.
  *
  * Which events owe an answer:
  *   AUTH, AUTH_RESPONSE   smtp_server_challenge, or smtp_server_answer with 235 (after smtp_server_set_user), 535, 454, 501 ...
@@ -147,6 +147,8 @@ void smtp_server_sent(struct smtp_server *server, size_t n);
 /* When tick must be called at the latest, or INT64_MAX. While parked there is none: the delay is ours. */
 int64_t smtp_server_deadline_ms(const struct smtp_server *server);
 void smtp_server_tick(struct smtp_server *server, int64_t now_ms);
+/* The driver held input back since it last called with a time, and goes on now: the client's clocks stood still meanwhile. */
+void smtp_server_resumed(struct smtp_server *server, int64_t now_ms);
 
 /* Facts for Received: and logs. Empty or false until known. */
 struct slice smtp_server_helo(const struct smtp_server *server);

@@ -126,6 +126,95 @@ static void test_pause_in_body(void **state)
     house_close(&house);
 }
 
+static void pause_in_body(struct house *house, struct net_end *client)
+{
+    house->pauses = true;
+    house_greet(house, client);
+    net_end_write(client, HOUSE_TRANSACTION);
+    HOUSE_EXPECT(house, client, "\r\n354 Send the message; end with <CRLF>.<CRLF>\r\n");
+    net_end_write(client, "x\r\n");
+    NET_UNTIL(&house->net, house->is_paused);
+    house->pauses = false;
+}
+
+static void on_over(uv_timer_t *timer)
+{
+    *(bool *)timer->data = true;
+}
+
+/* A slow disk of ours is not the client's slowness, neither during the pause nor after it. */
+static void test_a_pause_may_be_long(void **state)
+{
+    struct house house;
+    struct net_end client = {0};
+    struct service_config config = house_config(&house);
+    uv_timer_t timer;
+    bool is_over = false;
+    (void)state;
+    config.smtp.data_timeout_ms = 100;
+    config.paused_look_ms = 20;
+    house_open(&house, SERVICE_PLAIN, &config);
+    house_dial(&house, &client);
+    pause_in_body(&house, &client);
+    uv_timer_init(&house.net.loop, &timer);
+    timer.data = &is_over;
+    uv_timer_start(&timer, on_over, 250, 0);
+    NET_UNTIL(&house.net, is_over);
+    uv_close((uv_handle_t *)&timer, NULL);
+    assert_int_equal(buffer_len(&client.got), 0);
+    house.is_paused = false;
+    service_resume(house.newest);
+    for (int i = 0; i < 10; i++)
+        uv_run(&house.net.loop, UV_RUN_NOWAIT);
+    assert_int_equal(buffer_len(&client.got), 0);
+    net_end_write(&client, "y\r\n.\r\n");
+    HOUSE_EXPECT(&house, &client, "250 2.0.0 yes\r\n");
+    assert_int_equal(house.body_octets, 6);
+    house_leave(&house, &client);
+    NET_UNTIL(&house.net, house.closed == 1);
+    house_close(&house);
+}
+
+/* And after it the client's time runs again. */
+static void test_time_runs_after_a_pause(void **state)
+{
+    struct house house;
+    struct net_end client = {0};
+    struct service_config config = house_config(&house);
+    (void)state;
+    config.smtp.data_timeout_ms = 50;
+    house_open(&house, SERVICE_PLAIN, &config);
+    house_dial(&house, &client);
+    pause_in_body(&house, &client);
+    house.is_paused = false;
+    service_resume(house.newest);
+    NET_UNTIL(&house.net, client.stream == NULL);
+    assert_non_null(memmem(buffer_slice(&client.got).ptr, buffer_len(&client.got), "421 4.4.2 ", 10));
+    buffer_free(&client.got);
+    house_close(&house);
+}
+
+static void test_reset_while_paused(void **state)
+{
+    struct house house;
+    struct net_end client = {0};
+    struct service_config config = house_config(&house);
+    const struct linger at_once = {.l_onoff = 1}; /* close sends RST */
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    (void)state;
+    config.paused_look_ms = 20;
+    house_open(&house, SERVICE_PLAIN, &config);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once), 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&house.address, sizeof(struct sockaddr_in)), 0);
+    client.got = BUFFER(100000);
+    assert_int_equal(stream_accept(&client.stream, &house.net.loop, fd, net_end_owner(&client), NULL), RESULT_OK);
+    pause_in_body(&house, &client);
+    house_hang_up(&house, &client);
+    NET_UNTIL(&house.net, house.closed == 1);
+    assert_true(house_story_is(&house, "MAIL RCPT BEGIN ENDED CLOSED "));
+    house_close(&house);
+}
+
 /* A client that asks and asks and reads nothing does not fill our memory. */
 static void test_deaf_client(void **state)
 {
@@ -361,6 +450,9 @@ int main(void)
         cmocka_unit_test(test_deaths),
         cmocka_unit_test(test_answer_to_the_dead),
         cmocka_unit_test(test_pause_in_body),
+        cmocka_unit_test(test_a_pause_may_be_long),
+        cmocka_unit_test(test_time_runs_after_a_pause),
+        cmocka_unit_test(test_reset_while_paused),
         cmocka_unit_test(test_deaf_client),
         cmocka_unit_test(test_sessions_max),
         cmocka_unit_test(test_sessions_per_address),

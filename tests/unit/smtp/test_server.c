@@ -213,6 +213,30 @@ static void test_deadlines(void **state)
     smtp_server_free(&server);
 }
 
+/* What the driver holds back is not the client's time: neither between two pieces nor for the rate of the whole. */
+static void test_a_pause_of_ours_is_not_the_clients(void **state)
+{
+    (void)state;
+    struct smtp_server *server = make((struct smtp_server_config){.data_timeout_ms = 1000, .body_rate_min = 10}, false);
+    struct smtp_server_event event;
+    say(server, "EHLO laptop.example\r\nMAIL FROM:<a@x.example>\r\nRCPT TO:<b@y.example>\r\nDATA\r\n");
+    assert_int_equal(smtp_server_feed(server, SLICE("abc\r\n"), NOW + 100), 5);
+    assert_true(smtp_server_next(server, &event));
+    assert_true(smtp_server_deadline_ms(server) == NOW + 1000); /* the grace for the rate */
+    smtp_server_resumed(server, NOW + 100 + 7000);
+    assert_true(smtp_server_deadline_ms(server) == NOW + 1000 + 7000);
+    smtp_server_tick(server, NOW + 999 + 7000);
+    assert_string_equal(smtp_server_state_name(server), "data");
+    smtp_server_tick(server, NOW + 1000 + 7000);
+    assert_string_equal(smtp_server_state_name(server), "closing");
+    smtp_server_free(&server);
+    server = make((struct smtp_server_config){.data_timeout_ms = 1000}, false);
+    say(server, "EHLO laptop.example\r\nMAIL FROM:<a@x.example>\r\nRCPT TO:<b@y.example>\r\nDATA\r\nx\r\n");
+    smtp_server_resumed(server, NOW + 7000);
+    assert_true(smtp_server_deadline_ms(server) == NOW + 1000 + 7000);
+    smtp_server_free(&server);
+}
+
 /* A thousand recipients with long names, and each refused one forgotten. */
 static void test_many_recipients(void **state)
 {
@@ -318,6 +342,7 @@ int main(void)
         cmocka_unit_test(test_facts_are_forgotten_with_tls),
         cmocka_unit_test(test_a_refused_login_leaves_no_user),
         cmocka_unit_test(test_deadlines),
+        cmocka_unit_test(test_a_pause_of_ours_is_not_the_clients),
         cmocka_unit_test(test_many_recipients),
         cmocka_unit_test(test_abandoned_sessions),
         cmocka_unit_test(test_the_trace_tells_each_change),
