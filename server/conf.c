@@ -48,6 +48,7 @@ static const struct config_key keys[] = {
     KEY("delivery", "schedule", CONFIG_SCHEDULE, schedule, .fallback = "1m, 5m*2, 15m*2, 1h*3, 4h", .accepted = "delays such as 1m, 5m*2, 1h"),
     TIME("delivery", "lifetime", lifetime, "5d", 1, DAYS(60), "a duration up to 60d"),
     TIME("delivery", "delay_notice", delay_notice, "4h", 0, DAYS(60), "a duration up to 60d, 0s for never"),
+    TIME("delivery", "history", history, "14d", 0, DAYS(3650), "a duration up to 3650d"),
     COUNT("delivery", "concurrency", concurrency, "50", 1, 10000, "a number from 1 to 10000"),
     COUNT("delivery", "concurrency_per_hop", concurrency_per_hop, "10", 1, 1000, "a number from 1 to 1000"),
     TIME("delivery", "idle_sessions", idle_sessions, "5s", 0, MINUTES(5), "a duration up to 5m"),

@@ -48,7 +48,7 @@ struct conf_values {
     struct smarthost smarthost;
     struct slice smarthost_ca;
     struct schedule schedule;
-    int64_t lifetime, delay_notice;
+    int64_t lifetime, delay_notice, history;
     int64_t concurrency, concurrency_per_hop, idle_sessions;
     bool allow_private;
     struct config_list allow_network; /* struct net_prefix */

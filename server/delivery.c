@@ -10,6 +10,7 @@ enum {
     PARCELS_PER_LANE = 4,       /* lent out at most: one on the way, the others loading or being recorded */
     LONGEST_SLEEP_MS = 3600000, /* the timer's; what is due later is looked at again then */
     STOP_TICK_MS = 50,
+    SWEEP_EVERY_MS = 24 * 3600 * 1000,
 };
 
 /* ---- time ------------------------------------------------------------------------------------------------------ */
@@ -189,6 +190,16 @@ void delivery_pump(struct delivery *delivery)
 
 /* ---- what comes in ---------------------------------------------------------------------------------------------- */
 
+/* Asked when mail comes in and when a program starts: what grows by mail is swept by mail, and a relay at rest has no timer for it. */
+static void delivery_sweep_sometimes(struct delivery *delivery)
+{
+    int64_t now_ms = wall_now_ms();
+    if (now_ms - delivery->swept_at_ms < SWEEP_EVERY_MS && delivery->swept_at_ms <= now_ms)
+        return;
+    delivery->swept_at_ms = now_ms;
+    store_sweep(delivery->config.store, now_ms - delivery->config.conf->values.history, NULL, NULL);
+}
+
 static void delivery_add_one(struct delivery *delivery, uint64_t message, struct slice hop, int64_t due_at_ms)
 {
     enum result result = queue_add(delivery->queue, message, hop, on_our_clock(delivery, due_at_ms));
@@ -205,6 +216,7 @@ void delivery_add(struct delivery *delivery, uint64_t message, const struct slic
         return;
     for (size_t i = 0; i < n; i++)
         delivery_add_one(delivery, message, hops[i], due_at_ms);
+    delivery_sweep_sometimes(delivery);
     delivery_pump(delivery);
 }
 
@@ -350,6 +362,7 @@ enum result delivery_start(struct delivery **out, const struct delivery_config *
     delivery->timer.data = delivery->stop_timer.data = delivery;
     delivery->handles_open = 2;
     *out = delivery;
+    delivery_sweep_sometimes(delivery);
     delivery_rescan(delivery);
     return RESULT_OK;
 }

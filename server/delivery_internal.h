@@ -15,6 +15,7 @@ struct delivery {
     struct list routes;
     size_t nlanes, nparcels, nscans;
     int64_t longest_delay_ms; /* of the schedule */
+    int64_t swept_at_ms;      /* wall time: when the store last forgot what is older than the history */
     uv_timer_t timer;
     uv_timer_t stop_timer;
     bool is_stopping;

@@ -253,3 +253,16 @@ def test_descriptors_run_out(make_relay):
         except (OSError, smtplib.SMTPException):
             return False
     wait_for(works, "the relay serving again")
+
+
+def test_finished_messages_are_forgotten(relay_to):
+    """At a start and once a day; what is not finished stays."""
+    relay = relay_to("delivery.history = 0s", "delivery.schedule = 1h", zone="away.example A 127.0.0.77\n*.example A 127.0.0.1\n")
+    finished = relay.send("anna", "secret", "anna@example.org", ["bob@dest.example"])
+    waiting = relay.send("anna", "secret", "anna@example.org", ["bob@away.example"])
+    relay.wait_state(finished, "delivered")
+    relay.wait_log("deferred", item=waiting)
+    assert {entry["id"] for entry in relay.queue("--all")} == {finished, waiting}
+    relay.stop()
+    relay.start()
+    wait_for(lambda: [entry["id"] for entry in relay.queue("--all")] == [waiting], "the finished message being forgotten")
