@@ -1,6 +1,7 @@
 /* A stream: one TCP connection on a libuv loop, with TLS inside it or not. The thin layer between the sans-I/O cores and the world.
  *
- * Life: opening -> open -> draining -> closing -> closed; one function changes it and logs. All streams of a thread belong to one loop. TLS is a byte filter between socket and owner; it may start at
+ * Life: opening -> open -> draining -> closing -> closed; one function changes it and logs. All streams of a thread belong to one loop, and the
+ * program ignores SIGPIPE. TLS is a byte filter between socket and owner; it may start at
  * once or later (STARTTLS). The owner is told through one callback with an event, and does three things in it: note the result, feed its core, run
  * its pump. Inside the callback the owner may call anything here, stream_close included; the stream's memory lives until CLOSED, which comes exactly once, from the loop, never from
  * inside a call, whatever happened before. After stream_close only CLOSED comes.

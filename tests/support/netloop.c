@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +28,7 @@ static void on_guard(uv_timer_t *timer)
 
 void netloop_open(struct netloop *net)
 {
+    signal(SIGPIPE, SIG_IGN);
     need(uv_loop_init(&net->loop) == 0 && uv_timer_init(&net->loop, &net->guard) == 0, "no loop");
     net->guard.data = NULL;
 }

@@ -2,6 +2,7 @@
 #include "net/tls_context.h"
 #include "support/certificates.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -115,12 +116,90 @@ static void test_pin_text(void **state)
         assert_false(tls_pin_parse(slice_from_cstr(bad[i]), again));
 }
 
+/* ---- contexts are shared by threads ---- */
+
+enum { THREADS = 3, HANDSHAKES = 12 };
+
+struct worker {
+    struct tls_context *server, *client;
+    unsigned resumed;
+    bool is_well;
+};
+
+static enum tls_step advance(struct tls_session *session, struct buffer *from, struct buffer *to)
+{
+    struct slice in = buffer_slice(from);
+    size_t before = in.len;
+    enum tls_step step = tls_session_handshake(session, &in, to);
+    buffer_consume(from, before - in.len);
+    return step;
+}
+
+static bool shake_hands(struct worker *worker)
+{
+    struct tls_session *server = NULL, *client = NULL;
+    struct buffer to_server = {0}, to_client = {0};
+    enum tls_step ours = TLS_STEP_WANT_INPUT, theirs = TLS_STEP_WANT_INPUT;
+    char *room = malloc(2 * TLS_RECORD_MAX);
+    size_t got = 0;
+    bool is_well = tls_session_new(&server, worker->server, NULL) == RESULT_OK && tls_session_new(&client, worker->client, "relay.example") == RESULT_OK;
+    while (is_well && (ours != TLS_STEP_OK || theirs != TLS_STEP_OK)) {
+        if (ours != TLS_STEP_OK)
+            ours = advance(client, &to_client, &to_server);
+        if (theirs != TLS_STEP_OK)
+            theirs = advance(server, &to_server, &to_client);
+        is_well = ours != TLS_STEP_FAILED && theirs != TLS_STEP_FAILED;
+    }
+    struct slice ticket = buffer_slice(&to_client);
+    is_well = is_well && tls_session_read(client, &ticket, room, 2 * TLS_RECORD_MAX, &got, &to_server) == TLS_STEP_WANT_INPUT;
+    worker->resumed += is_well && tls_session_info(server)->is_resumed;
+    tls_session_free(&client);
+    tls_session_free(&server);
+    buffer_free(&to_server);
+    buffer_free(&to_client);
+    free(room);
+    return is_well;
+}
+
+static void *work(void *context)
+{
+    struct worker *worker = context;
+    worker->is_well = true;
+    for (int i = 0; i < HANDSHAKES && worker->is_well; i++)
+        worker->is_well = shake_hands(worker);
+    return NULL;
+}
+
+/* A ticket kept by one thread is used by another, once. */
+static void test_threads_share_contexts(void **state)
+{
+    struct worker workers[THREADS] = {{0}};
+    struct tls_context *server, *client;
+    pthread_t threads[THREADS];
+    unsigned resumed = 0;
+    (void)state;
+    certificates_contexts(&server, &client);
+    for (int i = 0; i < THREADS; i++) {
+        workers[i] = (struct worker){.server = server, .client = client};
+        assert_int_equal(pthread_create(&threads[i], NULL, work, &workers[i]), 0);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        pthread_join(threads[i], NULL);
+        assert_true(workers[i].is_well);
+        resumed += workers[i].resumed;
+    }
+    assert_in_range(resumed, 1, THREADS * HANDSHAKES - 1);
+    tls_context_unref(&client);
+    tls_context_unref(&server);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_server_files),
         cmocka_unit_test(test_cache_forgets_the_oldest),
         cmocka_unit_test(test_pin_text),
+        cmocka_unit_test(test_threads_share_contexts),
     };
     return cmocka_run_group_tests_name("net/tls_files", tests, make_files, remove_files);
 }
