@@ -41,6 +41,27 @@ static void fill_defaults(struct smtp_server_config *config)
     set_default(&config->pre_auth_timeout_ms, 60000);
 }
 
+static struct slice put_name(char **at, struct slice name)
+{
+    char *start = *at;
+    if (name.len > 0)
+        memcpy(start, name.ptr, name.len);
+    *at += name.len;
+    return slice_of(start, name.len);
+}
+
+/* A reload frees the configuration that the session began with. */
+static enum result keep_names(struct smtp_server *server)
+{
+    struct smtp_server_config *config = &server->config;
+    char *at = server->names = malloc(config->hostname.len + config->session_id.len + 1);
+    if (!at)
+        return RESULT_MEMORY;
+    config->hostname = put_name(&at, config->hostname);
+    config->session_id = put_name(&at, config->session_id);
+    return RESULT_OK;
+}
+
 struct smtp_server *smtp_server_new(const struct smtp_server_config *config, bool is_tls, bool has_binding, int64_t now_ms)
 {
     struct smtp_server *server = calloc(1, sizeof *server);
@@ -54,7 +75,7 @@ struct smtp_server *smtp_server_new(const struct smtp_server_config *config, boo
     server->output = BUFFER(SMTP_SERVER_OUTPUT_MAX);
     /* Each recipient's text fits a command line; the list itself is copied as it doubles. */
     server->arena = ARENA((size_t)server->config.nrcpt_max * (server->config.command_line_max + 4 * sizeof(struct envelope_recipient)) + 16384);
-    if (buffer_printf(&server->output, "220 %.*s ESMTP Postern\r\n", SLICE_ARG(config->hostname)) != RESULT_OK)
+    if (keep_names(server) != RESULT_OK || buffer_printf(&server->output, "220 %.*s ESMTP Postern\r\n", SLICE_ARG(config->hostname)) != RESULT_OK)
         smtp_server_free(&server);
     return server;
 }
@@ -74,6 +95,7 @@ void smtp_server_free(struct smtp_server **server)
     server_forget(&s->user);
     server_forget(&s->ending_reply.text);
     server_forget(&s->refusal.text);
+    free(s->names);
     free(s);
 }
 

@@ -61,9 +61,9 @@
 
 enum { SMTP_SERVER_OUTPUT_HIGH = 16 * 1024 }; /* octets of output waiting, beyond which no input is taken */
 
-/* Zero in a field means its default, given behind it. */
+/* Zero in a field means its default, given behind it. The core copies what it keeps, the log apart, which outlives it. */
 struct smtp_server_config {
-    struct slice hostname;       /* in the greeting and after EHLO; outlives the core */
+    struct slice hostname;       /* in the greeting and after EHLO */
     uint64_t size_max_octets;    /* of a message, announced with SIZE (RFC 1870); default 52,428,800 */
     uint32_t nrcpt_max;          /* recipients of a transaction; default 1,000; RFC 5321 4.5.3.1.8 demands 100; the next gets 452 4.5.3 */
     uint32_t transactions_max;   /* of a session, then 421; default unlimited */
@@ -84,7 +84,7 @@ struct smtp_server_config {
     bool requires_auth;
     bool offers_smtputf8, offers_binarymime; /* off where the next hop is known to lack them */
     const struct log *log;       /* state changes, at debug level; may be NULL */
-    struct slice session_id;     /* for the log; outlives the core */
+    struct slice session_id;     /* for the log */
 };
 
 enum smtp_server_event_type {

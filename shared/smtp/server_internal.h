@@ -42,7 +42,8 @@ enum {
 };
 
 struct smtp_server {
-    struct smtp_server_config config;
+    struct smtp_server_config config; /* its slices point to names */
+    char *names;
     enum smtp_server_state state;
     enum smtp_server_owed owed;
     enum smtp_server_ending ending;

@@ -190,6 +190,22 @@ static void test_a_refused_login_leaves_no_user(void **state)
     smtp_server_free(&server);
 }
 
+/* A reload frees the names that the session was made with. */
+static void test_names_are_copied(void **state)
+{
+    (void)state;
+    char name[] = "relay.example", id[] = "s123456";
+    struct smtp_server_config config = {.hostname = slice_from_cstr(name), .session_id = slice_from_cstr(id)};
+    struct smtp_server *server = smtp_server_new(&config, false, false, NOW);
+    assert_non_null(server);
+    send_all(server);
+    memset(name, 'x', sizeof name);
+    memset(id, 'x', sizeof id);
+    smtp_server_feed(server, SLICE("HELO laptop.example\r\n"), NOW);
+    assert_true(slice_equal(smtp_server_output(server), SLICE("250 relay.example\r\n")));
+    smtp_server_free(&server);
+}
+
 static void test_deadlines(void **state)
 {
     (void)state;
@@ -341,6 +357,7 @@ int main(void)
         cmocka_unit_test(test_protocol_names),
         cmocka_unit_test(test_facts_are_forgotten_with_tls),
         cmocka_unit_test(test_a_refused_login_leaves_no_user),
+        cmocka_unit_test(test_names_are_copied),
         cmocka_unit_test(test_deadlines),
         cmocka_unit_test(test_a_pause_of_ours_is_not_the_clients),
         cmocka_unit_test(test_many_recipients),
