@@ -61,6 +61,7 @@ static void decide_one(struct attempt *attempt, size_t i, const struct outcome_r
         .seq = r->seq,
         .state = state_of(attempt, outcome),
         .next_attempt_ms = outcome->next_attempt_ms,
+        .counts = outcome->counts,
         .reply = result->reply,
         .host = result->is_local ? (struct slice){0} : attempt->host,
     };

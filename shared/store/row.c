@@ -204,6 +204,7 @@ enum result message_set_outcome(struct database *db, uint64_t message, const str
     query_text(&q, slice_take(outcome->reply, REPLY_MAX));
     query_text(&q, slice_take(outcome->host, HOST_MAX));
     query_int(&q, now_ms);
+    query_int(&q, outcome->counts);
     return query_run(&q);
 }
 

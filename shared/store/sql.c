@@ -43,8 +43,8 @@ const char *const store_sql[SQL_COUNT] = {
     /* The legal transitions (schema/README.md): what is finished stays, only relayed may still become delivered or bounced; what a person
      * holds stays held unless the attempt that was under way has finished it. */
     [SQL_RECIPIENT_OUTCOME] =
-        "UPDATE recipient SET state = CASE WHEN state = 1 AND ?3 IN (0, 5) THEN 1 ELSE ?3 END, attempts = attempts + (state <> 2), "
-        "next_attempt_at = ?4, reply = ?5, host = ?6, at = ?7 "
+        "UPDATE recipient SET state = CASE WHEN state = 1 AND ?3 IN (0, 5) THEN 1 ELSE ?3 END, attempts = attempts + (?8 AND state <> 2), "
+        "next_attempt_at = ?4, reply = ?5, host = ?6, at = CASE WHEN ?8 THEN ?7 ELSE at END "
         "WHERE message = ?1 AND seq = ?2 AND (state IN (0, 1, 5) OR (state = 2 AND ?3 IN (2, 3, 4)))",
     [SQL_RECIPIENT_HOLD] = "UPDATE recipient SET state = 1 WHERE message = ?1 AND state IN (0, 5)",
     [SQL_RECIPIENT_RELEASE] = "UPDATE recipient SET state = CASE state WHEN 1 THEN 0 ELSE state END, next_attempt_at = ?2 "

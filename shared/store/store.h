@@ -144,7 +144,7 @@ struct store_recipient {
     int64_t next_attempt_ms; /* wall time; 0: none */
     struct slice reply;      /* last word on it: "250 2.0.0 ok", or ours */
     struct slice host;       /* who said it */
-    int64_t at_ms;           /* when */
+    int64_t at_ms;           /* when it was last asked; 0: not yet */
 };
 
 /* One message for one hop, with the recipients that still need work there (STORE_QUEUED, STORE_UNCERTAIN), for an attempt. The job is the caller's
@@ -169,6 +169,7 @@ struct store_outcome {
     uint32_t seq;
     enum store_state state;
     int64_t next_attempt_ms; /* for QUEUED and UNCERTAIN */
+    bool counts;             /* false: nobody was really asked; neither the number of attempts nor the time of the last one moves */
     struct slice reply, host;
 };
 /* A message of our own (a DSN) to be queued in the same commit; body whole, at most 512 KiB. */

@@ -193,7 +193,7 @@ enum result world_load(struct world *w, uint64_t id, struct slice hop, struct st
 enum result world_finish(struct world *w, uint64_t id, uint32_t seq, enum store_state state, const char *reply, bool keep_body)
 {
     struct world_done d = {0};
-    struct store_outcome outcome = {.seq = seq, .state = state, .next_attempt_ms = 777, .reply = slice_from_cstr(reply), .host = SLICE("mx.example")};
+    struct store_outcome outcome = {.seq = seq, .state = state, .next_attempt_ms = 777, .counts = true, .reply = slice_from_cstr(reply), .host = SLICE("mx.example")};
     store_attempt_finish(w->client, id, &outcome, 1, 555, NULL, keep_body, world_on_done, &d);
     return world_wait_done(w, &d);
 }

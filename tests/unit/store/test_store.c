@@ -315,6 +315,31 @@ static struct seen list(struct world *w, enum store_list which, uint64_t after, 
     return seen;
 }
 
+static struct seen get(struct world *w, uint64_t id)
+{
+    struct seen seen = {0};
+    store_message_get(w->client, id, on_row, &seen);
+    world_wait(w, &seen.is_last);
+    return seen;
+}
+
+/* The way was lost before anybody could be asked: the message is as untried as before, and the time of its last attempt is that of a real one. */
+static void what_does_not_count_is_no_attempt(void **state)
+{
+    struct world *w = *state;
+    struct store_outcome lost = {.state = STORE_QUEUED, .next_attempt_ms = 778, .reply = SLICE("lost")};
+    struct world_done d = {0};
+    assert_int_equal(world_put(w, 5, SLICE("x"), 1, 0), RESULT_OK);
+    store_attempt_finish(w->client, 5, &lost, 1, 999, NULL, false, world_on_done, &d);
+    assert_int_equal(world_wait_done(w, &d), RESULT_OK);
+    assert_string_equal(get(w, 5).text, "queued/1: r0@hop0.example queued attempts=0 next=778 reply=lost host= at=0");
+    assert_int_equal(world_finish(w, 5, 0, STORE_QUEUED, "451 4.7.1 later", false), RESULT_OK);
+    d = (struct world_done){0};
+    store_attempt_finish(w->client, 5, &lost, 1, 999, NULL, false, world_on_done, &d);
+    assert_int_equal(world_wait_done(w, &d), RESULT_OK);
+    assert_string_equal(get(w, 5).text, "deferred/1: r0@hop0.example queued attempts=1 next=778 reply=lost host= at=555");
+}
+
 static void an_outcome_is_recorded_with_its_words(void **state)
 {
     struct world *w = *state;
@@ -590,6 +615,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(bodies_go_when_the_last_recipient_is_finished, setup, teardown),
         cmocka_unit_test_setup_teardown(a_body_can_be_kept_until_the_outcome_is_known, setup, teardown),
         cmocka_unit_test_setup_teardown(transitions_of_a_recipient, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_does_not_count_is_no_attempt, setup, teardown),
         cmocka_unit_test_setup_teardown(an_outcome_is_recorded_with_its_words, setup, teardown),
         cmocka_unit_test_setup_teardown(an_outcome_brings_our_own_message_along, setup, teardown),
         cmocka_unit_test_setup_teardown(a_broken_task_takes_nobody_along, setup, teardown),
