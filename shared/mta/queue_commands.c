@@ -56,14 +56,32 @@ static bool is_open(const struct store_recipient *r)
     return r->state == STORE_QUEUED || r->state == STORE_UNCERTAIN;
 }
 
-/* The reason of the whole: the last word on the recipient that was asked last. */
-static const struct store_recipient *last_asked(const struct store_listing *entry)
+/* How much a recipient's state has to say about the whole message's (schema/README.md). */
+static int weight(const struct store_recipient *r)
 {
-    const struct store_recipient *last = NULL;
-    for (size_t i = 0; i < entry->nrecipients; i++)
-        if (entry->recipients[i].reply.len > 0 && (!last || entry->recipients[i].at_ms >= last->at_ms))
-            last = &entry->recipients[i];
-    return last;
+    switch (r->state) {
+    case STORE_UNCERTAIN: return 4;
+    case STORE_QUEUED:
+    case STORE_HELD: return 3;
+    case STORE_BOUNCED: return 2;
+    case STORE_RELAYED: return 1;
+    case STORE_DELIVERED: break;
+    }
+    return 0;
+}
+
+/* The reason of the whole: the last word on a recipient that makes the message what it is. */
+static const struct store_recipient *most_telling(const struct store_listing *entry)
+{
+    const struct store_recipient *best = NULL;
+    for (size_t i = 0; i < entry->nrecipients; i++) {
+        const struct store_recipient *r = &entry->recipients[i];
+        if (r->reply.len == 0)
+            continue;
+        if (!best || weight(r) > weight(best) || (weight(r) == weight(best) && r->at_ms >= best->at_ms))
+            best = r;
+    }
+    return best;
 }
 
 static int64_t next_attempt_ms(const struct store_listing *entry)
@@ -78,7 +96,7 @@ static int64_t next_attempt_ms(const struct store_listing *entry)
 json_t *queue_entry_json(const struct store_listing *entry, const char *live)
 {
     char id[MESSAGE_ID_TEXT];
-    const struct store_recipient *last = last_asked(entry);
+    const struct store_recipient *telling = most_telling(entry);
     json_t *to = json_array();
     message_id_format(entry->message.id, id);
     for (size_t i = 0; i < entry->nrecipients; i++)
@@ -89,7 +107,7 @@ json_t *queue_entry_json(const struct store_listing *entry, const char *live)
     return json_pack("{s:s, s:o, s:o, s:I, s:s, s:o, s:o, s:o, s:o, s:o, s:b}", "id", id, "from", text_json(entry->message.envelope.sender), "to", to, "size",
                      (json_int_t)entry->message.size_octets, "state", live ? live : entry->state, "since", time_json(entry->message.received_at_ms),
                      "expires", time_json(entry->message.expires_at_ms), "next_attempt", time_json(next_attempt_ms(entry)), "reason",
-                     last ? text_json(last->reply) : json_null(), "account", text_or_null(entry->message.account), "report", entry->message.is_dsn);
+                     telling ? text_json(telling->reply) : json_null(), "account", text_or_null(entry->message.account), "report", entry->message.is_dsn);
 }
 
 /* ---- a command under way ---------------------------------------------------------------------------------------- */
