@@ -5,9 +5,30 @@ import smtplib
 import subprocess
 
 from daemon import BUILD, PATIENCE_S, Daemon, free_port, submit, wait_for
-from relay_support import make_message
+from relay_support import Sink, make_certificate, make_message
 
 AGENT = os.path.join(BUILD, "postern-agent")
+
+
+def pin_of(relay):
+    return relay.run("key", "show").stdout.split()[0]
+
+
+class Service(Sink):
+    """Somebody else's submission service, TLS from the first octet, user anna with the password secret. Its certificate is its own authority."""
+
+    def __init__(self, folder, name="mail.company.example", port=None, login=None, **options):
+        self.name = name
+        self.certificate, self.key = make_certificate(folder, name)
+        self.options = {"certificate": (self.certificate, self.key), "implicit": True, "login": login or {"anna": "secret"}, **options}
+        super().__init__(port=port, **self.options)
+
+    def again(self, **options):
+        """The same service, after it was closed, with other options."""
+        return Sink(port=self.port, **{**self.options, **options})
+
+    def agent_options(self):
+        return {"ca": self.certificate, "name": self.name, "ways": [f"{self.port} tls"]}
 
 
 class Agent(Daemon):

@@ -317,7 +317,7 @@ class Sink(Controller):
         if login is not None:
             options.update(authenticator=self._authenticate(login), auth_required=True, auth_require_tls=certificate is not None and not implicit)
         super().__init__(self.handler_object, hostname=host, port=port or free_port(host), ssl_context=context if implicit else None,
-                         server_hostname="mx.sink.example", enable_SMTPUTF8=True, data_size_limit=60_000_000, **options)
+                         server_hostname="mx.sink.example", data_size_limit=60_000_000, **{"enable_SMTPUTF8": True, **options})
         self.host = host
         self.start()
 
@@ -329,7 +329,7 @@ class Sink(Controller):
             if not isinstance(data, LoginPassword):
                 return AuthResult(success=False, handled=False)
             good = login.get(data.login.decode()) == data.password.decode()
-            return AuthResult(success=good, auth_data=data.login.decode())
+            return AuthResult(success=good, handled=good, auth_data=data.login.decode())
         return check
 
     @property
