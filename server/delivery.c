@@ -48,7 +48,7 @@ static struct parcel *parcel_new(struct delivery *delivery, const struct queue_j
     struct parcel *parcel = malloc(sizeof *parcel + job->hop.len);
     if (!parcel)
         return NULL;
-    *parcel = (struct parcel){.delivery = delivery, .message = job->message};
+    *parcel = (struct parcel){.delivery = delivery, .message = job->message, .leftover_due_ms = INT64_MAX};
     if (job->hop.len)
         memcpy(parcel->text, job->hop.ptr, job->hop.len);
     parcel->hop = slice_of(parcel->text, job->hop.len);
@@ -80,13 +80,13 @@ static void parcel_on_recorded(void *context, const struct attempt_end *end)
 {
     struct parcel *parcel = context;
     struct delivery *delivery = parcel->delivery;
-    int64_t due_at_ms = -1;
+    int64_t due_at_ms = -1, next_ms = parcel->leftover_due_ms;
+    if (end->needs_more && end->next_attempt_ms < next_ms)
+        next_ms = end->next_attempt_ms;
     if (end->result != RESULT_OK)
         due_at_ms = delivery_now_ms(delivery) + LOAD_RETRY_MS;
-    else if (parcel->has_leftover)
-        due_at_ms = delivery_now_ms(delivery);
-    else if (end->needs_more)
-        due_at_ms = on_our_clock(delivery, end->next_attempt_ms);
+    else if (next_ms != INT64_MAX)
+        due_at_ms = on_our_clock(delivery, next_ms);
     parcel_return(parcel, due_at_ms);
 }
 
@@ -113,20 +113,36 @@ static struct slice domain_of(struct slice address)
     return at < 0 ? (struct slice){0} : slice_skip(address, (size_t)at + 1);
 }
 
-/* What was queued for a smarthost that is no longer configured goes domain by domain: this attempt is about the first. */
+/* Wall time. A person's wish (delivery_release of all) is not written down: it stands for whatever has not been asked since. */
+static int64_t recipient_due_ms(const struct delivery *delivery, const struct store_recipient *recipient)
+{
+    bool is_wanted = recipient->at_ms < delivery->flushed_at_ms && delivery->flushed_at_ms < recipient->next_attempt_ms;
+    return is_wanted ? delivery->flushed_at_ms : recipient->next_attempt_ms;
+}
+
+/* What was queued for a smarthost that is no longer configured goes domain by domain: this attempt is about the one that is due first. A domain that
+ * has had its turn is not due, so a dead one holds up no other. */
 static void parcel_keep_one_domain(struct parcel *parcel)
 {
+    const struct delivery *delivery = parcel->delivery;
     struct store_job *job = parcel->job;
     struct envelope *envelope = &job->message.envelope;
-    struct slice domain = domain_of(envelope->recipients[0].address);
-    size_t kept = 0;
-    for (size_t i = 0; i < job->nrecipients; i++) {
-        if (!slice_equal_nocase(domain_of(envelope->recipients[i].address), domain))
-            continue;
-        envelope->recipients[kept] = envelope->recipients[i];
-        job->recipients[kept++] = job->recipients[i];
+    size_t kept = 0, first = 0;
+    for (size_t i = 1; i < job->nrecipients; i++) {
+        if (recipient_due_ms(delivery, &job->recipients[i]) < recipient_due_ms(delivery, &job->recipients[first]))
+            first = i;
     }
-    parcel->has_leftover = kept < job->nrecipients;
+    struct slice domain = domain_of(envelope->recipients[first].address);
+    int64_t now_ms = wall_now_ms(), first_ms = recipient_due_ms(delivery, &job->recipients[first]);
+    for (size_t i = 0; i < job->nrecipients; i++) {
+        int64_t due_ms = recipient_due_ms(delivery, &job->recipients[i]);
+        if (slice_equal_nocase(domain_of(envelope->recipients[i].address), domain) && (due_ms <= now_ms || due_ms == first_ms)) {
+            envelope->recipients[kept] = envelope->recipients[i];
+            job->recipients[kept++] = job->recipients[i];
+        } else if (due_ms < parcel->leftover_due_ms) {
+            parcel->leftover_due_ms = due_ms;
+        }
+    }
     job->nrecipients = envelope->nrcpt = kept;
 }
 
@@ -205,6 +221,7 @@ static void delivery_add_one(struct delivery *delivery, uint64_t message, struct
     enum result result = queue_add(delivery->queue, message, hop, on_our_clock(delivery, due_at_ms));
     if (result == RESULT_OK || result == RESULT_EXISTS)
         return;
+    delivery_rescan_later(delivery);
     char id[MESSAGE_ID_TEXT];
     message_id_format(message, id);
     log_event(delivery->config.log, LOG_ERROR, "queue-full", LOG_TEXT("item", id), LOG_TEXT("reason", result_name(result)));
@@ -223,8 +240,10 @@ void delivery_add(struct delivery *delivery, uint64_t message, const struct slic
 static void delivery_on_due(void *context, const struct store_due *due, size_t n, bool is_last, enum result result)
 {
     struct delivery *delivery = context;
-    if (result != RESULT_OK)
+    if (result != RESULT_OK) {
         log_event(delivery->config.log, LOG_ERROR, "queue-not-loaded", LOG_TEXT("reason", result_name(result)));
+        delivery_rescan_later(delivery);
+    }
     for (size_t i = 0; i < n; i++) {
         delivery_add_one(delivery, due[i].message, due[i].hop, due[i].due_at_ms);
         if (due[i].is_held)
@@ -237,10 +256,23 @@ static void delivery_on_due(void *context, const struct store_due *due, size_t n
     delivery_pump(delivery);
 }
 
+static void delivery_on_scan_timer(uv_timer_t *timer)
+{
+    delivery_rescan(timer->data);
+}
+
+/* What got a 250 must not wait for the next start. */
+void delivery_rescan_later(struct delivery *delivery)
+{
+    if (!delivery->is_stopping && !uv_is_active((uv_handle_t *)&delivery->scan_timer))
+        uv_timer_start(&delivery->scan_timer, delivery_on_scan_timer, SCAN_RETRY_MS, 0);
+}
+
 void delivery_rescan(struct delivery *delivery)
 {
     if (delivery->is_stopping)
         return;
+    uv_timer_stop(&delivery->scan_timer);
     delivery->nscans++;
     store_queue_load(delivery->config.store, delivery_on_due, delivery);
 }
@@ -254,8 +286,10 @@ void delivery_hold(struct delivery *delivery, uint64_t message)
 
 void delivery_release(struct delivery *delivery, uint64_t message)
 {
-    if (message && queue_release(delivery->queue, message, delivery_now_ms(delivery)) == RESULT_NOT_FOUND)
+    if (message == 0 || queue_release(delivery->queue, message, delivery_now_ms(delivery)) == RESULT_NOT_FOUND)
         delivery_rescan(delivery);
+    if (message == 0)
+        delivery->flushed_at_ms = wall_now_ms();
     queue_flush(delivery->queue, message, delivery_now_ms(delivery));
     LIST_EACH(node, &delivery->routes)
         route_forget_failures(LIST_OWNER(node, struct route, node));
@@ -358,9 +392,10 @@ enum result delivery_start(struct delivery **out, const struct delivery_config *
     delivery->services = (struct lane_services){config->loop, config->store, config->dns, config->log};
     delivery_take_config(delivery, config->conf, config->tls_any, config->tls_verified);
     uv_timer_init(config->loop, &delivery->timer);
+    uv_timer_init(config->loop, &delivery->scan_timer);
     uv_timer_init(config->loop, &delivery->stop_timer);
-    delivery->timer.data = delivery->stop_timer.data = delivery;
-    delivery->handles_open = 2;
+    delivery->timer.data = delivery->scan_timer.data = delivery->stop_timer.data = delivery;
+    delivery->handles_open = 3;
     *out = delivery;
     delivery_sweep_sometimes(delivery);
     delivery_rescan(delivery);
@@ -402,6 +437,7 @@ static void delivery_on_stop_tick(uv_timer_t *timer)
         return;
     assert(list_is_empty(&delivery->routes));
     uv_close((uv_handle_t *)&delivery->timer, delivery_on_handle_closed);
+    uv_close((uv_handle_t *)&delivery->scan_timer, delivery_on_handle_closed);
     uv_close((uv_handle_t *)&delivery->stop_timer, delivery_on_handle_closed);
 }
 
@@ -412,6 +448,7 @@ void delivery_stop(struct delivery *delivery, int64_t grace_ms, void (*on_stoppe
     delivery->stop_context = context;
     delivery->stop_at_ms = delivery_now_ms(delivery) + grace_ms;
     uv_timer_stop(&delivery->timer);
+    uv_timer_stop(&delivery->scan_timer);
     LIST_EACH_SAFE(node, after, &delivery->routes)
         route_stop(LIST_OWNER(node, struct route, node));
     uv_timer_start(&delivery->stop_timer, delivery_on_stop_tick, 1, STOP_TICK_MS);

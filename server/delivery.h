@@ -40,12 +40,14 @@ void delivery_reload(struct delivery *delivery, struct conf *conf, struct tls_co
 
 /* New in the store; hops as often as they come. */
 void delivery_add(struct delivery *delivery, uint64_t message, const struct slice *hops, size_t n, int64_t due_at_ms);
-/* Looks into the store for whatever is not known here. */
+/* Looks into the store for whatever is not known here; tried again until it has been read. */
 void delivery_rescan(struct delivery *delivery);
+/* The same in a while: there was no memory for something that the store has. */
+void delivery_rescan_later(struct delivery *delivery);
 
 /* After the store has done the same. */
 void delivery_hold(struct delivery *delivery, uint64_t message);
-void delivery_release(struct delivery *delivery, uint64_t message); /* due now; 0: all that waits */
+void delivery_release(struct delivery *delivery, uint64_t message); /* due now; 0: all that waits, and what only the store knows */
 void delivery_remove(struct delivery *delivery, uint64_t message);
 
 struct delivery_counts {

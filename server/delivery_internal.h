@@ -15,8 +15,10 @@ struct delivery {
     struct list routes;
     size_t nlanes, nparcels, nscans;
     int64_t longest_delay_ms; /* of the schedule */
+    int64_t flushed_at_ms;    /* wall time: when a person last wanted everything tried at once */
     int64_t swept_at_ms;      /* wall time: when the store last forgot what is older than the history */
     uv_timer_t timer;
+    uv_timer_t scan_timer; /* runs while the store is known to hold what the queue does not */
     uv_timer_t stop_timer;
     bool is_stopping;
     int64_t stop_at_ms;
@@ -45,7 +47,7 @@ struct parcel {
     uint64_t message;
     struct slice hop; /* as the queue calls it */
     struct store_job *job;
-    bool has_leftover; /* recipients that this attempt is not about */
+    int64_t leftover_due_ms; /* wall time: of the earliest recipient that this attempt is not about; INT64_MAX: it is about all */
     char text[];
 };
 
@@ -69,7 +71,7 @@ void parcel_free(struct parcel *parcel);
 void parcel_record(struct parcel *parcel, const struct courier *courier, struct slice host, bool peer_has_dsn);
 void parcel_record_failure(struct parcel *parcel, const struct lane_failure *failure);
 
-enum { LOAD_RETRY_MS = 30000 }; /* memory or store could not do it */
+enum { LOAD_RETRY_MS = 30000, SCAN_RETRY_MS = 30000 }; /* memory or store could not do it */
 
 /* ---- route.c ---- */
 /* NULL: out of memory. */

@@ -9,6 +9,7 @@
 
 #include <assert.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +35,8 @@ struct relay {
     struct conf_listener bound[CONF_LISTENERS_MAX];
     size_t nbound;
     struct delivery *delivery;
+    struct letter rescan;           /* from a session's thread that has no memory for one of its own */
+    atomic_flag is_rescan_posted;
     struct control_server *control;
     struct admin admin;
     uv_signal_t signals[SIGNALS];
@@ -119,11 +122,21 @@ static void relay_on_letter(struct letter *letter)
     queued_letter_free(&queued);
 }
 
+static void relay_on_rescan(struct letter *letter)
+{
+    struct relay *relay = LIST_OWNER(letter, struct relay, rescan);
+    atomic_flag_clear(&relay->is_rescan_posted); /* before the look: a message stored from now on asks for another */
+    if (relay->delivery)
+        delivery_rescan_later(relay->delivery);
+}
+
 static void relay_on_queued(void *context, struct queued_letter *queued)
 {
     struct relay *relay = context;
     if (!queued) {
-        log_event(&relay->log, LOG_ERROR, "memory-out", LOG_TEXT("reason", "a message is stored, and will be sent after the next restart"));
+        log_event(&relay->log, LOG_ERROR, "memory-out", LOG_TEXT("reason", "a message is stored, and will be found in the store in a moment"));
+        if (!atomic_flag_test_and_set(&relay->is_rescan_posted))
+            mailbox_post(relay->mailbox, &relay->rescan);
         return;
     }
     queued->letter.open = relay_on_letter;
@@ -562,6 +575,8 @@ int relay_run(const struct dirs *dirs)
     relay->dirs = dirs;
     relay->log = (struct log){.level = LOG_INFO, .sink = write_line};
     relay->started_at_ms = wall_now_ms();
+    relay->rescan.open = relay_on_rescan;
+    atomic_flag_clear(&relay->is_rescan_posted);
     signal(SIGPIPE, SIG_IGN);
     int code = mailbox_open(&relay->mailbox, &relay->loop) == RESULT_OK ? relay_start(relay) : EX_OSERR;
     if (code == EX_OK)

@@ -1,7 +1,9 @@
 """Getting mail out: mail hosts by preference, failures and what follows from them, a smarthost, encryption, loops."""
+import contextlib
 import email
 import re
 import socket
+import sqlite3
 import threading
 
 import pytest
@@ -352,6 +354,31 @@ def test_a_smarthost_that_is_given_up(make_sink, make_relay):
     relay.wait_state(id, "delivered")
 
 
+def test_a_smarthost_that_is_given_up_and_a_domain_that_is_dead(make_sink, make_relay):
+    """The dead domain has its turn and waits for its time; the other one is not kept from its own."""
+    live = make_sink(host="127.0.0.3")
+    relay = smarthost_relay(make_relay, f"smtp://127.0.0.1:{free_port()}", f"delivery.mx_port = {live.port}", "delivery.schedule = 200ms, 1h",
+                            zone="dead.example A 127.0.0.2\nlive.example A 127.0.0.3\n")
+    id = relay.send("anna", "secret", "anna@example.org", ["bob@dead.example", "carl@live.example"])
+    relay.wait_log("deferred", item=id)
+    relay.stop()
+    relay.reference = relay.reference.replace("\nsmarthost = ", "\n#smarthost = ")
+    relay.write_conf()
+    relay.start()
+    live.wait_messages(1)
+
+    def delivered():
+        to = {to["address"]: (to["state"], to["attempts"]) for to in relay.entry(id)["to"]}
+        return to["carl@live.example"][0] == "delivered" and to
+    attempts = wait_for(delivered, "carl having it")["bob@dead.example"][1]
+    assert attempts <= 3 and len(relay.log("connection-failed", nexthop="dead.example")) <= 2
+    # Everything means the dead one too, once.
+    before = len(relay.log("deferred", item=id))
+    relay.run("queue", "retry", "--all")
+    wait_for(lambda: len(relay.log("deferred", item=id)) > before, "another attempt")
+    wait_for(lambda: relay.json("status")["delivery"]["waiting"] == 1, "it waiting again")
+
+
 def test_two_relays_that_point_at_each_other(make_relay, tmp_path, make_sink):
     """Each other's smarthost, with an account: the mail stops, and its sender hears of it."""
     ports = {"a": free_port(), "b": free_port()}
@@ -390,6 +417,24 @@ def test_hold_release_retry_remove(relay_to, make_sink):
     assert len(sink.messages) == 2
 
 
+def test_retry_all_looks_into_the_store(relay_to, make_sink):
+    """What the queue in memory does not know of, whatever the reason."""
+    port = free_port("127.0.0.8")
+    relay = relay_to("*.example A 127.0.0.8\n", port, "delivery.schedule = 1h")
+    id = send(relay, "bob@a.example")
+    relay.wait_log("deferred", item=id)
+    relay.stop()
+    with contextlib.closing(sqlite3.connect(relay.path("relay.db"), isolation_level=None)) as database:
+        database.execute("UPDATE recipient SET state = 3")
+        relay.start()
+        wait_for(lambda: relay.log("queue-loaded", items=0), "the empty queue being loaded")
+        database.execute("UPDATE recipient SET state = 0, next_attempt_at = 1")
+    sink = make_sink(host="127.0.0.8", port=port)
+    relay.run("queue", "retry", "--all")
+    relay.wait_state(id, "delivered")
+    assert len(sink.messages) == 1
+
+
 def test_queue_commands_without_a_running_relay(relay_to, make_sink):
     port = free_port("127.0.0.8")
     relay = relay_to("*.example A 127.0.0.8\n", port, "delivery.schedule = 1h")
@@ -408,7 +453,7 @@ def test_queue_commands_without_a_running_relay(relay_to, make_sink):
 def test_json_of_a_queue_entry(relay_to):
     relay = relay_to("dest.example A 127.0.0.8\n", free_port("127.0.0.8"), "delivery.schedule = 1h")
     id = send(relay, "bob@dest.example")
-    relay.wait_log("deferred", item=id)
+    relay.wait_state(id, "deferred")
     (entry,) = relay.queue()
     assert entry == relay.entry(id)
     assert set(entry) == {"id", "from", "to", "size", "state", "since", "expires", "next_attempt", "reason", "account", "report"}
