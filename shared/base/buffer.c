@@ -28,13 +28,33 @@ size_t buffer_room(const struct buffer *b)
     return max_of(b) - buffer_len(b);
 }
 
+/* In a secret buffer nothing but the content is ever left in the memory. */
+static void forget(const struct buffer *b, size_t from, size_t to)
+{
+    if (b->is_secret && from < to)
+        explicit_bzero(b->memory + from, to - from);
+}
+
 static void move_to_front(struct buffer *b)
 {
-    size_t len = buffer_len(b);
+    size_t len = buffer_len(b), end = b->end;
     if (b->start > 0 && len > 0)
         memmove(b->memory, b->memory + b->start, len);
     b->start = 0;
     b->end = len;
+    forget(b, len, end);
+}
+
+/* realloc that leaves no copy behind. */
+static char *move_secret(struct buffer *b, size_t capacity)
+{
+    char *memory = malloc(capacity);
+    if (memory && b->memory) {
+        memcpy(memory, b->memory, b->end);
+        forget(b, 0, b->end);
+        free(b->memory);
+    }
+    return memory;
 }
 
 static enum result grow(struct buffer *b, size_t needed)
@@ -44,7 +64,7 @@ static enum result grow(struct buffer *b, size_t needed)
         capacity *= 2;
     if (capacity > max_of(b))
         capacity = max_of(b);
-    char *memory = realloc(b->memory, capacity);
+    char *memory = b->is_secret ? move_secret(b, capacity) : realloc(b->memory, capacity);
     if (!memory)
         return RESULT_MEMORY;
     b->memory = memory;
@@ -128,6 +148,7 @@ enum result buffer_printf(struct buffer *b, const char *format, ...)
 void buffer_consume(struct buffer *b, size_t n)
 {
     assert(n <= buffer_len(b));
+    forget(b, b->start, b->start + n);
     b->start += n;
     if (b->start == b->end)
         b->start = b->end = 0;
@@ -136,19 +157,21 @@ void buffer_consume(struct buffer *b, size_t n)
 void buffer_truncate(struct buffer *b, size_t len)
 {
     assert(len <= buffer_len(b));
+    forget(b, b->start + len, b->end);
     b->end = b->start + len;
 }
 
 void buffer_clear(struct buffer *b)
 {
+    forget(b, b->start, b->end);
     b->start = b->end = 0;
 }
 
 void buffer_shrink(struct buffer *b)
 {
-    size_t max = b->max;
+    forget(b, b->start, b->end);
     free(b->memory);
-    *b = BUFFER(max);
+    *b = (struct buffer){.max = b->max, .is_secret = b->is_secret};
 }
 
 void buffer_free(struct buffer *b)

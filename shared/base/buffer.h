@@ -17,9 +17,13 @@ struct buffer {
     size_t end;   /* one past the last */
     size_t capacity;
     size_t max; /* octets; 0 = BUFFER_DEFAULT_MAX */
+    bool is_secret;
 };
 
 #define BUFFER(max_octets) ((struct buffer){.max = (max_octets)})
+/* For octets that may hold secrets: each is wiped when it leaves, whichever way: consumed, dropped, moved by growth, given back. Costs a pass over what
+ * went through, no more. */
+#define BUFFER_SECRET(max_octets) ((struct buffer){.max = (max_octets), .is_secret = true})
 
 struct slice buffer_slice(const struct buffer *b);
 size_t buffer_len(const struct buffer *b);
@@ -44,7 +48,7 @@ void buffer_clear(struct buffer *b);
 /* Empties, and gives the memory back; the maximum stays. For idle connections. */
 void buffer_shrink(struct buffer *b);
 void buffer_free(struct buffer *b);
-/* buffer_free for secrets: the octets are wiped first. Growth wipes too only if the buffer was reserved to its full
+/* buffer_free for secrets in an ordinary buffer: the octets are wiped first. Growth wipes too only if the buffer was reserved to its full
  * size before the secret came, so do that. */
 void buffer_wipe_free(struct buffer *b);
 

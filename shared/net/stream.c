@@ -219,11 +219,11 @@ static struct stream *stream_new(uv_loop_t *loop, struct stream_owner owner, con
     uv_timer_init(loop, &stream->linger);
     uv_idle_init(loop, &stream->turn);
     stream->tcp.data = stream->linger.data = stream->turn.data = stream;
-    stream->input = BUFFER(2 * STREAM_INPUT_MAX);
+    stream->input = BUFFER_SECRET(2 * STREAM_INPUT_MAX); /* passwords pass through here, in AUTH */
     stream->raw = BUFFER(RAW_MAX);
-    stream->output = BUFFER(STREAM_OUTPUT_MAX);
+    stream->output = BUFFER_SECRET(STREAM_OUTPUT_MAX);
     stream->wire = BUFFER(2 * STREAM_OUTPUT_MAX);
-    stream->flight = BUFFER(2 * STREAM_OUTPUT_MAX);
+    stream->flight = BUFFER_SECRET(2 * STREAM_OUTPUT_MAX);
     stream->owner = owner;
     stream->log = log;
     return stream;

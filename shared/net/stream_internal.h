@@ -6,7 +6,7 @@
  *
  * Memory that is needed only during a turn is shared by all streams of a thread (struct scratch): the socket is read into it, records are decrypted
  * into it and handed to the owner from there, and encrypted into it before they are written. Only what is left over gets memory of
- * its own. A thread-local pointer is the one piece of state that no struct owns; it goes when the thread's last stream goes. */
+ * its own. Plain octets are wiped wherever they leave: a password goes through here, and the next one to use this memory is another session. A thread-local pointer is the one piece of state that no struct owns; it goes when the thread's last stream goes. */
 #ifndef POSTERN_NET_STREAM_INTERNAL_H
 #define POSTERN_NET_STREAM_INTERNAL_H
 

@@ -1,6 +1,8 @@
 /* From the socket to the owner. */
 #include "net/stream_internal.h"
 
+#include "crypto/crypto.h"
+
 #include <assert.h>
 #include <string.h>
 
@@ -98,6 +100,7 @@ static bool decrypt(struct stream *stream, struct slice *in)
     if (step == TLS_STEP_EOF)
         stream->tls = STREAM_TLS_ENDED;
     deliver(stream, slice_of(stream->scratch->plain, got));
+    crypto_wipe(stream->scratch->plain, got);
     if (step == TLS_STEP_FAILED) {
         stream_flush(stream);
         stream_fail_tls(stream);
@@ -139,6 +142,13 @@ static void take_ciphertext(struct stream *stream, struct slice chunk)
         fail_memory(stream);
 }
 
+/* AUTH may come in the clear from a mail program on this machine. */
+static void take_clear(struct stream *stream, char *octets, size_t n)
+{
+    deliver(stream, slice_of(octets, n));
+    crypto_wipe(octets, n);
+}
+
 /* ---- the socket ---- */
 
 static void on_allocate(uv_handle_t *handle, size_t suggested, uv_buf_t *out)
@@ -161,7 +171,7 @@ static void on_read(uv_stream_t *handle, ssize_t n, const uv_buf_t *in)
         else if (stream->session)
             take_ciphertext(stream, slice_of(in->base, (size_t)n));
         else
-            deliver(stream, slice_of(in->base, (size_t)n));
+            take_clear(stream, in->base, (size_t)n);
     } else if (n == UV_EOF) {
         stream->is_ended = true;
     } else {
