@@ -46,8 +46,9 @@ enum result account_password_json(struct slice password, json_t **out)
         result = crypto_password_hash(password, (struct crypto_password_cost){0}, hash);
     if (result != RESULT_OK)
         return result;
-    *out = json_pack("{s:s, s:{s:o, s:i, s:o, s:o}}", "password_hash", hash, "scram", "salt", base64_json(scram.salt, scram.salt_len), "iterations",
-                     (int)scram.iterations, "stored_key", base64_json(scram.stored_key, SCRAM_KEY), "server_key", base64_json(scram.server_key, SCRAM_KEY));
+    json_t *keys = json_pack("{s:o, s:i, s:o, s:o}", "salt", base64_json(scram.salt, scram.salt_len), "iterations", (int)scram.iterations,
+                             "stored_key", base64_json(scram.stored_key, SCRAM_KEY), "server_key", base64_json(scram.server_key, SCRAM_KEY));
+    *out = json_pack("{s:s, s:o}", "password_hash", hash, "scram", keys);
     crypto_wipe(&scram, sizeof scram);
     crypto_wipe(hash, sizeof hash);
     return *out ? RESULT_OK : RESULT_MEMORY;
@@ -65,8 +66,8 @@ static json_t *account_json(const struct store_account *account)
     json_t *send_as = json_array();
     for (size_t i = 0; i < account->nsend_as; i++)
         json_array_append_new(send_as, json_stringn(account->send_as[i].ptr, account->send_as[i].len));
-    return json_pack("{s:s%, s:b, s:o, s:o, s:o}", "name", account->name.ptr, account->name.len, "enabled", account->is_enabled, "send_as", send_as, "created",
-                     time_json(account->created_at_ms), "changed", time_json(account->changed_at_ms));
+    return json_pack("{s:s%, s:b, s:o, s:o, s:o}", "name", account->name.ptr, account->name.len, "enabled", account->is_enabled,
+                     "send_as", send_as, "created", time_json(account->created_at_ms), "changed", time_json(account->changed_at_ms));
 }
 
 /* ---- a command under way ---------------------------------------------------------------------------------------- */
@@ -91,7 +92,8 @@ static void work_end(struct work *work, enum result result)
     else if (result == RESULT_NOT_FOUND)
         control_error(work->call, EX_NOUSER, "there is no account %s; see: postern-relay account list", work->name);
     else if (result == RESULT_EXISTS)
-        control_error(work->call, EX_DATAERR, "there is an account %s already; to change its password: postern-relay account passwd %s", work->name, work->name);
+        control_error(work->call, EX_DATAERR, "there is an account %s already; to change its password: postern-relay account passwd %s",
+                      work->name, work->name);
     else
         control_error(work->call, EX_TEMPFAIL, "the database could not be used (%s); is the disk full?", result_name(result));
     if (result != RESULT_OK)
@@ -240,8 +242,9 @@ static bool find_change(const char *command, enum account_change *out)
         const char *command;
         enum account_change change;
     } changes[] = {
-        {"account show", ACCOUNT_SHOW},       {"account add", ACCOUNT_ADD},       {"account passwd", ACCOUNT_PASSWD}, {"account enable", ACCOUNT_ENABLE},
-        {"account disable", ACCOUNT_DISABLE}, {"account remove", ACCOUNT_REMOVE}, {"account list", ACCOUNT_LIST},
+        {"account show", ACCOUNT_SHOW},     {"account add", ACCOUNT_ADD},         {"account passwd", ACCOUNT_PASSWD},
+        {"account enable", ACCOUNT_ENABLE}, {"account disable", ACCOUNT_DISABLE}, {"account remove", ACCOUNT_REMOVE},
+        {"account list", ACCOUNT_LIST},
     };
     for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
         if (strcmp(changes[i].command, command) == 0) {

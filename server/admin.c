@@ -33,17 +33,26 @@ struct inquiry {
     struct control_call *call;
 };
 
+static json_t *queue_json(const struct store_counts *counts)
+{
+    return json_pack("{s:I, s:I, s:I, s:I, s:I}", "queued", (json_int_t)counts->queued, "held", (json_int_t)counts->held, "uncertain",
+                     (json_int_t)counts->uncertain, "finished", (json_int_t)counts->finished, "octets", (json_int_t)counts->octets);
+}
+
+static json_t *delivery_json(const struct delivery *delivery)
+{
+    struct delivery_counts counts = {0};
+    if (delivery)
+        delivery_count(delivery, &counts);
+    return json_pack("{s:I, s:I, s:I}", "waiting", (json_int_t)counts.waiting, "active", (json_int_t)counts.active, "sessions",
+                     (json_int_t)counts.lanes);
+}
+
 static json_t *status_json(const struct admin *admin, const struct store_counts *counts)
 {
     const struct conf_values *values = &admin->conf->values;
-    struct delivery_counts delivery = {0};
-    if (admin->delivery)
-        delivery_count(admin->delivery, &delivery);
-    json_t *status = json_pack("{s:s%, s:b, s:b, s:{s:I, s:I, s:I, s:I, s:I}, s:{s:I, s:I, s:I}}", "name", values->name.ptr, values->name.len, "running",
-                               admin->delivery != NULL, "smarthost", values->smarthost.host.len > 0, "queue", "queued", (json_int_t)counts->queued, "held",
-                               (json_int_t)counts->held, "uncertain", (json_int_t)counts->uncertain, "finished", (json_int_t)counts->finished, "octets",
-                               (json_int_t)counts->octets, "delivery", "waiting", (json_int_t)delivery.waiting, "active", (json_int_t)delivery.active, "sessions",
-                               (json_int_t)delivery.lanes);
+    json_t *status = json_pack("{s:s%, s:b, s:b, s:o, s:o}", "name", values->name.ptr, values->name.len, "running", admin->delivery != NULL,
+                               "smarthost", values->smarthost.host.len > 0, "queue", queue_json(counts), "delivery", delivery_json(admin->delivery));
     if (status && admin->describe)
         admin->describe(admin->context, status);
     return status;

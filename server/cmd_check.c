@@ -175,7 +175,8 @@ static void check_reverse(struct check *check, const struct net_address *address
     if (!net_address_is_public(&address->any))
         add(check, "reverse", "warning", "%s is not a public address: the internet does not reach this relay by it", text);
     else if (getnameinfo(&address->any, net_address_len(address), host, sizeof host, NULL, 0, NI_NAMEREQD) != 0)
-        add(check, "reverse", "warning", "%s has no reverse record; many servers refuse mail from such addresses: ask who gave you the address", text);
+        add(check, "reverse", "warning", "%s has no reverse record; many servers refuse mail from such addresses: ask who gave you the address",
+            text);
     else if (!slice_equal_nocase(slice_from_cstr(host), check->conf->values.name))
         add(check, "reverse", "warning", "%s leads back to %s, not to %s", text, host, check->conf->values.name.ptr);
     else

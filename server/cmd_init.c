@@ -20,7 +20,8 @@ static int init_refuse_existing(const struct init *init, const char *path)
 {
     if (access(path, F_OK) != 0)
         return EX_OK;
-    return console_fail(&init->context->console, EX_CANTCREAT, "%s exists; init makes a new relay and overwrites nothing. To begin anew, move it away", path);
+    return console_fail(&init->context->console, EX_CANTCREAT,
+                        "%s exists; init makes a new relay and overwrites nothing. To begin anew, move it away", path);
 }
 
 static int init_folder(const struct init *init, const char *path)

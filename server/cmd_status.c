@@ -63,9 +63,11 @@ static void print_status(FILE *out, const json_t *status)
         print_running(out, status);
     else
         fputs("running  no; start it with: " COMMAND_PROGRAM " run\n", out);
-    fprintf(out, "queue    %lld queued, %lld held, %lld uncertain; %s\n", number_of(queue, "queued"), number_of(queue, "held"), number_of(queue, "uncertain"), size);
-    fprintf(out, "sends    %s, %lld under way over %lld sessions\n", json_is_true(json_object_get(status, "smarthost")) ? "to the smarthost" : "to the mail hosts",
-            number_of(delivery, "active"), number_of(delivery, "sessions"));
+    fprintf(out, "queue    %lld queued, %lld held, %lld uncertain; %s\n", number_of(queue, "queued"), number_of(queue, "held"),
+            number_of(queue, "uncertain"), size);
+    fprintf(out, "sends    to the %s, %lld under way over %lld sessions\n",
+            json_is_true(json_object_get(status, "smarthost")) ? "smarthost" : "mail hosts", number_of(delivery, "active"),
+            number_of(delivery, "sessions"));
 }
 
 int cmd_status(struct command_context *context)

@@ -12,7 +12,8 @@
 #define ACCOUNT_NAME "NAME"
 
 static const struct command commands[] = {
-    {"init", "--name HOST [--smarthost URL]", "make key, certificate, database and configuration", OPTION_NAME | OPTION_SMARTHOST, 0, 0, true, cmd_init},
+    {"init", "--name HOST [--smarthost URL]", "make key, certificate, database and configuration", OPTION_NAME | OPTION_SMARTHOST, 0, 0, true,
+     cmd_init},
     {"run", "", "take mail in and deliver it, in the foreground", 0, 0, 0, true, cmd_run},
     {"status", "[--json]", "what the relay is doing", OPTION_JSON, 0, 0, false, cmd_status},
     {"check", "[--json]", "look whether everything is in order", OPTION_JSON, 0, 0, false, cmd_check},
@@ -26,7 +27,8 @@ static const struct command commands[] = {
     {"account disable", ACCOUNT_NAME, "refuse its logins from now on", OPTION_JSON, 1, 1, false, cmd_account_disable},
     {"account enable", ACCOUNT_NAME, "allow them again", OPTION_JSON, 1, 1, false, cmd_account_enable},
     {"account remove", ACCOUNT_NAME, "remove it; mail already taken still goes out", OPTION_JSON, 1, 1, false, cmd_account_remove},
-    {"queue list", "[--all] [--json]", "messages that are not finished (--all: also those that are)", OPTION_ALL | OPTION_JSON, 0, 0, false, cmd_queue_list},
+    {"queue list", "[--all] [--json]", "messages that are not finished (--all: also those that are)", OPTION_ALL | OPTION_JSON, 0, 0, false,
+     cmd_queue_list},
     {"queue show", "ID [--json]", "one message with all its recipients", OPTION_JSON, 1, 1, false, cmd_queue_show},
     {"queue retry", "ID ... | --all", "try again now", OPTION_ALL | OPTION_JSON, 0, COMMAND_WORDS_MAX, false, cmd_queue_retry},
     {"queue hold", "ID ...", "keep it until it is released", OPTION_JSON, 1, COMMAND_WORDS_MAX, false, cmd_queue_hold},
@@ -43,7 +45,8 @@ static int usage_error(const char *words, const char *detail)
 
 static int print_help(void)
 {
-    fputs("Usage: " COMMAND_PROGRAM " COMMAND [--dir DIR] ...\n\nA mail relay for people who travel. --dir keeps configuration, database and keys in one folder;\n"
+    fputs("Usage: " COMMAND_PROGRAM " COMMAND [--dir DIR] ...\n\n"
+          "A mail relay for people who travel. --dir keeps configuration, database and keys in one folder;\n"
           "without it they are in /etc/postern and /var/lib/postern.\n\n",
           stdout);
     for (size_t i = 0; i < NCOMMANDS; i++)

@@ -20,18 +20,21 @@ static const char default_listen[] = "0.0.0.0:465 tls\n[::]:465 tls\n0.0.0.0:587
     KEY(in, key, CONFIG_DURATION, field, .fallback = (default_text), .min = (least), .max = (most), .accepted = (words))
 
 static const struct config_key keys[] = {
-    KEY("relay", "name", CONFIG_TEXT, name, .is_required = true, .min = 1, .max = 253, .accepted = "the relay's full host name, such as relay.example.org"),
+    KEY("relay", "name", CONFIG_TEXT, name, .is_required = true, .min = 1, .max = 253,
+        .accepted = "the relay's full host name, such as relay.example.org"),
     KEY("relay", "listen", CONFIG_CUSTOM, listen, .is_list = true, .fallback = default_listen, .item_size = sizeof(struct conf_listener),
         .parse = conf_parse_listener, .accepted = "ADDRESS:PORT tls, or ADDRESS:PORT starttls"),
     KEY("relay", "certificate", CONFIG_PATH, certificate, .accepted = "a PEM file with the certificate and its chain"),
     KEY("relay", "key", CONFIG_PATH, key, .accepted = "a PEM file with the private key, readable by its owner only"),
     COUNT("relay", "threads", threads, "0", 0, CONF_THREADS_MAX, "a number from 1 to 64, or 0 for one a processor"),
 
-    KEY("limits", "message_size", CONFIG_SIZE, message_size, .fallback = "50M", .min = 65536, .max = INT64_C(1) << 32, .accepted = "a size from 64K to 4G"),
+    KEY("limits", "message_size", CONFIG_SIZE, message_size, .fallback = "50M", .min = 65536, .max = INT64_C(1) << 32,
+        .accepted = "a size from 64K to 4G"),
     COUNT("limits", "recipients", recipients, "1000", 100, 100000, "a number from 100 to 100000"),
     COUNT("limits", "sessions", sessions, "2000", 1, 1000000, "a number from 1 to 1000000"),
     COUNT("limits", "sessions_per_address", sessions_per_address, "100", 0, 1000000, "a number up to 1000000, 0 for no limit"),
-    KEY("limits", "database_size", CONFIG_SIZE, database_size, .fallback = "0", .min = 0, .max = INT64_C(1) << 46, .accepted = "a size, 0 for no limit"),
+    KEY("limits", "database_size", CONFIG_SIZE, database_size, .fallback = "0", .min = 0, .max = INT64_C(1) << 46,
+        .accepted = "a size, 0 for no limit"),
     TIME("limits", "command_timeout", command_timeout, "5m", 1000, MINUTES(60), "a duration from 1s to 1h"),
     TIME("limits", "data_timeout", data_timeout, "3m", 1000, MINUTES(60), "a duration from 1s to 1h"),
     TIME("limits", "login_timeout", login_timeout, "1m", 1000, MINUTES(60), "a duration from 1s to 1h"),

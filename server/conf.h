@@ -1,7 +1,7 @@
 /* The relay's configuration: relay.conf as a value that never changes once loaded.
  *
- * A reload makes a new value and the old one lives on as long as a session or a delivery refers to it, so nothing in here is ever half new. All strings
- * are NUL-terminated slices owned by it. schema/config/relay.conf documents every key. */
+ * A reload makes a new value and the old one lives on as long as a session or a delivery refers to it, so nothing in here is ever half new. All
+ * strings are NUL-terminated slices owned by it. schema/config/relay.conf documents every key. */
 #ifndef POSTERN_SERVER_CONF_H
 #define POSTERN_SERVER_CONF_H
 

@@ -20,7 +20,8 @@ int64_t delivery_now_ms(const struct delivery *delivery)
     return loop_now_ms(delivery->config.loop);
 }
 
-/* A time of the wall on this loop's clock. Nothing waits longer than the schedule's longest step from now, whatever the clock said when it was stored. */
+/* A time of the wall on this loop's clock. Nothing waits longer than the schedule's longest step from now, whatever the clock said when it was
+ * stored. */
 static int64_t on_our_clock(const struct delivery *delivery, int64_t wall_ms)
 {
     int64_t delay = wall_ms - wall_now_ms();
@@ -101,7 +102,8 @@ void parcel_record_failure(struct parcel *parcel, const struct lane_failure *fai
     enum attempt_result result = failure->verdict == NEXTHOP_NEVER ? ATTEMPT_REFUSED : ATTEMPT_DEFERRED;
     struct store_job *job = parcel->job;
     parcel->job = NULL;
-    attempt_record_all(&parcel->delivery->office, job, parcel->hop, result, slice_from_cstr(failure->reply), (struct slice){0}, parcel_on_recorded, parcel);
+    attempt_record_all(&parcel->delivery->office, job, parcel->hop, result, slice_from_cstr(failure->reply), (struct slice){0},
+                       parcel_on_recorded, parcel);
     store_job_free(&job);
 }
 

@@ -6,7 +6,8 @@
  *                       -> mta/attempt.h: outcomes and report in one commit; then the queue has it back
  *
  * A parcel counts as lent until its outcome is on the disk, so the queue lends a few times as many as there are lanes; the lanes are what the
- * configuration's concurrency bounds. A route whose every address fails defers what waits for it and blocks the hop, so that a dead host costs one round of attempts, not one a message.
+ * configuration's concurrency bounds. A route whose every address fails defers what waits for it and blocks the hop, so that a dead host costs one
+ * round of attempts, not one a message.
  *
  * Times of the store are wall time; the queue here runs on the monotonic clock, so that setting the clock neither hurries nor stops the mail. */
 #ifndef POSTERN_SERVER_DELIVERY_H

@@ -6,7 +6,8 @@
  *   body         mta/intake.h; every address of From: is one that the account may send as
  *   end of body  the store's commit, and only it, is the 250; then the delivery is told (on_queued)
  *
- * Nobody sends without a login: the core answers 530 on every port to everybody. What the client's address or EHLO name is stands in the log, never in a message. */
+ * Nobody sends without a login: the core answers 530 on every port to everybody. What the client's address or EHLO name is stands in the log, never
+ * in a message. */
 #ifndef POSTERN_SERVER_GATE_H
 #define POSTERN_SERVER_GATE_H
 

@@ -33,7 +33,9 @@ int command_load_conf(const struct command_context *context, struct conf **out)
     enum result result = conf_load(out, &context->dirs, &error);
     if (result == RESULT_OK)
         return EX_OK;
-    return console_fail(&context->console, result == RESULT_MEMORY ? EX_OSERR : EX_CONFIG, "%s", result == RESULT_MEMORY ? "out of memory" : error.text);
+    if (result == RESULT_MEMORY)
+        return console_fail(&context->console, EX_OSERR, "out of memory");
+    return console_fail(&context->console, EX_CONFIG, "%s", error.text);
 }
 
 int command_load_pin(const struct command_context *context, const struct conf *conf, char out[static TLS_PIN_TEXT])

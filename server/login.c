@@ -146,7 +146,8 @@ static void login_on_verified(struct letter *letter)
 static void login_verify(struct login *login)
 {
     const struct login_services *services = login->services;
-    struct verifier_job *job = verifier_job_new(slice_from_cstr(login->user), slice_from_cstr(login->stored), login->password, login->account != NULL);
+    struct verifier_job *job = verifier_job_new(slice_from_cstr(login->user), slice_from_cstr(login->stored), login->password,
+                                                login->account != NULL);
     if (!job) {
         login_put_off(login, "memory");
         return;

@@ -3,8 +3,8 @@
  *   AUTH -> sasl_server -> needs a password -> account from the store -> sentry (right a moment ago?) -> verifier (Argon2) -> sasl_server -> 235
  *                       -> needs a verifier -> account from the store -> sasl_server -> challenge ... -> 235
  *
- * Unknown names go the same way at the same cost: a password is checked against a hash that fits none, SCRAM gets a salt made of the name and a secret of the
- * relay, the same at each try. Both end in the same 535.
+ * Unknown names go the same way at the same cost: a password is checked against a hash that fits none, SCRAM gets a salt made of the name and a
+ * secret of the relay, the same at each try. Both end in the same 535.
  *
  * The session is parked while the store or the verifier work; it may die meanwhile: login_cancel, and the answer finds nobody. */
 #ifndef POSTERN_SERVER_LOGIN_H

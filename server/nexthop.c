@@ -92,7 +92,8 @@ static void query_explain_nothing(struct nexthop_query *query)
     if (has_failed)
         query_say(query, NEXTHOP_LATER, "451 4.4.3", "the addresses of the mail hosts of ", " could not be looked up");
     else if (is_refused)
-        query_say(query, NEXTHOP_NEVER, "550 5.4.4", "the mail hosts of ", " have only addresses that mail is not delivered to (private, loopback, reserved)");
+        query_say(query, NEXTHOP_NEVER, "550 5.4.4", "the mail hosts of ",
+                  " have only addresses that mail is not delivered to (private, loopback, reserved)");
     else if (query->is_implicit)
         query_say(query, NEXTHOP_NEVER, "550 5.1.2", "the domain ", " has neither a mail host nor an address");
     else

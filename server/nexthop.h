@@ -1,8 +1,9 @@
 /* From the name of a next hop to the addresses to try, in order (RFC 5321 5.1).
  *
- * The name is a recipient's domain, an address literal, or CONF_HOP_SMARTHOST. MX hosts by preference, equal ones shuffled; without MX the domain itself; a null
- * MX (RFC 7505) refuses for good. Of a list that names ourselves, we and everybody less preferred are left out. For each host its IPv6 and IPv4 addresses take turns.
- * Addresses that the configuration does not allow are left out, and connected ones are what was asked for: a connection goes to an address, never to a name. */
+ * The name is a recipient's domain, an address literal, or CONF_HOP_SMARTHOST. MX hosts by preference, equal ones shuffled; without MX the domain
+ * itself; a null MX (RFC 7505) refuses for good. Of a list that names ourselves, we and everybody less preferred are left out. For each host its
+ * IPv6 and IPv4 addresses take turns. Addresses that the configuration does not allow are left out, and connected ones are what was asked for: a
+ * connection goes to an address, never to a name. */
 #ifndef POSTERN_SERVER_NEXTHOP_H
 #define POSTERN_SERVER_NEXTHOP_H
 
@@ -35,8 +36,8 @@ struct nexthop {
 
 struct nexthop_query;
 
-/* done comes once, later, never from inside the call, unless cancelled; what it points at is valid during the callback. Takes no reference of conf: they
- * outlive the query. RESULT_OK, RESULT_MEMORY. */
+/* done comes once, later, never from inside the call, unless cancelled; what it points at is valid during the callback. Takes no reference of conf:
+ * they outlive the query. RESULT_OK, RESULT_MEMORY. */
 MUST_CHECK enum result nexthop_find(struct nexthop_query **out, uv_loop_t *loop, struct dns *dns, const struct conf *conf, struct slice name,
                                     void (*done)(void *context, const struct nexthop *nexthop), void *context);
 /* No callback comes any more. NULL is fine. */

@@ -3,6 +3,7 @@
 #include "admin.h"
 #include "contexts.h"
 #include "thread.h"
+#include "watch.h"
 
 #include "mail/message_id.h"
 #include "schema.h"
@@ -39,6 +40,7 @@ struct relay {
     atomic_flag is_rescan_posted;
     struct control_server *control;
     struct admin admin;
+    struct watch *watch;
     uv_signal_t signals[SIGNALS];
     size_t nsignals;
     uv_mutex_t id_lock;
@@ -165,6 +167,7 @@ static void relay_finish(struct relay *relay)
     if (relay->dns)
         dns_close(relay->dns, NULL, NULL);
     relay->dns = NULL;
+    watch_close(&relay->watch);
     for (size_t i = 0; i < relay->nsignals; i++)
         uv_close((uv_handle_t *)&relay->signals[i], NULL);
     relay->nsignals = 0;
@@ -243,17 +246,30 @@ static bool has_same_listeners(const struct conf *a, const struct conf *b)
 static void relay_warn_of_restart(struct relay *relay, const struct conf *new)
 {
     const struct conf_values *a = &relay->conf->values, *b = &new->values;
-    if (!has_same_listeners(relay->conf, new) || a->threads != b->threads || a->sessions != b->sessions ||
-        a->sessions_per_address != b->sessions_per_address || a->handshake_timeout != b->handshake_timeout ||
-        a->verifier_threads != b->verifier_threads || a->verifier_queue != b->verifier_queue || a->database_size != b->database_size ||
-        a->concurrency != b->concurrency || a->concurrency_per_hop != b->concurrency_per_hop || !has_same_resolvers(relay->conf, new))
+    bool is_same = has_same_listeners(relay->conf, new) && has_same_resolvers(relay->conf, new) && a->threads == b->threads &&
+                   a->sessions == b->sessions && a->sessions_per_address == b->sessions_per_address &&
+                   a->handshake_timeout == b->handshake_timeout && a->verifier_threads == b->verifier_threads &&
+                   a->verifier_queue == b->verifier_queue && a->database_size == b->database_size && a->concurrency == b->concurrency &&
+                   a->concurrency_per_hop == b->concurrency_per_hop && a->log_level == b->log_level;
+    if (!is_same)
         log_event(&relay->log, LOG_WARNING, "restart-needed",
-                  LOG_TEXT("reason", "listen, threads, sessions, handshake_timeout, verifier, database_size, concurrency and resolver take effect at the next start"));
+                  LOG_TEXT("reason", "keys that relay.conf(5) marks with \"start\" have changed; they take effect at the next start"));
 }
 
 static struct sentry_limits sentry_limits_of(const struct conf *conf)
 {
     return (struct sentry_limits){(uint32_t)conf->values.failures_per_address, (uint32_t)conf->values.failures_per_account};
+}
+
+static void relay_on_renewed(void *context);
+
+/* Without a watch a renewed certificate waits for SIGHUP. */
+static void relay_watch_certificate(struct relay *relay)
+{
+    const struct conf_values *values = &relay->conf->values;
+    watch_close(&relay->watch);
+    if (watch_open(&relay->watch, &relay->loop, values->certificate, values->key, relay_on_renewed, relay) != RESULT_OK)
+        log_event(&relay->log, LOG_WARNING, "not-watching", LOG_TEXT("reason", "out of memory"));
 }
 
 /* Everything new is made before anything old is given up. */
@@ -284,7 +300,15 @@ static void relay_reload(struct relay *relay)
     conf_unref(&relay->conf);
     relay->contexts = contexts;
     relay->conf = relay->admin.conf = conf;
+    relay_watch_certificate(relay);
     log_event(&relay->log, LOG_INFO, "reloaded");
+}
+
+static void relay_on_renewed(void *context)
+{
+    struct relay *relay = context;
+    if (!relay->is_stopping)
+        relay_reload(relay);
 }
 
 static void relay_on_signal(uv_signal_t *handle, int number)
@@ -362,7 +386,8 @@ static int relay_open_secrets(struct relay *relay)
     relay_await_answer(relay);
     if (!relay->is_secret_known) {
         crypto_random(relay->salt_secret, sizeof relay->salt_secret);
-        store_setting_put(relay->client, SLICE("login-salt-secret"), slice_of(relay->salt_secret, sizeof relay->salt_secret), relay_on_secret_put, relay);
+        store_setting_put(relay->client, SLICE("login-salt-secret"), slice_of(relay->salt_secret, sizeof relay->salt_secret), relay_on_secret_put,
+                          relay);
         relay_await_answer(relay);
     }
     if (!relay->is_secret_known)
@@ -510,7 +535,8 @@ static int relay_open_control(struct relay *relay)
         .describe = relay_describe,
         .context = relay,
     };
-    enum result result = control_server_open(&relay->control, &relay->loop, relay->dirs->socket, admin_handle, &relay->admin, &relay->log, why, sizeof why);
+    enum result result = control_server_open(&relay->control, &relay->loop, relay->dirs->socket, admin_handle, &relay->admin, &relay->log, why,
+                                             sizeof why);
     return result == RESULT_OK ? EX_OK : relay_fail(relay, exit_code_of(result), "start-failed", why);
 }
 
@@ -579,10 +605,12 @@ int relay_run(const struct dirs *dirs)
     atomic_flag_clear(&relay->is_rescan_posted);
     signal(SIGPIPE, SIG_IGN);
     int code = mailbox_open(&relay->mailbox, &relay->loop) == RESULT_OK ? relay_start(relay) : EX_OSERR;
-    if (code == EX_OK)
+    if (code == EX_OK) {
         relay_watch_signals(relay);
-    else
+        relay_watch_certificate(relay);
+    } else {
         relay_abandon(relay);
+    }
     uv_run(&relay->loop, UV_RUN_DEFAULT);
     relay_close(relay);
     if (code == EX_OK)

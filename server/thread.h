@@ -23,7 +23,8 @@ struct thread_config {
 /* RESULT_OK, RESULT_MEMORY, RESULT_IO. The loop does not run yet. */
 MUST_CHECK enum result thread_new(struct thread **out, const struct thread_config *config);
 /* Before thread_run. As service_listen. */
-MUST_CHECK enum result thread_listen(struct thread *thread, const struct conf_listener *listener, struct net_address *bound, char *why, size_t why_size);
+MUST_CHECK enum result thread_listen(struct thread *thread, const struct conf_listener *listener, struct net_address *bound, char *why,
+                                     size_t why_size);
 MUST_CHECK enum result thread_run(struct thread *thread);
 /* From any thread while it runs. Takes the reference of conf; one of tls is taken. RESULT_OK, RESULT_MEMORY: it goes on as before. */
 MUST_CHECK enum result thread_reload(struct thread *thread, struct conf *conf, struct tls_context *tls);

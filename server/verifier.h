@@ -1,8 +1,8 @@
 /* Argon2id in threads of its own, so that neither a loop nor libuv's pool ever waits for a password.
  *
- * The queue is bounded: a flood of guesses finds it full and is told 454, while everybody else's mail flows on. A place in the queue belongs to
- * the job until it has been worked off: a guesser who hangs up frees nothing. A right password is told to the sentry, who is asked before each
- * hash: of twenty sessions that a mail program opens at once, one costs a hash. */
+ * The queue is bounded: a flood of guesses finds it full and is told 454, while everybody else's mail flows on. A place in the queue belongs to the
+ * job until it has been worked off: a guesser who hangs up frees nothing. A right password is told to the sentry, who is asked before each hash: of
+ * twenty sessions that a mail program opens at once, one costs a hash. */
 #ifndef POSTERN_SERVER_VERIFIER_H
 #define POSTERN_SERVER_VERIFIER_H
 
@@ -40,8 +40,8 @@ void verifier_job_free(struct verifier_job **job);
 MUST_CHECK enum result verifier_start(struct verifier **out, struct sentry *sentry, uint32_t threads, uint32_t queue_max);
 /* RESULT_OK: the answer will come; RESULT_BUSY: the queue is full, the job stays the caller's. */
 MUST_CHECK enum result verifier_submit(struct verifier *verifier, struct verifier_job *job);
-/* Ends the threads after the hashes they work at; what waits is answered RESULT_CANCELLED. All answers are posted when this returns, so
- * mailboxes are closed after it. */
+/* Ends the threads after the hashes they work at; what waits is answered RESULT_CANCELLED. All answers are posted when this returns, so mailboxes
+ * are closed after it. */
 void verifier_stop(struct verifier **verifier);
 
 #endif

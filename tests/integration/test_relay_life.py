@@ -68,6 +68,26 @@ def test_sighup_takes_a_new_configuration(relay_to):
     wait_for(lambda: announced() == 2 << 20, "the new size")
 
 
+def test_a_renewed_certificate_is_taken_by_itself(relay_to, tmp_path):
+    """New files put in place by renaming, as renewal tools do; a key without its certificate in between does no harm."""
+    relay = relay_to()
+    before = presented(relay)
+    for name, source in zip(("keys/relay.key", "keys/relay.crt"), reversed(make_certificate(tmp_path, "relay.example"))):
+        shutil.copy(source, relay.path("keys/new"))
+        os.rename(relay.path("keys/new"), relay.path(name))
+    wait_for(lambda: presented(relay) != before, "the new certificate")
+
+
+def test_sighup_reaches_deliveries(relay_to, sink):
+    relay = relay_to(f"delivery.mx_port = {free_port()}")
+    id = relay.send("anna", "secret", "anna@example.org", ["bob@dest.example"])
+    relay.wait_log("deferred", item=id)
+    relay.conf["delivery.mx_port"] = [str(sink.port)]
+    relay.write_conf()
+    relay.process.send_signal(signal.SIGHUP)
+    sink.wait_messages(1)
+
+
 @pytest.mark.parametrize("spoil", ["configuration", "certificate"])
 def test_a_bad_reload_changes_nothing(relay_to, spoil):
     relay = relay_to()
