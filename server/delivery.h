@@ -32,7 +32,8 @@ struct delivery_config {
     void *context;
 };
 
-/* Loads the queue from the store and begins. Once a day, when mail comes in, the store forgets what has been finished for longer than `history`. RESULT_OK, RESULT_MEMORY. */
+/* Loads the queue from the store and begins. Once a day, when mail comes in, the store forgets what has been finished for longer than `history`.
+ * RESULT_OK, RESULT_MEMORY. */
 MUST_CHECK enum result delivery_start(struct delivery **out, const struct delivery_config *config);
 /* Lets messages that are being sent end within grace_ms; then on_stopped, and the memory is gone. */
 void delivery_stop(struct delivery *delivery, int64_t grace_ms, void (*on_stopped)(void *context), void *context);
