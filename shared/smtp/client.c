@@ -233,6 +233,7 @@ size_t smtp_client_feed(struct smtp_client *c, struct slice in, int64_t now_ms)
         client_fail(c, SMTP_FAIL_INJECTED);
         return in.len;
     }
+    c->octets_sent_when_heard = c->octets_sent;
     enum result appended = buffer_append(&c->in, in);
     if (appended != RESULT_OK)
         client_fail(c, appended == RESULT_LIMIT ? SMTP_FAIL_PROTOCOL : SMTP_FAIL_MEMORY);
@@ -281,7 +282,7 @@ bool client_take_reply(struct smtp_client *c)
         client_fail_reply(c, SMTP_FAIL_SHUT);
         return false;
     }
-    if (c->state != CLIENT_GREETING && c->octets_sent <= c->flight_at) {
+    if (c->state != CLIENT_GREETING && c->octets_sent_when_heard <= c->flight_at) {
         client_fail(c, SMTP_FAIL_PROTOCOL);
         return false;
     }

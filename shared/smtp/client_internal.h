@@ -100,6 +100,7 @@ struct smtp_client {
     struct smtp_reply reply;
     struct buffer verdict_text;
     uint64_t octets_sent;
+    uint64_t octets_sent_when_heard; /* octets_sent as it was when the last input came: a reply can only be about what had been sent by then */
     uint64_t last_octet_at; /* where the body put into the output so far ends */
     uint64_t flight_at; /* where in the output the commands begin of which one awaits the next reply */
 

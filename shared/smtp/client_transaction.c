@@ -372,7 +372,7 @@ static void on_bdat(struct smtp_client *c)
     struct client_transaction *t = &c->t;
     bool is_last = t->is_body_whole && t->nbdat_answered + 1 == t->nbdat_asked;
     const char *phase = client_phase(c);
-    bool is_early = c->octets_sent < c->last_octet_at;
+    bool is_early = c->octets_sent_when_heard < c->last_octet_at;
     if (is_intermediate(&c->reply) || (smtp_reply_is_positive(&c->reply) && is_last && is_early)) {
         client_fail_reply(c, SMTP_FAIL_PROTOCOL);
         return;
@@ -384,7 +384,7 @@ static void on_bdat(struct smtp_client *c)
 
 static void on_dot(struct smtp_client *c)
 {
-    bool is_early = c->octets_sent < c->last_octet_at;
+    bool is_early = c->octets_sent_when_heard < c->last_octet_at;
     if (is_intermediate(&c->reply) || (smtp_reply_is_positive(&c->reply) && is_early)) {
         client_fail_reply(c, SMTP_FAIL_PROTOCOL);
         return;

@@ -87,6 +87,47 @@ static void aborts_without_the_last_octet(void **state)
     play_close(&p);
 }
 
+/* What the session came to when the server says all this at once, and each piece of the body leaves as soon as it is handed over. */
+static void hears_at_once(const char *extensions, size_t piece, const char *replies, bool *is_sent, enum smtp_failure *failure)
+{
+    struct play p;
+    struct smtp_client_event event;
+    size_t at = 0;
+    *is_sent = false;
+    *failure = SMTP_FAIL_NONE;
+    play_open_ready(&p, extensions);
+    p.keeps_body = true;
+    send(&p, &envelope, MESSAGE);
+    if (strstr(play_told(&p), "BODY")) /* with CHUNKING the first piece goes before any reply */
+        smtp_client_body(p.client, slice_take(MESSAGE, at = piece), false, 0);
+    smtp_client_sent(p.client, smtp_client_output(p.client).len, 0);
+    smtp_client_feed(p.client, slice_from_cstr(replies), 0);
+    while (smtp_client_next(p.client, &event)) {
+        *is_sent |= event.type == SMTP_CLIENT_SENT && event.sent == SMTP_SENT_ACCEPTED;
+        if (event.type == SMTP_CLIENT_FAILED)
+            *failure = event.failure;
+        if (event.type == SMTP_CLIENT_BODY_WANTED)
+            smtp_client_body(p.client, slice_skip(MESSAGE, at), true, 0);
+        smtp_client_sent(p.client, smtp_client_output(p.client).len, 0);
+    }
+    play_close(&p);
+}
+
+/* A reply can only be about what had been sent when it came, however late it is read: one too many behind the 354, or behind the answer to an earlier
+ * piece, is no answer to the message. */
+static void stray_reply_is_no_acceptance(void **state)
+{
+    bool is_sent;
+    enum smtp_failure failure;
+    (void)state;
+    hears_at_once(PIPELINING, 0, "250 ok\r\n250 a\r\n354 go\r\n250 2.0.0 stray\r\n", &is_sent, &failure);
+    assert_false(is_sent);
+    assert_int_equal(failure, SMTP_FAIL_PROTOCOL);
+    hears_at_once(PIPELINING CHUNKING, 5, "250 ok\r\n250 a\r\n250 first piece\r\n250 2.0.0 stray\r\n", &is_sent, &failure);
+    assert_false(is_sent);
+    assert_int_equal(failure, SMTP_FAIL_PROTOCOL);
+}
+
 /* ---- bounds, time ---- */
 
 /* Gives the reply to each whole line of a command that was said since the last time. */
@@ -175,6 +216,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(never_sends_bare_cr_or_lf),
         cmocka_unit_test(sends_no_message_of_another_size),
+        cmocka_unit_test(stray_reply_is_no_acceptance),
         cmocka_unit_test(aborts_without_the_last_octet),
         cmocka_unit_test(output_stays_bounded),
         cmocka_unit_test(keeps_time_by_phase),
