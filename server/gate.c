@@ -118,10 +118,9 @@ static void session_set_account(struct session *session, struct account *account
     session->accounts_version = version;
 }
 
-static void session_on_login(void *context, struct account *account)
+static void session_on_login(void *context, struct account *account, uint32_t version)
 {
-    struct session *session = context;
-    session_set_account(session, account, *session->gate->services.accounts_version);
+    session_set_account(context, account, version);
 }
 
 static void session_judge_sender(struct session *session)
@@ -173,7 +172,7 @@ static void session_refresh_account(struct session *session, uint32_t version)
 
 static void session_on_mail(struct session *session, const struct envelope *envelope)
 {
-    uint32_t version = *session->gate->services.accounts_version;
+    uint32_t version = *session->gate->services.login.accounts_version;
     assert(session->account); /* the core lets nobody come here without a login */
     arena_reset(&session->arena);
     if (arena_copy(&session->arena, envelope->sender, &session->sender) != RESULT_OK)

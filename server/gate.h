@@ -35,8 +35,6 @@ struct gate_services {
     uint64_t (*next_id)(void *context);
     /* Takes `queued`; from this loop's thread. NULL instead of a letter: memory is out, look into the store for what is new. */
     void (*on_queued)(void *context, struct queued_letter *queued);
-    /* Grows whenever an account is changed. */
-    const _Atomic uint32_t *accounts_version;
     _Atomic uint32_t *sessions; /* how many there are now, over all loops */
     void *context;
 };

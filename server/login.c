@@ -13,13 +13,14 @@ struct lookup {
 struct login {
     const struct login_services *services;
     struct service_session *session;
-    void (*on_success)(void *context, struct account *account);
+    void (*on_success)(void *context, struct account *account, uint32_t version);
     void *context;
     struct sasl_server *sasl;
     enum sasl_mechanism mechanism;
     struct lookup *lookup;
     struct verifier_job *job;
     struct account *account;                        /* of the name given, once known */
+    uint32_t version;                               /* of the accounts, before this one was asked for */
     struct slice password;                          /* in the SASL machine's memory, while it waits for the verdict */
     char user[ACCOUNT_NAME_MAX + 1];                /* as given, in lower case; "" for what can't be a name */
     char stored[CRYPTO_PASSWORD_HASH_MAX];          /* what the password is checked against */
@@ -27,7 +28,7 @@ struct login {
 };
 
 struct login *login_new(const struct login_services *services, struct service_session *session,
-                        void (*on_success)(void *context, struct account *account), void *context)
+                        void (*on_success)(void *context, struct account *account, uint32_t version), void *context)
 {
     struct login *login = calloc(1, sizeof *login);
     if (login)
@@ -113,7 +114,7 @@ static void login_succeed(struct login *login)
         return;
     }
     login->account = NULL;
-    login->on_success(login->context, account);
+    login->on_success(login->context, account, login->version);
     login_end(login, LOG_INFO, "ok", SMTP_REPLY(235, 2, 7, 0, "Authentication successful"));
 }
 
@@ -249,6 +250,7 @@ static void login_look_up(struct login *login, const struct sasl_server_step *st
     login->password = step->password; /* lives in the SASL machine, which is not touched until the verdict */
     if (!account_name_normalise(step->user, login->user))
         login->user[0] = '\0'; /* nobody has it; the way is the same */
+    login->version = *login->services->accounts_version;
     store_account_get(login->services->store, slice_from_cstr(login->user), login_on_account, login->lookup);
 }
 

@@ -23,15 +23,17 @@ struct login_services {
     struct sentry *sentry;
     struct verifier *verifier;
     const struct log *log;
+    const _Atomic uint32_t *accounts_version; /* grows whenever an account is changed */
     const char *dummy_hash;        /* of no password, at the usual cost */
     uint8_t salt_secret[CRYPTO_KEY]; /* for the salts of unknown names; survives restarts */
 };
 
 struct login;
 
-/* NULL: out of memory. on_success gets the account, which passes to the callee, just before 235 is answered. */
+/* NULL: out of memory. on_success gets the account, which passes to the callee, just before 235 is answered. It is as it was at that version, which
+ * may be older than the answer: a password takes its time. */
 struct login *login_new(const struct login_services *services, struct service_session *session,
-                        void (*on_success)(void *context, struct account *account), void *context);
+                        void (*on_success)(void *context, struct account *account, uint32_t version), void *context);
 /* Forgets everything; answers under way find nobody. */
 void login_free(struct login **login);
 

@@ -441,11 +441,14 @@ static int relay_open_threads(struct relay *relay)
             .context = relay,
         };
         config.gate = (struct gate_services){
-            .login = {.sentry = relay->sentry, .verifier = relay->verifier, .log = &relay->log, .dummy_hash = relay->dummy_hash},
+            .login = {.sentry = relay->sentry,
+                      .verifier = relay->verifier,
+                      .log = &relay->log,
+                      .accounts_version = &relay->accounts_version,
+                      .dummy_hash = relay->dummy_hash},
             .conf = conf_ref(relay->conf),
             .next_id = relay_next_id,
             .on_queued = relay_on_queued,
-            .accounts_version = &relay->accounts_version,
             .sessions = &relay->sessions,
             .context = relay,
         };

@@ -41,7 +41,7 @@ def test_msmtp(relay, mechanism, used, mode):
     assert done.returncode != 0 and b"535" in done.stderr, done.stderr
 
 
-def scram(client, user, password, binding=None, first_flag=None):
+def scram(client, user, password, binding=None, first_flag=None, meanwhile=lambda: None):
     """SCRAM-SHA-256 of RFC 5802 and 7677, written from their text; binding: of "tls-server-end-point" (RFC 5929). Gives the server's last code."""
     flag = first_flag or ("p=tls-server-end-point,," if binding else "n,,")
     bare = f"n={user},r={base64.b64encode(os.urandom(18)).decode()}"
@@ -56,6 +56,7 @@ def scram(client, user, password, binding=None, first_flag=None):
     signed = f"{bare},{first},{final}".encode()
     signature = hmac.digest(hashlib.sha256(client_key).digest(), signed, "sha256")
     proof = bytes(a ^ b for a, b in zip(client_key, signature))
+    meanwhile()
     code, text = client.docmd(base64.b64encode(f"{final},p={base64.b64encode(proof).decode()}".encode()).decode())
     if code != 334:
         return code
@@ -185,6 +186,14 @@ def test_account_changes_reach_sessions(relay):
     relay.run("account", "enable", "anna")
     with relay.client(user="anna", password="secret") as client:
         relay.run("account", "remove", "anna")
+        expect(client.mail("anna@example.org"), 421)
+
+
+def test_an_account_that_changes_while_it_logs_in(relay):
+    """What was looked up before the exchange ended is not what holds at MAIL."""
+    with relay.client() as client:
+        client.ehlo()
+        assert scram(client, "anna", "secret", meanwhile=lambda: relay.run("account", "disable", "anna")) == 235
         expect(client.mail("anna@example.org"), 421)
 
 
