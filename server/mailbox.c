@@ -52,8 +52,9 @@ void mailbox_post(struct mailbox *mailbox, struct letter *letter)
     assert(letter->open);
     uv_mutex_lock(&mailbox->lock);
     list_append(&mailbox->letters, &letter->node);
-    uv_mutex_unlock(&mailbox->lock);
+    /* Under the lock: the letter may be the one that closes the mailbox, and once it can be taken out the bell may be gone. */
     uv_async_send(&mailbox->bell);
+    uv_mutex_unlock(&mailbox->lock);
 }
 
 static void mailbox_on_closed(uv_handle_t *handle)
