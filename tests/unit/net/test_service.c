@@ -357,6 +357,7 @@ static void tell_secret(enum service_mode mode)
     say_secret(&client);
     NET_UNTIL(&house.net, house.nlater == 1);
     assert_true(house_story_is(&house, "AUTH "));
+    assert_int_equal(count_secret(), 0); /* not even before others have used the memory */
     house.nlater = 0;
     service_answer(house.newest, &no);
     HOUSE_EXPECT(&house, &client, "535 5.7.8 no\r\n");
