@@ -51,23 +51,20 @@ static struct slice put_name(char **at, struct slice name)
 }
 
 /* A reload frees the configuration that the session began with. */
-static enum result keep_names(struct smtp_server *server)
+static void keep_names(struct smtp_server *server)
 {
-    struct smtp_server_config *config = &server->config;
-    char *at = server->names = malloc(config->hostname.len + config->session_id.len + 1);
-    if (!at)
-        return RESULT_MEMORY;
-    config->hostname = put_name(&at, config->hostname);
-    config->session_id = put_name(&at, config->session_id);
-    return RESULT_OK;
+    char *at = server->names;
+    server->config.hostname = put_name(&at, server->config.hostname);
+    server->config.session_id = put_name(&at, server->config.session_id);
 }
 
 struct smtp_server *smtp_server_new(const struct smtp_server_config *config, bool is_tls, bool has_binding, int64_t now_ms)
 {
-    struct smtp_server *server = calloc(1, sizeof *server);
+    struct smtp_server *server = calloc(1, sizeof *server + config->hostname.len + config->session_id.len);
     if (!server)
         return NULL;
     server->config = *config;
+    keep_names(server);
     fill_defaults(&server->config);
     server->is_tls = is_tls;
     server->has_binding = has_binding;
@@ -75,7 +72,7 @@ struct smtp_server *smtp_server_new(const struct smtp_server_config *config, boo
     server->output = BUFFER(SMTP_SERVER_OUTPUT_MAX);
     /* Each recipient's text fits a command line; the list itself is copied as it doubles. */
     server->arena = ARENA((size_t)server->config.nrcpt_max * (server->config.command_line_max + 4 * sizeof(struct envelope_recipient)) + 16384);
-    if (keep_names(server) != RESULT_OK || buffer_printf(&server->output, "220 %.*s ESMTP Postern\r\n", SLICE_ARG(config->hostname)) != RESULT_OK)
+    if (buffer_printf(&server->output, "220 %.*s ESMTP Postern\r\n", SLICE_ARG(config->hostname)) != RESULT_OK)
         smtp_server_free(&server);
     return server;
 }
@@ -95,7 +92,6 @@ void smtp_server_free(struct smtp_server **server)
     server_forget(&s->user);
     server_forget(&s->ending_reply.text);
     server_forget(&s->refusal.text);
-    free(s->names);
     free(s);
 }
 
@@ -403,7 +399,7 @@ static int64_t least(int64_t a, int64_t b)
 /* When the body so far would fall below the least rate, but not within the grace. */
 static int64_t rate_deadline_ms(const struct smtp_server *server)
 {
-    uint64_t octets = server->body_octets - server->body_start_octets, rate = server->config.body_rate_min;
+    uint64_t octets = server->taken_octets - server->body_start_octets, rate = server->config.body_rate_min;
     if (rate == 0 || octets / rate > (uint64_t)INT32_MAX)
         return INT64_MAX;
     int64_t earned_ms = (int64_t)(octets * 1000 / rate);
@@ -426,9 +422,9 @@ int64_t smtp_server_deadline_ms(const struct smtp_server *server)
     case SMTP_SERVER_IN_AUTH:
     case SMTP_SERVER_IN_TLS: return least(pre_auth_ms, server->since_ms + config->command_timeout_ms);
     case SMTP_SERVER_DATA:
-    case SMTP_SERVER_CHUNK: return least(rate_deadline_ms(server), server->since_ms + config->data_timeout_ms);
+    case SMTP_SERVER_CHUNK:
     case SMTP_SERVER_DATA_DROP:
-    case SMTP_SERVER_CHUNK_DROP: return server->since_ms + config->data_timeout_ms;
+    case SMTP_SERVER_CHUNK_DROP: return least(rate_deadline_ms(server), server->since_ms + config->data_timeout_ms);
     case SMTP_SERVER_BODY_DONE:
     case SMTP_SERVER_CLOSING: break;
     }

@@ -51,7 +51,8 @@
  *   4 At most one answer is owed at a time, and BODY_END is followed by no event until it is answered.
  *   5 Every transaction that had a MAIL event ends in exactly one TRANSACTION_ENDED or an answered BODY_END.
  *   6 No mail without what the configuration requires: TLS (530 5.7.0 "Must issue a STARTTLS command first"), authentication (530 5.7.0).
- *   7 A refused or over-long body is read to its end and answered once; nothing of it is taken for commands. */
+ *   7 A refused or over-long body is read to its end and answered once; nothing of it is taken for commands. But when four times the size of the
+ *     largest message has come since one was last accepted, whoever still sends what is refused gets that answer, and the session ends. */
 #ifndef POSTERN_SMTP_SERVER_H
 #define POSTERN_SMTP_SERVER_H
 

@@ -11,6 +11,8 @@ static const struct smtp_reply too_large = SMTP_REPLY_INIT(552, 5, 3, 4, "The me
 static const struct smtp_reply long_line = SMTP_REPLY_INIT(500, 5, 5, 2, "A line of the message is too long; wrap or encode it (quoted-printable, base64)");
 static const struct smtp_reply bare_body = SMTP_REPLY_INIT(550, 5, 5, 2, "The message holds a bare CR, a bare LF or a NUL; lines end in CRLF; closing");
 
+enum { REFUSED_TIMES_MAX = 4 }; /* times the size of the largest message */
+
 /* ---- beginning ---- */
 
 static void ask_begin(struct smtp_server *server, bool is_bdat)
@@ -24,7 +26,7 @@ static void ask_begin(struct smtp_server *server, bool is_bdat)
 static void start_clock(struct smtp_server *server)
 {
     server->body_start_ms = server->now_ms;
-    server->body_start_octets = server->body_octets;
+    server->body_start_octets = server->taken_octets;
 }
 
 void server_data(struct smtp_server *server)
@@ -85,6 +87,19 @@ static void pronounce(struct smtp_server *server, enum smtp_server_state next)
     server_forget(&server->refusal.text);
 }
 
+/* Counts what came. True: more than anybody honest sends to be refused; the session is closed. Counted as it came, whatever it was when it came, so that the end
+ * does not depend on how the input was cut (invariant 3). */
+static bool is_too_much(struct smtp_server *server, size_t octets)
+{
+    uint64_t size_max = server->config.size_max_octets;
+    bool is_dropping = server->state == SMTP_SERVER_DATA_DROP || server->state == SMTP_SERVER_CHUNK_DROP;
+    server->taken_octets += octets;
+    if (!is_dropping || size_max > UINT64_MAX / REFUSED_TIMES_MAX || server->taken_octets <= REFUSED_TIMES_MAX * size_max)
+        return false;
+    server_close(server, server->verdict);
+    return true;
+}
+
 /* ---- octets ---- */
 
 /* Passes on a piece, as much of it as the size allows: what is passed on must not depend on how the input was cut. */
@@ -115,7 +130,7 @@ static void take_data(struct smtp_server *server, struct slice in, size_t *used)
     drop_at_fault(server);
     if (step == SMTP_DATA_PIECE && server->state == SMTP_SERVER_DATA)
         pass_on(server, piece);
-    if (step != SMTP_DATA_END)
+    if (is_too_much(server, *used) || step != SMTP_DATA_END)
         return;
     if (server->state == SMTP_SERVER_DATA)
         body_end(server);
@@ -155,7 +170,7 @@ static void take_chunk(struct smtp_server *server, struct slice in, size_t *used
             pass_on(server, piece);
     }
     server->chunk_left -= *used;
-    if (server->chunk_left == 0)
+    if (!is_too_much(server, *used) && server->chunk_left == 0)
         chunk_done(server);
 }
 
@@ -253,8 +268,10 @@ void server_body_begin_answered(struct smtp_server *server, const struct smtp_re
 
 void server_body_end_answered(struct smtp_server *server, const struct smtp_reply *reply)
 {
-    if (smtp_reply_is_positive(reply))
+    if (smtp_reply_is_positive(reply)) {
         server->nerrors = 0;
+        server->taken_octets = 0;
+    }
     server->has_transaction = false; /* invariant 5: this answer is its end */
     server_end_transaction(server);
     server_set_state(server, SMTP_SERVER_READY);

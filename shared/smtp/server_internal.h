@@ -43,7 +43,6 @@ enum {
 
 struct smtp_server {
     struct smtp_server_config config; /* its slices point to names */
-    char *names;
     enum smtp_server_state state;
     enum smtp_server_owed owed;
     enum smtp_server_ending ending;
@@ -69,6 +68,7 @@ struct smtp_server {
 
     struct smtp_data data;
     uint64_t body_octets;                /* of the message so far */
+    uint64_t taken_octets;               /* of bodies, as they came, since a message was last accepted */
     uint64_t chunk_octets, chunk_left;   /* of this BDAT */
     bool chunk_is_last;
     enum smtp_server_state after_drop;   /* CHUNK_DROP: where to go on */
@@ -80,7 +80,8 @@ struct smtp_server {
     int64_t start_ms;      /* of the session */
     int64_t since_ms;      /* the client owes us something from here on */
     int64_t body_start_ms; /* of this DATA or chunk */
-    uint64_t body_start_octets;
+    uint64_t body_start_octets; /* taken_octets then */
+    char names[];          /* config.hostname, config.session_id */
 };
 
 /* ---- server.c ---- */
