@@ -45,7 +45,7 @@ SERVICES = """\
   -o smtpd_tls_wrappermode=yes
 127.0.0.1:{submission} inet n - n - - smtpd
 """
-# Cyrus SASL in Debian reads /etc/postfix/sasl/smtpd.conf and /etc/sasldb2 whatever it is told, so the server gets an /etc of its own.
+# Cyrus SASL in Debian reads /etc/sasldb2 whatever it is told, so the server gets an /etc of its own.
 START = 'mount --make-rprivate / && mount --bind "$0/etc" /etc && exec /usr/sbin/postfix -c "$0/conf" start-fg'
 
 
@@ -67,7 +67,7 @@ class Postfix:
     def __init__(self, folder, sink_port, mechanisms="PLAIN LOGIN", discarded=""):
         self.folder = folder
         self.smtps, self.submission = free_port(), free_port()
-        for name in ("conf", "spool", "data"):
+        for name in ("conf/sasl", "spool", "data"):
             os.makedirs(os.path.join(folder, name))
         os.chmod(folder, 0o755)
         shutil.chown(os.path.join(folder, "data"), "postfix")
@@ -76,7 +76,8 @@ class Postfix:
         shutil.copy(key, os.path.join(folder, "key"))
         self.write("conf/main.cf", MAIN.format(folder=folder, sink=sink_port, discarded=discarded))
         self.write("conf/master.cf", self.master())
-        self.make_etc(mechanisms)
+        self.write("conf/sasl/smtpd.conf", f"pwcheck_method: auxprop\nauxprop_plugin: sasldb\nmech_list: {mechanisms}\n")
+        self.make_etc()
         self.process = subprocess.Popen(["unshare", "-m", "sh", "-c", START, folder], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_for(lambda: "daemon started" in self.log(), lambda: "Postfix; it says:\n" + self.log())
 
@@ -91,11 +92,9 @@ class Postfix:
         kept = [" ".join(words[:4] + ["n"] + words[5:]) for words in lines if words[:2] != ["smtp", "inet"]]
         return "\n".join(kept) + "\n" + SERVICES.format(smtps=self.smtps, submission=self.submission)
 
-    def make_etc(self, mechanisms):
+    def make_etc(self):
         etc = os.path.join(self.folder, "etc")
         subprocess.run(["cp", "-a", "/etc", etc], check=True)
-        os.makedirs(os.path.join(etc, "postfix/sasl"), exist_ok=True)
-        self.write("etc/postfix/sasl/smtpd.conf", f"pwcheck_method: auxprop\nauxprop_plugin: sasldb\nmech_list: {mechanisms}\n")
         database = os.path.join(etc, "sasldb2")
         if os.path.exists(database):
             os.unlink(database)
