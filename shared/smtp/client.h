@@ -149,7 +149,7 @@ enum smtp_client_event_type {
 struct smtp_client_event {
     enum smtp_client_event_type type;
     size_t recipient;                /* index in the envelope */
-    const struct smtp_reply *reply;  /* NULL where there was none; valid until the next call */
+    const struct smtp_reply *reply;  /* NULL where there was none; valid until the next call, but for _output, _sent, _deadline_ms and the facts */
     enum smtp_sent sent;
     bool is_local;                   /* reply was made here, not by the peer */
     enum smtp_failure failure;

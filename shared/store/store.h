@@ -16,10 +16,16 @@
  * Invariants; the tests name them by number.
  *   1 An answer RESULT_OK of a write means: on the disk, power cut included.
  *   2 A message exists with envelope, all chunks and its recipients, or it does not exist for the queue at all. Half-received bodies are swept at
- * start. 3 After RESULT_FULL or RESULT_IO everything that was acknowledged before is still there, and later requests are tried afresh. 4 Answers to
- * one client come in the order of its requests of the same kind (writes, reads). 5 No slice given to a request is used after the call returns; what
- * an answer points at is valid during the callback only, unless ownership is said to pass. 6 Memory is bounded: WRITES_MAX requests and
- * WRITES_OCTETS_MAX octets wait; beyond it the call answers RESULT_BUSY (later, as any answer).
+ *     start.
+ *   3 After RESULT_FULL or RESULT_IO everything that was acknowledged before is still there, and later requests are tried afresh.
+ *   4 Answers to one client come in the order of its requests of the same kind (writes, reads).
+ *   5 No slice given to a request is used after the call returns; what an answer points at is valid during the callback only, unless ownership is
+ *     said to pass.
+ *   6 What waits for the writer is bounded. A new message is turned away (RESULT_BUSY, later, as any answer) when STORE_WRITES_MAX requests or
+ *     STORE_WRITES_OCTETS_MAX octets wait. Chunks of bodies that are already coming in may go to twice both, lest a message is refused when most of
+ *     it is there; a body whose chunk is turned away fails. Everything else (outcomes, what people ask) is turned away at twice the requests and at
+ *     no number of octets: one carries 512 KiB and its outcomes at most, and those who ask bound how many they have under way. The same for the
+ *     reader, whose requests carry nothing.
  *
  * States of a message and its recipients, and every crash point: schema/README.md. */
 #ifndef POSTERN_STORE_STORE_H
