@@ -358,18 +358,6 @@ static bool keep_config(struct outbound *outbound, const struct smtp_client_conf
     return true;
 }
 
-static void name_session(struct outbound *outbound)
-{
-    static const char digits[] = "0123456789abcdefghjkmnpqrstvwxyz"; /* Crockford's base32 */
-    uint32_t random = crypto_random_u32();
-    size_t at = 0;
-    outbound->id[at++] = 'o';
-    while (at < OUTBOUND_ID_TEXT - 1) {
-        outbound->id[at++] = digits[random & 31];
-        random >>= 5;
-    }
-}
-
 static void fill(struct outbound *outbound, const struct outbound_target *target)
 {
     outbound->tls = tls_context_ref(target->tls);
@@ -380,7 +368,7 @@ static void fill(struct outbound *outbound, const struct outbound_target *target
     outbound->linger_ms = target->linger_ms ? target->linger_ms : 1000;
     outbound->timer_at_ms = INT64_MAX;
     outbound->phase_by_ms = now_ms(outbound) + outbound->connect_timeout_ms;
-    name_session(outbound);
+    session_id_make('o', outbound->id);
 }
 
 enum result outbound_open(struct outbound **out, uv_loop_t *loop, const struct outbound_target *target, struct outbound_handler handler, const struct log *log)

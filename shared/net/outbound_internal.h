@@ -3,8 +3,9 @@
 #define POSTERN_NET_OUTBOUND_INTERNAL_H
 
 #include "net/outbound.h"
+#include "net/session_id.h"
 
-enum { OUTBOUND_ID_TEXT = 8, OUTBOUND_REPLY_TEXT = 512 };
+enum { OUTBOUND_REPLY_TEXT = 512 };
 
 enum outbound_state {
     OUTBOUND_STATE_CONNECTING,
@@ -39,7 +40,7 @@ struct outbound {
     unsigned pending_closes;
     struct outbound_failure failure;
     char reply_text[OUTBOUND_REPLY_TEXT];
-    char id[OUTBOUND_ID_TEXT];
+    char id[SESSION_ID_TEXT];
 };
 
 /* outbound_failure.c: fill outbound->failure. */

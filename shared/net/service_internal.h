@@ -4,10 +4,11 @@
 
 #include "net/address.h"
 #include "net/service.h"
+#include "net/session_id.h"
 
 #include "base/list.h"
 
-enum { SERVICE_BUCKETS = 256, SERVICE_ACCEPTS_MAX = 64 /* in one go */, SERVICE_ID_TEXT = 8 };
+enum { SERVICE_BUCKETS = 256, SERVICE_ACCEPTS_MAX = 64 /* in one go */ };
 
 struct service_port {
     struct list_node node;
@@ -53,7 +54,7 @@ struct service_session {
     bool is_paused;
     bool has_eof, is_eof_told;
     bool is_over; /* the connection is dead or being ended: the core's output and answers count no more */
-    char id[SERVICE_ID_TEXT];
+    char id[SESSION_ID_TEXT];
     char peer[NET_ADDRESS_TEXT];
 };
 

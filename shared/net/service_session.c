@@ -6,8 +6,6 @@
  * 4 Once is_over, answers are dropped: there is nobody to hear them. */
 #include "net/service_internal.h"
 
-#include "crypto/crypto.h"
-
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -352,18 +350,6 @@ static void refuse(enum service_mode mode, int fd, const char *status, const cha
     close(fd);
 }
 
-static void name_session(struct service_session *session)
-{
-    static const char digits[] = "0123456789abcdefghjkmnpqrstvwxyz"; /* Crockford's base32 */
-    uint32_t random = crypto_random_u32();
-    size_t at = 0;
-    session->id[at++] = 's';
-    while (at < SERVICE_ID_TEXT - 1) {
-        session->id[at++] = digits[random & 31];
-        random >>= 5;
-    }
-}
-
 static struct service_session *session_new(struct service *service, enum service_mode mode, const struct sockaddr_storage *address)
 {
     struct service_session *session = calloc(1, sizeof *session);
@@ -375,7 +361,7 @@ static struct service_session *session_new(struct service *service, enum service
     session->address = *address;
     session->address_key = key_of(address);
     session->timer_at_ms = session->handshake_by_ms = INT64_MAX;
-    name_session(session);
+    session_id_make('s', session->id);
     memcpy(&named, address, sizeof named);
     net_address_format(&named, session->peer);
     uv_timer_init(service->loop, &session->timer);
