@@ -458,8 +458,3 @@ const struct tls_info *outbound_tls(const struct outbound *outbound)
 {
     return outbound->stream ? stream_tls_info(outbound->stream) : NULL;
 }
-
-uint64_t outbound_octets_out(const struct outbound *outbound)
-{
-    return outbound->stream ? stream_octets_out(outbound->stream) : 0;
-}

@@ -70,6 +70,5 @@ void outbound_close(struct outbound *outbound);
 const char *outbound_id(const struct outbound *outbound);
 const char *outbound_peer(const struct outbound *outbound);
 const struct tls_info *outbound_tls(const struct outbound *outbound);
-uint64_t outbound_octets_out(const struct outbound *outbound);
 
 #endif

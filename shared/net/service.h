@@ -76,6 +76,5 @@ const char *service_id(const struct service_session *session);   /* for logs: "s
 const struct tls_info *service_tls(const struct service_session *session); /* NULL: no TLS */
 const char *service_peer(const struct service_session *session); /* address and port; for the log only, never for a message */
 MUST_CHECK enum result service_peer_address(const struct service_session *session, struct sockaddr_storage *out);
-enum service_mode service_session_mode(const struct service_session *session);
 
 #endif

@@ -508,8 +508,3 @@ enum result service_peer_address(const struct service_session *session, struct s
     *out = session->address;
     return RESULT_OK;
 }
-
-enum service_mode service_session_mode(const struct service_session *session)
-{
-    return session->mode;
-}

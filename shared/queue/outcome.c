@@ -2,18 +2,6 @@
 
 #include "mail/envelope.h"
 
-const char *attempt_result_name(enum attempt_result result)
-{
-    switch (result) {
-    case ATTEMPT_ACCEPTED: return "accepted";
-    case ATTEMPT_DEFERRED: return "deferred";
-    case ATTEMPT_REFUSED: return "refused";
-    case ATTEMPT_UNCERTAIN: return "uncertain";
-    case ATTEMPT_UNTRIED: return "untried";
-    }
-    return "unknown";
-}
-
 /* RFC 3461 4.1: without NOTIFY a sender hears of failure, and of delay as we see fit. */
 static bool wants(unsigned notify, enum dsn_notify what)
 {

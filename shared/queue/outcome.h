@@ -13,7 +13,6 @@ enum attempt_result {
     ATTEMPT_UNCERTAIN, /* the last octet was sent, and no reply came (RFC 1047) */
     ATTEMPT_UNTRIED,   /* nobody was asked: the next hop takes fewer recipients at a time (RFC 5321 4.5.3.1.10), or the way to it was lost */
 };
-const char *attempt_result_name(enum attempt_result result);
 
 struct outcome_rules {
     const struct schedule *schedule;

@@ -324,16 +324,6 @@ bool queue_next(struct queue *q, int64_t now_ms, struct queue_job *job)
     return false;
 }
 
-bool queue_next_for(struct queue *q, struct slice name, int64_t now_ms, struct queue_job *job)
-{
-    struct hop *hop = find_hop(q, name);
-    const struct heap_node *first = hop ? heap_first(&hop->waiting) : NULL;
-    if (!first || first->key > now_ms || hop->nactive >= q->limits.active_per_hop || q->nactive >= q->limits.active_total)
-        return false;
-    lend(q, hop, job);
-    return true;
-}
-
 static struct item *take_back(struct queue *q, uint64_t message, struct slice name)
 {
     struct item *item = find_item(q, message, find_hop(q, name));

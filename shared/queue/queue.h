@@ -34,9 +34,6 @@ void queue_free(struct queue **queue);
 MUST_CHECK enum result queue_add(struct queue *queue, uint64_t message, struct slice hop, int64_t due_at_ms);
 /* Lends out the next item; false when none may run now. */
 bool queue_next(struct queue *queue, int64_t now_ms, struct queue_job *job);
-/* The same for one hop only, blocked or not: for a session to it that has room for one more message. It takes a slot like any other, so give
- * the session's last item back first; then no other hop can have come between, and no limit is exceeded. */
-bool queue_next_for(struct queue *queue, struct slice hop, int64_t now_ms, struct queue_job *job);
 /* Gives an active item back: done with it, or due again. One that is not active stays as it is. These never fail. */
 void queue_finish(struct queue *queue, uint64_t message, struct slice hop);
 void queue_defer(struct queue *queue, uint64_t message, struct slice hop, int64_t due_at_ms);

@@ -180,7 +180,7 @@ static void step_block(struct model *m, struct queue *q)
 
 /* ---- giving ---- */
 
-static void check_given(struct model *m, const struct queue_job *job, bool is_for_session)
+static void check_given(struct model *m, const struct queue_job *job)
 {
     size_t h = hop_of(job->hop);
     struct model_item *item = &m->items[job->message][h];
@@ -188,7 +188,7 @@ static void check_given(struct model *m, const struct queue_job *job, bool is_fo
     assert_true(item->due <= m->now);
     for (size_t i = 1; i <= MESSAGES; i++)
         assert_true(m->items[i][h].state != WAITING || m->items[i][h].due >= item->due);
-    assert_true(is_for_session || (hop_has_room(m, h) && m->blocked_until[h] <= m->now));
+    assert_true(hop_has_room(m, h) && m->blocked_until[h] <= m->now);
     *item = (struct model_item){.state = ACTIVE};
     assert_true(count(m, h, ACTIVE) <= PER_HOP);   /* invariant 2 */
     assert_true(count(m, HOPS, ACTIVE) <= TOTAL);
@@ -217,23 +217,8 @@ static void step_next(struct model *m, struct queue *q)
     bool has = queue_next(q, m->now, &job);
     assert_int_equal(has, earliest <= m->now); /* invariant 4 */
     if (has) {
-        check_given(m, &job, false);
+        check_given(m, &job);
         check_turns(m, hop_of(job.hop));
-    }
-}
-
-static void step_next_for(struct model *m, struct queue *q)
-{
-    size_t h = draw(m) % HOPS;
-    struct queue_job job;
-    bool is_due = false;
-    for (size_t i = 1; i <= MESSAGES; i++)
-        is_due = is_due || (m->items[i][h].state == WAITING && m->items[i][h].due <= m->now);
-    bool expected = is_due && count(m, h, ACTIVE) < PER_HOP && count(m, HOPS, ACTIVE) < TOTAL;
-    assert_int_equal(queue_next_for(q, HOP[h], m->now, &job), expected);
-    if (expected) {
-        assert_true(slice_equal(job.hop, HOP[h]));
-        check_given(m, &job, true);
     }
 }
 
@@ -243,10 +228,8 @@ static void step(struct model *m, struct queue *q)
     m->now += draw(m) % 3 ? 0 : (int64_t)(draw(m) % 100);
     if (what < 25)
         step_add(m, q);
-    else if (what < 60)
-        step_next(m, q);
     else if (what < 65)
-        step_next_for(m, q);
+        step_next(m, q);
     else if (what < 88)
         step_give_back(m, q);
     else if (what < 94)

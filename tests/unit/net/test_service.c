@@ -37,7 +37,6 @@ static void test_plain(void **state)
     assert_null(service_tls(house.newest));
     assert_int_equal(service_id(house.newest)[0], 's');
     assert_true(strncmp(service_peer(house.newest), "127.0.0.1:", 10) == 0);
-    assert_int_equal(service_session_mode(house.newest), SERVICE_PLAIN);
     net_end_write(&client, "EHLO x\r\n");
     NET_UNTIL(&house.net, net_end_has(&client, "\r\n") && buffer_len(&client.got) > 100);
     assert_null(memmem(buffer_slice(&client.got).ptr, buffer_len(&client.got), "STARTTLS", 8));

@@ -112,29 +112,6 @@ static void keeps_the_limits(void **state)
     queue_free(&q);
 }
 
-static void a_session_takes_more_for_its_hop(void **state)
-{
-    struct queue *q = new_queue(1, 1);
-    struct queue_job job;
-    (void)state;
-    add(q, 1, A, 0);
-    add(q, 2, B, 0);
-    add(q, 3, A, 5);
-    add(q, 4, A, 100);
-    assert_true(queue_next(q, 10, &job));
-    assert_int_equal(job.message, 1);
-    assert_false(queue_next_for(q, A, 10, &job)); /* its slot is still taken */
-    queue_finish(q, 1, A);
-    assert_false(queue_next_for(q, C, 10, &job));
-    assert_true(queue_next_for(q, A, 10, &job));
-    assert_int_equal(job.message, 3);
-    assert_true(slice_equal(job.hop, A));
-    queue_finish(q, 3, A);
-    assert_false(queue_next_for(q, A, 10, &job));
-    assert_string_equal(next(q, 10), "2@b");
-    queue_free(&q);
-}
-
 static void blocks_hops(void **state)
 {
     struct queue *q = new_queue(10, 50);
@@ -247,7 +224,6 @@ int main(void)
         cmocka_unit_test(gives_what_is_due),
         cmocka_unit_test(hops_take_turns),
         cmocka_unit_test(keeps_the_limits),
-        cmocka_unit_test(a_session_takes_more_for_its_hop),
         cmocka_unit_test(blocks_hops),
         cmocka_unit_test(holds_and_releases),
         cmocka_unit_test(removes),
