@@ -1,4 +1,4 @@
--- The agent's tables: the relay's, because one store serves both programs. Every legal state and transition: schema/README.md.
+-- The agent's tables: the relay's but for its accounts, because one store serves both programs. Every legal state and transition: schema/README.md.
 -- Times are wall time in milliseconds since 1970; states are the numbers of enum store_state.
 
 -- One row for each message; it stays after the last recipient is finished, until it is swept.
@@ -58,26 +58,6 @@ CREATE TABLE chunk (
 CREATE TABLE intake (
     message       INTEGER PRIMARY KEY
 ) STRICT;
-
--- Who may use the listener, where it asks for AUTH.
-CREATE TABLE account (
-    name          TEXT PRIMARY KEY,         -- lower case
-    is_enabled    INTEGER NOT NULL,
-    password_hash TEXT NOT NULL,            -- Argon2id as libsodium encodes it
-    scram_salt    BLOB NOT NULL,
-    scram_iterations INTEGER NOT NULL,
-    scram_stored_key BLOB NOT NULL,
-    scram_server_key BLOB NOT NULL,
-    created_at    INTEGER NOT NULL,
-    changed_at    INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-
--- What an account may send as: addresses and @domains, lower case.
-CREATE TABLE send_as (
-    account       TEXT NOT NULL,
-    address       TEXT NOT NULL,
-    PRIMARY KEY (account, address)
-) STRICT, WITHOUT ROWID;
 
 -- Named values: secrets of this agent, remembered ways.
 CREATE TABLE setting (

@@ -198,6 +198,37 @@ static void statements_use_their_index(void **state)
     sqlite3_close(db);
 }
 
+/* Tables with their columns, and indexes, as one text. */
+static void describe(const struct schema_file *files, const char *but_for, char *out, size_t size)
+{
+    static const char ALL[] = "SELECT group_concat(line, char(10)) FROM (SELECT s.name || ' ' || coalesce(c.name || ' ' || c.type || ' ' || c.\"notnull\" || "
+                              "' ' || c.pk, s.sql) AS line FROM sqlite_schema s LEFT JOIN pragma_table_info(s.name) c ON s.type = 'table' "
+                              "WHERE instr(?1, ' ' || s.tbl_name || ' ') = 0 AND s.name NOT LIKE 'sqlite_%' ORDER BY s.name, c.cid)";
+    sqlite3 *db;
+    sqlite3_stmt *s;
+    assert_int_equal(sqlite3_open(":memory:", &db), SQLITE_OK);
+    for (; files->name; files++)
+        assert_int_equal(sqlite3_exec(db, files->sql, NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, ALL, -1, &s, NULL), SQLITE_OK);
+    sqlite3_bind_text(s, 1, but_for, -1, SQLITE_STATIC);
+    assert_int_equal(sqlite3_step(s), SQLITE_ROW);
+    snprintf(out, size, "%s", (const char *)sqlite3_column_text(s, 0));
+    sqlite3_finalize(s);
+    sqlite3_close(db);
+}
+
+/* One store serves both programs: what differs is that only the relay has accounts. */
+static void the_agent_has_the_relays_tables_but_for_accounts(void **state)
+{
+    char relay[8192], agent[8192];
+    (void)state;
+    describe(schema_relay, " account send_as ", relay, sizeof relay);
+    describe(schema_agent, "", agent, sizeof agent);
+    assert_non_null(strstr(agent, "message id INTEGER"));
+    assert_non_null(strstr(agent, "CREATE INDEX recipient_unfinished"));
+    assert_string_equal(agent, relay);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -207,6 +238,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_newer_database_is_left_alone, setup, teardown),
         cmocka_unit_test_setup_teardown(migrations_are_applied_once_and_whole, setup, teardown),
         cmocka_unit_test_setup_teardown(a_database_has_one_program, setup, teardown),
+        cmocka_unit_test(the_agent_has_the_relays_tables_but_for_accounts),
         cmocka_unit_test_setup_teardown(statements_use_their_index, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
