@@ -1,45 +1,19 @@
 """A relay in a folder of its own, destination servers, and clients, for the integration tests."""
 import email.message
 import email.policy
-import json
 import os
-import re
-import shlex
-import signal
 import smtplib
-import socket
 import ssl
 import subprocess
 import threading
-import time
 
 from aiosmtpd.controller import Controller
 
 import minidns
+from daemon import BUILD, PATIENCE_S, Daemon, expect, free_port, submit, wait_for  # noqa: F401 (for tests)
 
-TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BUILD = os.environ.get("POSTERN_BUILD", os.path.join(TOP, "build"))
 RELAY = os.path.join(BUILD, "postern-relay")
-PATIENCE_S = 30
 EX_USAGE, EX_DATAERR, EX_NOINPUT, EX_UNAVAILABLE, EX_CANTCREAT, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 64, 65, 66, 69, 73, 75, 77, 78
-
-
-def wait_for(condition, what, patience_s=PATIENCE_S):
-    """The condition's first true value; it is asked again and again."""
-    end = time.monotonic() + patience_s
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > end:
-            raise AssertionError(f"waited {patience_s} s for: {what() if callable(what) else what}")
-        time.sleep(0.01)
-
-
-def free_port(host="127.0.0.1"):
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return probe.getsockname()[1]
 
 
 def make_message(sender="anna@example.org", to="bob@dest.example", subject="hello", body="Good day.\n", **headers):
@@ -51,11 +25,13 @@ def make_message(sender="anna@example.org", to="bob@dest.example", subject="hell
     return message.as_bytes()
 
 
-class Relay:
+class Relay(Daemon):
     """conf: further lines "section.key = value"; zone: of the name server it asks (see minidns.py)."""
+    program = RELAY
 
     def __init__(self, folder, name="relay.example", zone="", mx_port=None, conf=(), smarthost=None, command=(), listen=None):
-        self.folder, self.name, self.smarthost = str(folder), name, smarthost
+        super().__init__(folder)
+        self.name, self.smarthost = name, smarthost
         self.command = list(command)
         self.dns = minidns.MiniDNS(zone)
         self.dns.__enter__()
@@ -67,19 +43,8 @@ class Relay:
         for line in conf:
             key, _, value = line.partition(" = ")
             self.conf.setdefault(key, []).append(value) if key in ("delivery.allow_network",) else self.conf.update({key: [value]})
-        self.process, self.log_lines, self.expected_exit = None, [], 0
-        self.problems = []
 
     # ---- commands ----
-    def run(self, *words, stdin="", check=True):
-        done = subprocess.run([RELAY, *words, "--dir", self.folder], input=stdin, capture_output=True, text=True, timeout=60)
-        if check and done.returncode != 0:
-            raise AssertionError(f"{' '.join(words)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
-        return done
-
-    def json(self, *words, stdin=""):
-        return json.loads(self.run(*words, "--json", stdin=stdin).stdout)
-
     def init(self):
         options = ["--smarthost", self.smarthost] if self.smarthost else []
         self.run("init", "--name", self.name, *options)
@@ -104,85 +69,18 @@ class Relay:
         options = [word for address in send_as for word in ("--send-as", address)]
         return self.run("account", "add", name, *options, stdin=password + "\n")
 
-    def path(self, name):
-        return os.path.join(self.folder, name)
-
     @property
     def certificate(self):
         return self.path("keys/relay.crt")
 
-    # ---- life ----
-    def start(self, wait=True, preexec_fn=None):
-        self.log_lines = []
-        self.process = subprocess.Popen([*self.command, RELAY, "run", "--dir", self.folder], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
-                                        stdin=subprocess.DEVNULL, preexec_fn=preexec_fn)
-        self.reader = threading.Thread(target=self._read_log, args=(self.process, self.log_lines), daemon=True)
-        self.reader.start()
-        if wait:
-            wait_for(lambda: self.log("started") or self.process.poll() is not None, "the relay's start")
-            assert self.process.poll() is None, "the relay did not start:\n" + "\n".join(self.log_lines)
-        return self
-
-    @staticmethod
-    def _read_log(process, lines):
-        for line in process.stderr:
-            lines.append(line.decode(errors="replace").rstrip("\n"))
-
-    def stop(self, number=signal.SIGTERM, patience_s=60):
-        """Sends the signal and gives the exit code."""
-        if not self.process:
-            return None
-        process, self.process = self.process, None
-        if process.poll() is None:
-            process.send_signal(number)
-        try:
-            code = process.wait(patience_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            code = "did not end"
-        self.reader.join(10)
-        process.stderr.close()
-        return code
-
-    def kill(self):
-        return self.stop(signal.SIGKILL)
-
-    def wait_exit(self, patience_s=30):
-        code = self.process.wait(patience_s)
-        self.reader.join(10)
-        self.process.stderr.close()
-        self.process = None
-        return code
-
-    def close(self):
-        problems = []
-        if self.process:
-            code = self.stop()
-            if code != 0:
-                problems.append(f"the relay ended with {code}:\n" + "\n".join(self.log_lines[-60:]))
-        for line in self.log_lines:
-            if "Sanitizer" in line or "runtime error" in line or "Assertion" in line:
-                problems.append(line)
-        self.dns.__exit__(None, None, None)
-        return problems
-
-    # ---- the log ----
-    def log(self, event, **fields):
-        """Log lines of that event whose fields have those values, each as a dict."""
-        found = []
-        for line in list(self.log_lines):
-            pairs = dict(pair.partition("=")[::2] for pair in split_log(line))
-            if pairs.get("event") == event and all(pairs.get(key) == str(value) for key, value in fields.items()):
-                found.append(pairs)
-        return found
-
-    def wait_log(self, event, **fields):
-        return wait_for(lambda: self.log(event, **fields), lambda: f"event={event} {fields} in the log; there is:\n" + "\n".join(self.log_lines[-20:]))[0]
-
     def address(self, mode):
         host, _, port = self.log("listening", mode=mode)[0]["address"].rpartition(":")
         return host, int(port)
+
+    def close(self):
+        problems = super().close()
+        self.dns.__exit__(None, None, None)
+        return problems
 
     # ---- clients ----
     def tls_context(self):
@@ -219,32 +117,6 @@ class Relay:
             entry = self.entry(id)
             return entry if entry["state"] == state else None
         return wait_for(look, lambda: f"{id} being {state}; it is {self.entry(id)}; the log:\n" + "\n".join(self.log_lines[-20:]))
-
-
-def submit(client, sender, to, message, mail_options=(), rcpt_options=()):
-    """One transaction by hand, so that the last reply with its id is seen."""
-    expect(client.mail(sender, list(mail_options)), 250)
-    for address in to:
-        expect(client.rcpt(address, list(rcpt_options)), 250)
-    code, text = client.data(message)
-    assert code == 250, (code, text)
-    return re.search(r"queued as ([0-9a-z]{13})", text.decode()).group(1)
-
-
-def expect(reply, code, words=""):
-    assert reply[0] == code and words.encode() in reply[1], reply
-    return reply[1].decode()
-
-
-def split_log(line):
-    """key=value words of a log line; quoted values keep their blanks."""
-    words = shlex.shlex(line, posix=True, punctuation_chars="")
-    words.whitespace_split, words.commenters = True, ""
-    words.escape = ""
-    try:
-        return list(words)
-    except ValueError:
-        return line.split()
 
 
 class SinkHandler:
