@@ -293,8 +293,9 @@ void delivery_release(struct delivery *delivery, uint64_t message)
     if (message == 0)
         delivery->flushed_at_ms = wall_now_ms();
     queue_flush(delivery->queue, message, delivery_now_ms(delivery));
-    LIST_EACH(node, &delivery->routes)
-        route_forget_failures(LIST_OWNER(node, struct route, node));
+    struct map_node *node;
+    for (size_t at = 0; (node = map_each(&delivery->routes, &at));)
+        route_forget_failures(MAP_OWNER(node, struct route, by_name));
     delivery_pump(delivery);
 }
 
@@ -409,6 +410,7 @@ static void delivery_free(struct delivery *delivery)
     void (*on_stopped)(void *) = delivery->on_stopped;
     void *context = delivery->stop_context;
     queue_free(&delivery->queue);
+    routes_free(delivery);
     conf_unref(&delivery->config.conf);
     tls_context_unref(&delivery->config.tls_any);
     tls_context_unref(&delivery->config.tls_verified);
@@ -425,7 +427,7 @@ static void delivery_on_handle_closed(uv_handle_t *handle)
 
 static void delivery_drop_lanes(struct delivery *delivery)
 {
-    LIST_EACH_SAFE(node, after, &delivery->routes)
+    LIST_EACH_SAFE(node, after, &delivery->busy)
         route_drop_lanes(LIST_OWNER(node, struct route, node));
 }
 
@@ -437,7 +439,7 @@ static void delivery_on_stop_tick(uv_timer_t *timer)
         delivery_drop_lanes(delivery);
     if (delivery->nlanes > 0 || delivery->nparcels > 0 || delivery->nscans > 0 || uv_is_closing((uv_handle_t *)timer))
         return;
-    assert(list_is_empty(&delivery->routes));
+    assert(list_is_empty(&delivery->busy));
     uv_close((uv_handle_t *)&delivery->timer, delivery_on_handle_closed);
     uv_close((uv_handle_t *)&delivery->scan_timer, delivery_on_handle_closed);
     uv_close((uv_handle_t *)&delivery->stop_timer, delivery_on_handle_closed);
@@ -451,7 +453,7 @@ void delivery_stop(struct delivery *delivery, int64_t grace_ms, void (*on_stoppe
     delivery->stop_at_ms = delivery_now_ms(delivery) + grace_ms;
     uv_timer_stop(&delivery->timer);
     uv_timer_stop(&delivery->scan_timer);
-    LIST_EACH_SAFE(node, after, &delivery->routes)
+    LIST_EACH_SAFE(node, after, &delivery->busy)
         route_stop(LIST_OWNER(node, struct route, node));
     uv_timer_start(&delivery->stop_timer, delivery_on_stop_tick, 1, STOP_TICK_MS);
 }

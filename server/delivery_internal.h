@@ -5,6 +5,7 @@
 #include "delivery.h"
 #include "lane.h"
 
+#include "base/map.h"
 #include "queue/queue.h"
 
 struct delivery {
@@ -12,7 +13,9 @@ struct delivery {
     struct queue *queue;
     struct attempt_office office;
     struct lane_services services;
-    struct list routes;
+    struct map routes;      /* all, by name */
+    struct list busy;       /* those that something goes or waits to go over */
+    size_t routes_sweep_at; /* when there are so many, those are looked for that nobody needs any more */
     size_t nlanes, nparcels, nscans;
     int64_t longest_delay_ms; /* of the schedule */
     int64_t flushed_at_ms;    /* wall time: when a person last wanted everything tried at once */
@@ -27,9 +30,10 @@ struct delivery {
     void *stop_context;
 };
 
-/* A next hop while something goes or waits to go there, or its last failures are remembered. */
+/* A next hop while something goes or waits to go there, or its last failures are remembered: as long as it has mail in the queue, or is blocked. */
 struct route {
-    struct list_node node;
+    struct map_node by_name;
+    struct list_node node; /* in delivery.busy */
     struct delivery *delivery;
     struct slice name;
     struct list waiting;  /* struct parcel, loaded */
@@ -74,7 +78,7 @@ void parcel_record_failure(struct parcel *parcel, const struct lane_failure *fai
 enum { LOAD_RETRY_MS = 30000, SCAN_RETRY_MS = 30000 }; /* memory or store could not do it */
 
 /* ---- route.c ---- */
-/* NULL: out of memory. */
+/* Makes it, if need be. NULL: out of memory. */
 struct route *route_find(struct delivery *delivery, struct slice name);
 /* Takes a loaded parcel. */
 void route_take(struct route *route, struct parcel *parcel);
@@ -82,5 +86,7 @@ void route_take(struct route *route, struct parcel *parcel);
 void route_stop(struct route *route);
 void route_drop_lanes(struct route *route);
 void route_forget_failures(struct route *route);
+/* All that are left, when nothing goes or waits. */
+void routes_free(struct delivery *delivery);
 
 #endif

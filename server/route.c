@@ -6,40 +6,89 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BLOCK_MAX_MS = 5 * 60 * 1000 }; /* new mail to a host that was dead must not wait for long to find it alive */
+enum {
+    BLOCK_MAX_MS = 5 * 60 * 1000, /* new mail to a host that was dead must not wait for long to find it alive */
+    ROUTES_FEW = 64,              /* not worth a look for those that nobody needs */
+};
 
 static void route_open_lanes(struct route *route);
 static void route_serve(struct route *route);
 
 /* ---- routes ----------------------------------------------------------------------------------------------------- */
 
-struct route *route_find(struct delivery *delivery, struct slice name)
+static bool route_is_busy(const struct route *route)
 {
-    LIST_EACH(node, &delivery->routes) {
-        struct route *route = LIST_OWNER(node, struct route, node);
-        if (slice_equal(route->name, name))
-            return route;
-    }
-    struct route *route = calloc(1, sizeof *route + name.len);
-    if (!route)
-        return NULL;
-    if (name.len)
-        memcpy(route->text, name.ptr, name.len);
-    route->name = slice_of(route->text, name.len);
-    route->delivery = delivery;
-    list_append(&delivery->routes, &route->node);
-    return route;
+    return !list_is_empty(&route->waiting) || !list_is_empty(&route->carriers);
+}
+
+/* The count of failures goes with the last of the hop's mail. What was queued for a smarthost that is gone waits under another name: for it the
+ * block is remembered until it ends. */
+static bool route_is_needed(const struct route *route)
+{
+    const struct delivery *delivery = route->delivery;
+    return route_is_busy(route) || (route->failures > 0 && (queue_hop_count(delivery->queue, route->name) > 0 ||
+                                                            delivery_now_ms(delivery) < route->blocked_until_ms));
+}
+
+static void route_free(struct route *route)
+{
+    list_remove(&route->node);
+    map_remove(&route->delivery->routes, &route->by_name);
+    free(route);
 }
 
 static void route_forget_if_idle(struct route *route)
 {
-    if (!list_is_empty(&route->waiting) || !list_is_empty(&route->carriers))
-        return;
-    /* The queue remembers how long the hop is blocked; the count of failures goes with the last of its mail. */
-    if (route->failures && queue_count(route->delivery->queue) > 0 && !route->delivery->is_stopping)
-        return;
-    list_remove(&route->node);
-    free(route);
+    if (!route_is_needed(route))
+        route_free(route);
+    else if (!route_is_busy(route))
+        list_remove(&route->node);
+}
+
+/* Mail ends in many ways that no route hears of, so those that it has left behind are looked for whenever the number of routes has doubled. */
+static void delivery_sweep_routes(struct delivery *delivery)
+{
+    struct list unneeded = {0};
+    struct map_node *node;
+    for (size_t at = 0; (node = map_each(&delivery->routes, &at));) {
+        struct route *route = MAP_OWNER(node, struct route, by_name);
+        if (route_is_needed(route))
+            continue;
+        list_remove(&route->node);
+        list_append(&unneeded, &route->node);
+    }
+    while (!list_is_empty(&unneeded))
+        route_free(LIST_OWNER(unneeded.first, struct route, node));
+    delivery->routes_sweep_at = delivery->routes.count > ROUTES_FEW / 2 ? 2 * delivery->routes.count : ROUTES_FEW;
+}
+
+void routes_free(struct delivery *delivery)
+{
+    struct map_node *node;
+    for (size_t at = 0; (node = map_each(&delivery->routes, &at));)
+        free(MAP_OWNER(node, struct route, by_name));
+    map_free(&delivery->routes);
+}
+
+struct route *route_find(struct delivery *delivery, struct slice name)
+{
+    uint64_t hash = map_hash(name);
+    for (struct map_node *node = map_find(&delivery->routes, hash, NULL); node; node = map_find(&delivery->routes, hash, node)) {
+        if (slice_equal(MAP_OWNER(node, struct route, by_name)->name, name))
+            return MAP_OWNER(node, struct route, by_name);
+    }
+    if (delivery->routes.count >= delivery->routes_sweep_at)
+        delivery_sweep_routes(delivery);
+    struct route *route = calloc(1, sizeof *route + name.len);
+    if (!route || map_add(&delivery->routes, &route->by_name, hash) != RESULT_OK) {
+        free(route);
+        return NULL;
+    }
+    if (name.len)
+        memcpy(route->text, name.ptr, name.len);
+    route->name = slice_of(route->text, name.len);
+    route->delivery = delivery;
+    return route;
 }
 
 static bool route_is_starving(const struct route *route)
@@ -49,7 +98,7 @@ static bool route_is_starving(const struct route *route)
 
 static bool is_somebody_starving(const struct delivery *delivery)
 {
-    LIST_EACH(node, &delivery->routes) {
+    LIST_EACH(node, &delivery->busy) {
         if (route_is_starving(LIST_OWNER(node, struct route, node)))
             return true;
     }
@@ -64,7 +113,7 @@ static size_t limit_total(const struct delivery *delivery)
 /* A place for a route that has none is made by a lane that rests elsewhere, or by the next that comes to rest (carrier_on_ready). */
 static void delivery_make_room(struct delivery *delivery)
 {
-    LIST_EACH(node, &delivery->routes) {
+    LIST_EACH(node, &delivery->busy) {
         struct route *route = LIST_OWNER(node, struct route, node);
         LIST_EACH(at, &route->carriers) {
             struct carrier *carrier = LIST_OWNER(at, struct carrier, node);
@@ -159,7 +208,7 @@ static void carrier_on_failed(void *context, struct lane *lane, const struct lan
 /* A place is free: routes that have none come first. */
 static void delivery_feed(struct delivery *delivery)
 {
-    LIST_EACH_SAFE(node, after, &delivery->routes) {
+    LIST_EACH_SAFE(node, after, &delivery->busy) {
         struct route *route = LIST_OWNER(node, struct route, node);
         if (delivery->is_stopping || delivery->nlanes >= limit_total(delivery))
             return;
@@ -262,6 +311,8 @@ void route_take(struct route *route, struct parcel *parcel)
         return;
     }
     list_append(&route->waiting, &parcel->node);
+    if (!list_has(&route->delivery->busy, &route->node))
+        list_append(&route->delivery->busy, &route->node);
     route_serve(route);
 }
 

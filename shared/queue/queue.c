@@ -465,6 +465,12 @@ size_t queue_count(const struct queue *q)
     return q->items.count;
 }
 
+size_t queue_hop_count(const struct queue *q, struct slice name)
+{
+    const struct hop *hop = find_hop(q, name);
+    return hop ? hop->nitems : 0;
+}
+
 size_t queue_active(const struct queue *q)
 {
     return q->nactive;

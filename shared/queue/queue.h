@@ -51,6 +51,7 @@ void queue_unblock_hop(struct queue *queue, struct slice hop);
  * call (all is empty, held, active, or waits for a slot). */
 int64_t queue_deadline_ms(const struct queue *queue);
 size_t queue_count(const struct queue *queue);
+size_t queue_hop_count(const struct queue *queue, struct slice hop);
 size_t queue_active(const struct queue *queue);
 
 #endif
