@@ -247,13 +247,18 @@ static void reload(struct agent *agent)
 static void on_signal(uv_signal_t *handle, int number)
 {
     struct agent *agent = handle->data;
-    if (number != SIGHUP)
+    if (!agent->has_started && number == SIGHUP)
+        agent->is_hangup_early = true;
+    else if (!agent->has_started)
+        agent->is_end_early = true;
+    else if (number != SIGHUP)
         agent_stop(agent, EX_OK);
     else if (!agent->is_stopping)
         reload(agent);
 }
 
-static int start_signals(struct agent *agent)
+/* Before anything that takes its time: the one who has started us may send SIGHUP at once, and unheard it would be our end. */
+static void start_signals(struct agent *agent)
 {
     static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
     for (size_t i = 0; i < 3; i++) {
@@ -262,7 +267,15 @@ static int start_signals(struct agent *agent)
         uv_signal_start(&agent->signals[i], on_signal, numbers[i]);
     }
     agent->has_signals = true;
-    return EX_OK;
+}
+
+static void heed_early_signals(struct agent *agent)
+{
+    agent->has_started = true;
+    if (agent->is_end_early)
+        agent_stop(agent, EX_OK);
+    else if (agent->is_hangup_early)
+        reload(agent);
 }
 
 /* ---- the end, in the opposite order of the start; each part may never have been there -------------------------- */
@@ -391,7 +404,7 @@ static int start(struct agent *agent)
         (code = start_service(agent)) != EX_OK || (code = start_control(agent)) != EX_OK)
         return code;
     store_queue_load(agent->client, on_loaded, agent);
-    return start_signals(agent);
+    return EX_OK;
 }
 
 /* False: the loop still has something to wait for. */
@@ -427,11 +440,14 @@ int agent_run(struct agent *agent, const struct dirs *dirs)
     }
     uv_timer_init(&agent->loop, &agent->last_patience);
     agent->has_loop = true;
+    start_signals(agent);
     code = start(agent);
-    if (code == EX_OK)
+    if (code == EX_OK) {
         log_event(&agent->log, LOG_INFO, "started", LOG_STR("relay", agent->settings->values.relay_host));
-    else
+        heed_early_signals(agent);
+    } else {
         agent_stop(agent, code);
+    }
     uv_run(&agent->loop, UV_RUN_DEFAULT);
     bool is_closed = tear_down(agent);
     log_event(&agent->log, LOG_INFO, "stopped");

@@ -30,7 +30,8 @@ struct agent {
     uv_signal_t signals[3];
     uv_timer_t last_patience; /* at the end, for a resolver that is silent */
     int64_t started_at_ms, swept_at_ms; /* wall time */
-    bool has_loop, has_signals, is_stopping;
+    bool has_loop, has_signals, has_started, is_stopping;
+    bool is_hangup_early, is_end_early; /* signals that came during the start */
     int exit_code;
 };
 
@@ -50,13 +51,14 @@ int agent_make_tls(const struct settings *settings, const struct log *log, struc
 /* EX_TEMPFAIL: another process has it, and still has it after AGENT_STORE_PATIENCE_MS; our own short commands (a sendmail without a daemon) are waited for. */
 int agent_open_store(const struct dirs *dirs, const struct settings *settings, const struct log *log, struct store **out);
 /* The same without waiting and without words on stderr: those go to why. */
-MUST_CHECK enum result agent_try_store(const struct dirs *dirs, const struct settings *settings, const struct log *log, struct store **out, char *why, size_t why_size);
+MUST_CHECK enum result agent_try_store(const struct dirs *dirs, const struct settings *settings, const struct log *log, uint32_t wait_ms, struct store **out, char *why,
+                                       size_t why_size);
 int agent_exit_code_of(enum result result);
 /* The token that lets our own sendmail in; made at the first start. */
 int agent_read_token(const struct dirs *dirs, bool may_make, struct buffer *out);
 /* The program's name in errors. */
 #define AGENT_PROGRAM "postern-agent"
-enum { AGENT_STORE_PATIENCE_MS = 2000, AGENT_STORE_LOOK_MS = 20 };
+enum { AGENT_STORE_PATIENCE_MS = 5000 };
 int agent_fail(int exit_code, const char *format, ...) PRINTF_LIKE(2, 3);
 
 #endif

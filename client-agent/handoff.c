@@ -265,7 +265,7 @@ static bool to_store(const struct dirs *dirs, const struct settings *settings, c
     struct store_client *client = NULL;
     uv_loop_t loop;
     char why[400];
-    enum result result = agent_try_store(dirs, settings, NULL, &store, why, sizeof why);
+    enum result result = agent_try_store(dirs, settings, NULL, 0, &store, why, sizeof why);
     if (result != RESULT_OK) {
         struct smtp_reply reply = {451, {4, 3, 0}, slice_from_cstr(why)};
         decide(answer, agent_exit_code_of(result), &reply);

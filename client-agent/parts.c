@@ -99,7 +99,8 @@ int agent_exit_code_of(enum result result)
     }
 }
 
-enum result agent_try_store(const struct dirs *dirs, const struct settings *settings, const struct log *log, struct store **out, char *why, size_t why_size)
+enum result agent_try_store(const struct dirs *dirs, const struct settings *settings, const struct log *log, uint32_t wait_ms, struct store **out, char *why,
+                            size_t why_size)
 {
     struct private_error error;
     enum result result = private_make_folder(dirs->data_folder, &error);
@@ -107,17 +108,20 @@ enum result agent_try_store(const struct dirs *dirs, const struct settings *sett
         snprintf(why, why_size, "%s", error.text);
         return result;
     }
-    struct store_config config = {.path = dirs->database, .schema = schema_agent, .log = log, .cache_kib = 512, .max_octets = (uint64_t)settings->values.database_size};
+    const struct store_config config = {
+        .path = dirs->database,
+        .schema = schema_agent,
+        .log = log,
+        .cache_kib = 512,
+        .max_octets = (uint64_t)settings->values.database_size,
+        .wait_ms = wait_ms,
+    };
     return store_open(out, &config, why, why_size);
 }
 
 int agent_open_store(const struct dirs *dirs, const struct settings *settings, const struct log *log, struct store **out)
 {
     char why[400];
-    enum result result = agent_try_store(dirs, settings, log, out, why, sizeof why);
-    for (int waited_ms = 0; result == RESULT_BUSY && waited_ms < AGENT_STORE_PATIENCE_MS; waited_ms += AGENT_STORE_LOOK_MS) {
-        uv_sleep(AGENT_STORE_LOOK_MS);
-        result = agent_try_store(dirs, settings, log, out, why, sizeof why);
-    }
+    enum result result = agent_try_store(dirs, settings, log, AGENT_STORE_PATIENCE_MS, out, why, sizeof why);
     return result == RESULT_OK ? EX_OK : agent_fail(agent_exit_code_of(result), "%s", why);
 }

@@ -8,6 +8,8 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+enum { LOCAL_PATIENCE_MS = 2000 }; /* for another command to be done with the database */
+
 struct local {
     void (*on_line)(void *, const json_t *);
     void *line_context;
@@ -54,7 +56,7 @@ int command_load_pin(const struct command_context *context, const struct conf *c
 
 static int local_open_store(const struct command_context *context, struct store **out)
 {
-    const struct store_config config = {.path = context->dirs.database, .schema = schema_relay};
+    const struct store_config config = {.path = context->dirs.database, .schema = schema_relay, .wait_ms = LOCAL_PATIENCE_MS};
     char why[400] = "";
     if (access(context->dirs.database, F_OK) != 0)
         return console_fail(&context->console, EX_NOINPUT, "there is no database at %s; make one with: " COMMAND_PROGRAM " init --name HOST",

@@ -17,7 +17,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-enum { WHY = 600, SIGNALS = 3 };
+enum { WHY = 600, SIGNALS = 3, STORE_WAIT_MS = 5000 };
 
 struct relay {
     const struct dirs *dirs;
@@ -51,6 +51,7 @@ struct relay {
     uint8_t salt_secret[CRYPTO_KEY];
     int64_t started_at_ms;
     bool is_stopping, are_threads_idle, is_delivery_stopped, is_secret_known, is_answered, has_run;
+    bool has_started, is_hangup_early, is_end_early; /* signals that came during the start wait for its end */
 };
 
 /* A thread tells that its sessions have ended. */
@@ -291,6 +292,7 @@ static void relay_reload(struct relay *relay)
     struct sentry_limits limits = sentry_limits_of(conf);
     relay_warn_of_restart(relay, conf);
     sentry_set_limits(relay->sentry, &limits);
+    relay->log.level = (enum log_level)conf->values.log_level;
     for (size_t i = 0; i < relay->nthreads; i++) {
         if (thread_reload(relay->threads[i], conf_ref(conf), contexts.server) != RESULT_OK)
             log_event(&relay->log, LOG_ERROR, "reload-failed", LOG_TEXT("reason", "out of memory"));
@@ -314,12 +316,17 @@ static void relay_on_renewed(void *context)
 static void relay_on_signal(uv_signal_t *handle, int number)
 {
     struct relay *relay = handle->data;
-    if (number != SIGHUP)
+    if (!relay->has_started && number == SIGHUP)
+        relay->is_hangup_early = true;
+    else if (!relay->has_started)
+        relay->is_end_early = true;
+    else if (number != SIGHUP)
         relay_stop(relay);
     else if (!relay->is_stopping)
         relay_reload(relay);
 }
 
+/* Before anything that takes its time: the one who has started us may send SIGHUP at once, and unheard it would be our end. */
 static void relay_watch_signals(struct relay *relay)
 {
     static const int numbers[SIGNALS] = {SIGTERM, SIGINT, SIGHUP};
@@ -329,6 +336,15 @@ static void relay_watch_signals(struct relay *relay)
         uv_signal_start(&relay->signals[i], relay_on_signal, numbers[i]);
         relay->nsignals++;
     }
+}
+
+static void relay_heed_early_signals(struct relay *relay)
+{
+    relay->has_started = true;
+    if (relay->is_end_early)
+        relay_stop(relay);
+    else if (relay->is_hangup_early)
+        relay_reload(relay);
 }
 
 /* ---- status ----------------------------------------------------------------------------------------------------- */
@@ -405,6 +421,7 @@ static int relay_open_store(struct relay *relay)
         .schema = schema_relay,
         .log = &relay->log,
         .max_octets = (uint64_t)relay->conf->values.database_size,
+        .wait_ms = STORE_WAIT_MS,
     };
     enum result result = store_open(&relay->store, &config, why, sizeof why);
     if (result != RESULT_OK)
@@ -607,10 +624,11 @@ int relay_run(const struct dirs *dirs)
     relay->rescan.open = relay_on_rescan;
     atomic_flag_clear(&relay->is_rescan_posted);
     signal(SIGPIPE, SIG_IGN);
+    relay_watch_signals(relay);
     int code = mailbox_open(&relay->mailbox, &relay->loop) == RESULT_OK ? relay_start(relay) : EX_OSERR;
     if (code == EX_OK) {
-        relay_watch_signals(relay);
         relay_watch_certificate(relay);
+        relay_heed_early_signals(relay);
     } else {
         relay_abandon(relay);
     }

@@ -19,7 +19,7 @@ enum log_level { LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_DEBUG };
 const char *log_level_name(enum log_level level);
 
 struct log {
-    enum log_level level; /* events above it are dropped */
+    _Atomic enum log_level level; /* events above it are dropped; a reload may change it while other threads write */
     void (*sink)(void *context, enum log_level level, struct slice line);
     void *context;
 };

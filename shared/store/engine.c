@@ -17,6 +17,7 @@ enum {
     CACHE_KEEPER_KIB = 64,
     FRESH_KIB = 4096,
     SQLITE_LEAST = 3040000,
+    LOCK_LOOK_MS = 20,
     PATH_ROOM = 32, /* octets beyond the database's path for the names beside it */
 };
 
@@ -88,8 +89,22 @@ static enum result create_file(const char *path, char *why, size_t why_size)
     return result;
 }
 
+/* There is no waiting for a lock with an end to it but to look again. */
+static bool take_lock(const struct store *store, uint32_t wait_ms)
+{
+    uint64_t end_ns = uv_hrtime() + (uint64_t)wait_ms * 1000000;
+    bool has_it = flock(store->lock_fd, LOCK_EX | LOCK_NB) == 0;
+    if (!has_it && wait_ms > 0)
+        log_event(store->log, LOG_INFO, "store-waits", LOG_TEXT("reason", "another process has it"));
+    while (!has_it && uv_hrtime() < end_ns) {
+        uv_sleep(LOCK_LOOK_MS);
+        has_it = flock(store->lock_fd, LOCK_EX | LOCK_NB) == 0;
+    }
+    return has_it;
+}
+
 /* A database in use has one program; the number of the process in the file is for people. */
-static enum result lock(struct store *store, char *why, size_t why_size)
+static enum result lock(struct store *store, uint32_t wait_ms, char *why, size_t why_size)
 {
     size_t size = strlen(store->path) + PATH_ROOM;
     char *path = malloc(size), owner[16] = "";
@@ -100,7 +115,7 @@ static enum result lock(struct store *store, char *why, size_t why_size)
     store->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (store->lock_fd < 0) {
         result = open_failed(path, errno, why, why_size);
-    } else if (flock(store->lock_fd, LOCK_EX | LOCK_NB) != 0) {
+    } else if (!take_lock(store, wait_ms)) {
         ssize_t n = pread(store->lock_fd, owner, sizeof owner - 1, 0);
         owner[n > 0 ? strcspn(owner, "\n") : 0] = '\0';
         snprintf(why, why_size, "%s is in use by another process (number %s): stop that one, or talk to it", store->path,
@@ -172,7 +187,7 @@ static enum result prepare(struct store *store, const struct store_config *confi
     if (result == RESULT_OK)
         result = create_file(store->path, why, why_size);
     if (result == RESULT_OK)
-        result = lock(store, why, why_size);
+        result = lock(store, config->wait_ms, why, why_size);
     if (result == RESULT_OK)
         result = room_open(&store->room, store->path, config->max_octets, store->log);
     if (result == RESULT_OK)

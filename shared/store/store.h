@@ -59,6 +59,7 @@ struct store_config {
     uint64_t max_octets; /* of the database file; 0: no limit; beyond it writes of new mail answer RESULT_FULL */
     uint32_t fresh_kib;  /* memory for messages just committed, so that delivery need not read them back; 0: 4,096 */
     uint32_t log_kib;    /* size of the write-ahead log at which it is moved into the database; 0: 16,384 */
+    uint32_t wait_ms;    /* how long to wait for another process to close it, as a daemon does for a command that is done in a moment */
     const char *vfs;     /* SQLite's file layer; NULL: the usual one. For tests of failing disks */
 };
 

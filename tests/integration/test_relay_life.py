@@ -1,4 +1,5 @@
 """The relay's life: reload, orderly ends, sudden ones, full disks, large messages."""
+import fcntl
 import hashlib
 import os
 import random
@@ -54,6 +55,12 @@ def test_sighup_takes_a_new_certificate_and_leaves_sessions_alone(relay_to, tmp_
     assert relay.json("status")["pins"] == relay.json("key", "show")
 
 
+def announced_size(relay):
+    with relay.client() as client:
+        client.ehlo()
+        return int(client.esmtp_features["size"])
+
+
 def test_sighup_takes_a_new_configuration(relay_to):
     relay = relay_to("limits.message_size = 1M")
     relay.conf["limits.message_size"] = ["2M"]
@@ -61,11 +68,7 @@ def test_sighup_takes_a_new_configuration(relay_to):
     relay.process.send_signal(signal.SIGHUP)
     relay.wait_log("reloaded")
 
-    def announced():
-        with relay.client() as client:
-            client.ehlo()
-            return int(client.esmtp_features["size"])
-    wait_for(lambda: announced() == 2 << 20, "the new size")
+    wait_for(lambda: announced_size(relay) == 2 << 20, "the new size")
 
 
 def test_a_renewed_certificate_is_taken_by_itself(relay_to, tmp_path):
@@ -86,6 +89,22 @@ def test_sighup_reaches_deliveries(relay_to, sink):
     relay.write_conf()
     relay.process.send_signal(signal.SIGHUP)
     sink.wait_messages(1)
+
+
+def test_sighup_takes_a_new_log_level(relay_to):
+    relay = relay_to("limits.message_size = 1M")
+    relay.conf.update({"limits.message_size": ["2M"], "log.level": ["error"]})
+    relay.write_conf()
+    relay.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: announced_size(relay) == 2 << 20, "the new size")
+    relay.send("anna", "secret", "anna@example.org", ["bob@dest.example"])
+    relay.conf["log.level"] = ["info"]
+    relay.write_conf()
+    relay.process.send_signal(signal.SIGHUP)
+    relay.wait_log("reloaded")
+    assert not relay.log("message-queued")
+    relay.send("anna", "secret", "anna@example.org", ["bob@dest.example"])
+    relay.wait_log("message-queued")
 
 
 @pytest.mark.parametrize("spoil", ["configuration", "certificate"])
@@ -273,6 +292,30 @@ def test_descriptors_run_out(make_relay):
         except (OSError, smtplib.SMTPException):
             return False
     wait_for(works, "the relay serving again")
+
+
+def test_a_start_while_a_command_has_the_database(make_relay):
+    """The daemon waits for it."""
+    relay = make_relay(start=False)
+    with open(relay.path("relay.db.lock")) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        relay.start(wait=False)
+        relay.wait_log("store-waits")
+    relay.wait_log("started")
+
+
+@pytest.mark.parametrize("number, event", [(signal.SIGHUP, "reloaded"), (signal.SIGTERM, "stopped")])
+def test_a_signal_during_the_start(make_relay, number, event):
+    """It is heeded when the start is over."""
+    relay = make_relay(start=False)
+    with open(relay.path("relay.db.lock")) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        relay.start(wait=False)
+        relay.wait_log("store-waits")
+        relay.process.send_signal(number)
+    relay.wait_log(event)
+    if number == signal.SIGTERM:
+        assert relay.wait_exit() == 0
 
 
 def test_finished_messages_are_forgotten(relay_to):
