@@ -11,9 +11,9 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-enum { STOP_GRACE_MS = 3000, STOP_LAST_MS = 1500, SWEEP_EVERY_MS = 24 * 3600 * 1000 };
+enum { WAY_MAX = 1024, STOP_GRACE_MS = 3000, STOP_LAST_MS = 1500, SWEEP_EVERY_MS = 24 * 3600 * 1000 };
 
-static const char WAY_SETTING[] = "way"; /* the path that worked last: "192.0.2.1 465 tls relay.example" */
+static const char WAY_SETTING[] = "way"; /* the path that worked last, and the relay's addresses: "192.0.2.1 465 tls relay.example 192.0.2.1 2001:db8::1" */
 
 /* ---- the queue -------------------------------------------------------------------------------------------------- */
 
@@ -66,31 +66,59 @@ static void on_loaded(void *context, const struct store_due *due, size_t n, bool
 
 /* ---- the way that worked ---------------------------------------------------------------------------------------- */
 
-static void on_way(void *context, const struct path *path)
+static void on_way(void *context, const struct path *path, const struct path_address *addresses, size_t n)
 {
     struct agent *agent = context;
-    char address[64], text[400];
+    char address[64];
+    struct buffer text = BUFFER(WAY_MAX);
     path_address_format(&path->address, address, sizeof address);
-    int len = snprintf(text, sizeof text, "%s %u %s %s", address, path->port, path_mode_name(path->mode), agent->settings->values.relay_host.ptr);
-    store_setting_put(agent->client, slice_from_cstr(WAY_SETTING), slice_of(text, (size_t)len), NULL, NULL);
+    enum result result = buffer_printf(&text, "%s %u %s %s", address, path->port, path_mode_name(path->mode), agent->settings->values.relay_host.ptr);
+    for (size_t i = 0; i < n && result == RESULT_OK; i++) {
+        path_address_format(&addresses[i], address, sizeof address);
+        result = buffer_printf(&text, " %s", address);
+    }
+    /* Not remembered: the next start finds the way like the first one. */
+    if (result == RESULT_OK)
+        store_setting_put(agent->client, slice_from_cstr(WAY_SETTING), buffer_slice(&text), NULL, NULL);
+    buffer_free(&text);
+}
+
+/* What the store must tell before the rest can start. */
+struct known_way {
+    struct slice relay_host;
+    struct path path;
+    struct path_address addresses[SEARCH_ADDRESSES_MAX];
+    size_t naddresses;
+    bool is_known, is_answered;
+};
+
+static bool parse_address(struct slice text, uint16_t port, struct path_address *out)
+{
+    struct net_address parsed;
+    return net_address_parse_ip(text, port, &parsed) == RESULT_OK && search_address(&parsed.any, out);
 }
 
 /* False: nothing that we wrote, or the way to another relay than the configuration's. */
-static bool parse_way(struct slice text, struct slice relay_host, struct path *out)
+static bool parse_way(struct slice text, struct known_way *out)
 {
     struct slice address, port, mode, host, rest;
-    struct net_address parsed;
     uint64_t number;
     slice_cut(text, ' ', &address, &rest);
     slice_cut(rest, ' ', &port, &rest);
-    slice_cut(rest, ' ', &mode, &host);
-    if (!slice_equal(host, relay_host) || !slice_to_u64(port, 65535, &number) || net_address_parse_ip(address, (uint16_t)number, &parsed) != RESULT_OK)
+    slice_cut(rest, ' ', &mode, &rest);
+    slice_cut(rest, ' ', &host, &rest);
+    if (!slice_equal(host, out->relay_host) || !slice_to_u64(port, 65535, &number))
         return false;
-    *out = (struct path){.port = (uint16_t)number, .mode = slice_equal(mode, SLICE("tls")) ? PATH_TLS : PATH_STARTTLS};
-    return search_address(&parsed.any, &out->address);
+    out->path = (struct path){.port = (uint16_t)number, .mode = slice_equal(mode, SLICE("tls")) ? PATH_TLS : PATH_STARTTLS};
+    while (rest.len > 0 && out->naddresses < SEARCH_ADDRESSES_MAX) {
+        struct slice one;
+        slice_cut(rest, ' ', &one, &rest);
+        out->naddresses += parse_address(one, 0, &out->addresses[out->naddresses]);
+    }
+    return parse_address(address, out->path.port, &out->path.address);
 }
 
-static int start_uplink(struct agent *agent, const struct path *known)
+static int start_uplink(struct agent *agent, const struct known_way *known)
 {
     struct tls_context *tls = NULL;
     struct buffer password = {0};
@@ -106,7 +134,9 @@ static int start_uplink(struct agent *agent, const struct path *known)
             .password = buffer_slice(&password),
             .queue = agent->queue,
             .office = &agent->office,
-            .known = known,
+            .known = known->is_known ? &known->path : NULL,
+            .remembered = known->addresses,
+            .nremembered = known->is_known ? known->naddresses : 0,
             .log = &agent->log,
             .on_way = on_way,
             .context = agent,
@@ -198,13 +228,9 @@ static int start_service(struct agent *agent)
 static bool is_same_listeners(const struct settings_values *a, const struct settings_values *b)
 {
     const struct net_address *one = a->listen.items, *other = b->listen.items;
-    char one_text[NET_ADDRESS_TEXT], other_text[NET_ADDRESS_TEXT];
     bool is_same = a->listen.count == b->listen.count;
-    for (size_t i = 0; is_same && i < a->listen.count; i++) {
-        net_address_format(&one[i], one_text);
-        net_address_format(&other[i], other_text);
-        is_same = strcmp(one_text, other_text) == 0;
-    }
+    for (size_t i = 0; is_same && i < a->listen.count; i++)
+        is_same = net_address_equal(&one[i], &other[i]);
     return is_same;
 }
 
@@ -335,20 +361,14 @@ static void sink_to_stderr(void *context, enum log_level level, struct slice lin
         return;
 }
 
-/* The loop is run for what the store must tell before the rest can start. */
-struct known_way {
-    struct slice relay_host;
-    struct path path;
-    bool is_known, is_answered;
-};
-
 static void on_known_way(void *context, enum result result, struct slice value)
 {
     struct known_way *known = context;
     known->is_answered = true;
-    known->is_known = result == RESULT_OK && parse_way(value, known->relay_host, &known->path);
+    known->is_known = result == RESULT_OK && parse_way(value, known);
 }
 
+/* The loop is run for it. */
 static void read_known_way(struct agent *agent, struct known_way *known)
 {
     *known = (struct known_way){.relay_host = agent->settings->values.relay_host};
@@ -400,7 +420,7 @@ static int start(struct agent *agent)
     if (code != EX_OK)
         return code;
     read_known_way(agent, &known);
-    if ((code = start_uplink(agent, known.is_known ? &known.path : NULL)) != EX_OK || (code = start_reception(agent)) != EX_OK ||
+    if ((code = start_uplink(agent, &known)) != EX_OK || (code = start_reception(agent)) != EX_OK ||
         (code = start_service(agent)) != EX_OK || (code = start_control(agent)) != EX_OK)
         return code;
     store_queue_load(agent->client, on_loaded, agent);

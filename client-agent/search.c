@@ -19,6 +19,17 @@ struct runner {
     struct outbound *outbound;
 };
 
+/* A race over n of the search's paths, from base on. */
+struct round {
+    struct race *race;   /* NULL: not begun, or lost for want of memory */
+    size_t base, n;
+    bool is_last_chance; /* of demoted paths: begins later */
+    bool is_lost;
+};
+
+/* The usual paths and the demoted ones; the same again for what the resolver says late. */
+enum { ROUNDS_MAX = 4, ADDRESSES_MAX = 12 };
+
 struct search {
     struct search_config config;
     char *host, *server_name, *user, *password;
@@ -26,13 +37,20 @@ struct search {
     struct path known;
     bool has_known, is_freed;
     enum search_state state;
-    struct path_address addresses[SEARCH_ADDRESSES_MAX];
+    struct path_address addresses[ADDRESSES_MAX]; /* the resolver's and the remembered */
     size_t naddresses;
+    struct path_address resolved[SEARCH_ADDRESSES_MAX];
+    size_t nresolved;
+    struct path demoted[SEARCH_DEMOTED_MAX];
+    size_t ndemoted;
     struct path_address remembered[SEARCH_ADDRESSES_MAX];
     size_t nremembered;
     struct path paths[RACE_PATHS_MAX];
     size_t npaths;
-    struct race *race;
+    struct round rounds[ROUNDS_MAX];
+    size_t nrounds;
+    int64_t last_chance_at_ms, resolver_until_ms;
+    bool is_asking;            /* the resolver owes an answer */
     struct runner runners[RACE_PATHS_MAX];
     struct search_trial trials[RACE_PATHS_MAX];
     size_t nopen;              /* outbounds not yet closed, handles and requests included */
@@ -48,9 +66,9 @@ static void pump(struct search *search);
 static void add_address(struct search *search, const struct path_address *address)
 {
     for (size_t i = 0; i < search->naddresses; i++)
-        if (memcmp(&search->addresses[i], address, sizeof *address) == 0)
+        if (path_address_equal(&search->addresses[i], address))
             return;
-    if (search->naddresses < SEARCH_ADDRESSES_MAX)
+    if (search->naddresses < ADDRESSES_MAX)
         search->addresses[search->naddresses++] = *address;
 }
 
@@ -69,16 +87,24 @@ bool search_address(const struct sockaddr *from, struct path_address *out)
     return out->family != 0;
 }
 
+static void add_resolved_one(struct search *search, const struct addrinfo *info)
+{
+    struct path_address address;
+    if (search->nresolved == SEARCH_ADDRESSES_MAX || !search_address(info->ai_addr, &address))
+        return;
+    search->resolved[search->nresolved++] = address;
+    add_address(search, &address);
+}
+
 /* The families take turns (RFC 8305 4), IPv6 first, so that a family that does not work costs one stagger at a time. */
 static void add_resolved(struct search *search, const struct addrinfo *list)
 {
     int wanted = AF_INET6;
-    struct path_address address;
     for (int round = 0; round < 2 * SEARCH_ADDRESSES_MAX; round++, wanted = wanted == AF_INET6 ? AF_INET : AF_INET6) {
         int skip = round / 2;
         for (const struct addrinfo *at = list; at; at = at->ai_next)
-            if (at->ai_family == wanted && skip-- == 0 && search_address(at->ai_addr, &address))
-                add_address(search, &address);
+            if (at->ai_family == wanted && skip-- == 0)
+                add_resolved_one(search, at);
     }
 }
 
@@ -101,18 +127,67 @@ static bool is_offered(const struct settings_values *values, const struct path *
     return false;
 }
 
-static void make_paths(struct search *search)
+static bool is_demoted(const struct search *search, const struct path *path)
+{
+    for (size_t i = 0; i < search->ndemoted; i++)
+        if (path_equal(&search->demoted[i], path))
+            return true;
+    return false;
+}
+
+static bool is_known_address(const struct search *search, const struct path_address *address)
+{
+    for (size_t i = 0; i < search->naddresses; i++)
+        if (path_address_equal(&search->addresses[i], address))
+            return true;
+    return false;
+}
+
+static void add_usual_paths(struct search *search)
 {
     const struct settings_values *values = &search->config.settings->values;
     const struct settings_way *ways = values->way.items;
-    search->has_known = search->has_known && is_offered(values, &search->known);
+    search->has_known = search->has_known && is_offered(values, &search->known) && !is_demoted(search, &search->known);
     if (search->has_known)
         add_path(search, &search->known);
     for (size_t w = 0; w < values->way.count; w++)
-        for (size_t a = 0; a < search->naddresses; a++)
-            add_path(search, &(struct path){.address = search->addresses[a], .port = ways[w].port, .mode = ways[w].mode});
-    for (size_t i = 0; i < search->npaths; i++)
-        search->trials[i].path = search->paths[i];
+        for (size_t a = 0; a < search->naddresses; a++) {
+            const struct path path = {.address = search->addresses[a], .port = ways[w].port, .mode = ways[w].mode};
+            if (!is_demoted(search, &path))
+                add_path(search, &path);
+        }
+}
+
+static void add_demoted_paths(struct search *search)
+{
+    for (size_t i = 0; i < search->ndemoted; i++)
+        if (is_offered(&search->config.settings->values, &search->demoted[i]) && is_known_address(search, &search->demoted[i].address))
+            add_path(search, &search->demoted[i]);
+}
+
+static void add_round(struct search *search, size_t base, bool is_last_chance)
+{
+    size_t n = search->npaths - base;
+    for (size_t i = base; i < search->npaths; i++)
+        search->trials[i] = (struct search_trial){.path = search->paths[i]};
+    if (n == 0 || search->nrounds == ROUNDS_MAX)
+        return;
+    for (size_t i = base; is_last_chance && i < search->npaths; i++) {
+        search->trials[i].verdict = PATH_DIED_EARLY;
+        snprintf(search->trials[i].words, sizeof search->trials[i].words, "died under a message lately; tried when nothing else is open");
+    }
+    search->rounds[search->nrounds++] = (struct round){.base = base, .n = n, .is_last_chance = is_last_chance};
+}
+
+/* Of all addresses that are known by now and have none. */
+static void add_rounds(struct search *search)
+{
+    size_t base = search->npaths;
+    add_usual_paths(search);
+    add_round(search, base, false);
+    base = search->npaths;
+    add_demoted_paths(search);
+    add_round(search, base, true);
 }
 
 /* ---- the end ---------------------------------------------------------------------------------------------------- */
@@ -121,7 +196,8 @@ static void destroy_when_idle(struct search *search)
 {
     if (!search->is_freed || search->nopen > 0)
         return;
-    race_free(&search->race);
+    for (size_t i = 0; i < search->nrounds; i++)
+        race_free(&search->rounds[i].race);
     tls_context_unref(&search->config.tls);
     settings_unref(&search->config.settings);
     if (search->password)
@@ -144,18 +220,37 @@ static void end(struct search *search)
 {
     if (search->state == SEARCH_ENDED)
         return;
-    if (search->state == SEARCH_RESOLVING)
+    if (search->is_asking)
         uv_cancel((uv_req_t *)&search->resolver);
     search->state = SEARCH_ENDED;
     uv_close((uv_handle_t *)&search->timer, on_handle_closed);
 }
 
+static struct round *round_of(struct search *search, size_t path)
+{
+    struct round *round = search->rounds;
+    while (path >= round->base + round->n)
+        round++;
+    return round;
+}
+
 static void note_verdict(struct search *search, size_t i, enum path_verdict verdict, const char *words)
 {
     struct search_trial *trial = &search->trials[i];
+    const struct round *round = round_of(search, i);
     trial->verdict = verdict;
-    trial->ms = race_verdict_ms(search->race, i);
+    trial->ms = race_verdict_ms(round->race, i - round->base);
     snprintf(trial->words, sizeof trial->words, "%s", words);
+}
+
+static void close_all(struct search *search)
+{
+    for (size_t i = 0; i < search->npaths; i++) {
+        struct outbound *outbound = search->runners[i].outbound;
+        search->runners[i].outbound = NULL;
+        if (outbound)
+            outbound_close(outbound);
+    }
 }
 
 static void win(struct search *search, size_t i)
@@ -165,6 +260,7 @@ static void win(struct search *search, size_t i)
     note_verdict(search, i, PATH_OPEN, path_verdict_words(PATH_OPEN));
     search->runners[i].outbound = NULL;
     search->nopen--;
+    close_all(search);
     end(search);
     search->config.on_end(search->config.context, winner, &path);
 }
@@ -193,13 +289,14 @@ static void on_outbound(void *context, struct outbound *outbound, const struct o
     }
     if (search->state != SEARCH_RACING || !is_current)
         return;
+    const struct round *round = round_of(search, runner->path);
     if (event->type == OUTBOUND_CONNECTED) {
-        race_connected(search->race, runner->path, now_ms);
+        race_connected(round->race, runner->path - round->base, now_ms);
     } else if (event->type == OUTBOUND_FAILED) {
-        race_failed(search->race, runner->path, event->failure->verdict, now_ms);
+        race_failed(round->race, runner->path - round->base, event->failure->verdict, now_ms);
         note_verdict(search, runner->path, event->failure->verdict, event->failure->words);
     } else if (event->smtp.type == SMTP_CLIENT_PROVEN) {
-        race_proven(search->race, runner->path, now_ms);
+        race_proven(round->race, runner->path - round->base, now_ms);
     }
     pump(search);
 }
@@ -237,51 +334,99 @@ static void start_runner(struct search *search, size_t i)
         return;
     }
     runner->outbound = NULL;
-    race_failed(search->race, i, PATH_UNREACHABLE, loop_now_ms(search->config.loop));
+    race_failed(round_of(search, i)->race, i - round_of(search, i)->base, PATH_UNREACHABLE, loop_now_ms(search->config.loop));
     note_verdict(search, i, PATH_UNREACHABLE, "no socket could be opened");
 }
 
-static void cancel_runner(struct search *search, const struct race_action *action)
+static void cancel_runner(struct search *search, size_t i, enum path_verdict verdict)
 {
-    if (action->verdict != PATH_UNTRIED)
-        note_verdict(search, action->path, action->verdict, path_verdict_words(action->verdict));
-    struct outbound *outbound = search->runners[action->path].outbound;
-    search->runners[action->path].outbound = NULL;
+    if (verdict != PATH_UNTRIED)
+        note_verdict(search, i, verdict, path_verdict_words(verdict));
+    struct outbound *outbound = search->runners[i].outbound;
+    search->runners[i].outbound = NULL;
     if (outbound)
         outbound_close(outbound);
+}
+
+/* RACE_WON comes first and is kept until the cancellations behind it are carried out: the losers are closed before AUTH. Returns the path that has won, or -1. */
+static ptrdiff_t run_round(struct search *search, struct round *round)
+{
+    struct race_action action;
+    ptrdiff_t winner = -1;
+    while (race_next(round->race, loop_now_ms(search->config.loop), &action)) {
+        size_t i = round->base + action.path;
+        switch (action.type) {
+        case RACE_CONNECT: start_runner(search, i); break;
+        case RACE_HANDSHAKE: outbound_proceed(search->runners[i].outbound); break;
+        case RACE_CANCEL: cancel_runner(search, i, action.verdict); break;
+        case RACE_WON: winner = (ptrdiff_t)i; break;
+        case RACE_LOST: round->is_lost = true; break;
+        }
+    }
+    return winner;
+}
+
+static bool is_any_running(const struct search *search)
+{
+    for (size_t i = 0; i < search->nrounds; i++)
+        if (search->rounds[i].race && !search->rounds[i].is_lost)
+            return true;
+    return false;
+}
+
+/* False: its time has not come, or it has begun before. */
+static bool begin_round(struct search *search, struct round *round)
+{
+    int64_t now_ms = loop_now_ms(search->config.loop);
+    if (round->race || round->is_lost || (round->is_last_chance && now_ms < search->last_chance_at_ms && is_any_running(search)))
+        return false;
+    const struct race_config config = {.is_first_known = search->has_known && round->base == 0 && !round->is_last_chance};
+    round->race = race_new(&config, search->paths + round->base, round->n, now_ms);
+    round->is_lost = !round->race;
+    return true;
 }
 
 static void on_timer(uv_timer_t *timer);
 
 static void arm(struct search *search)
 {
-    int64_t deadline_ms = race_deadline_ms(search->race), now_ms = loop_now_ms(search->config.loop);
+    int64_t deadline_ms = is_any_running(search) ? INT64_MAX : search->resolver_until_ms, now_ms = loop_now_ms(search->config.loop);
+    for (size_t i = 0; i < search->nrounds; i++) {
+        const struct round *round = &search->rounds[i];
+        int64_t round_ms = round->is_lost ? INT64_MAX : round->race ? race_deadline_ms(round->race) : search->last_chance_at_ms;
+        deadline_ms = round_ms < deadline_ms ? round_ms : deadline_ms;
+    }
     if (deadline_ms == INT64_MAX)
         uv_timer_stop(&search->timer);
     else
         uv_timer_start(&search->timer, on_timer, (uint64_t)(deadline_ms > now_ms ? deadline_ms - now_ms : 0), 0);
 }
 
-/* RACE_WON comes first and is kept until the cancellations behind it are carried out: the losers are closed before AUTH. */
+/* All rounds have failed, and nothing is hoped for from the resolver. */
+static bool is_lost(const struct search *search)
+{
+    for (size_t i = 0; i < search->nrounds; i++)
+        if (!search->rounds[i].is_lost)
+            return false;
+    return !search->is_asking || loop_now_ms(search->config.loop) >= search->resolver_until_ms;
+}
+
 static void pump(struct search *search)
 {
-    struct race_action action;
     ptrdiff_t winner = -1;
-    bool is_lost = false;
-    while (search->state == SEARCH_RACING && race_next(search->race, loop_now_ms(search->config.loop), &action)) {
-        switch (action.type) {
-        case RACE_CONNECT: start_runner(search, action.path); break;
-        case RACE_HANDSHAKE: outbound_proceed(search->runners[action.path].outbound); break;
-        case RACE_CANCEL: cancel_runner(search, &action); break;
-        case RACE_WON: winner = (ptrdiff_t)action.path; break;
-        case RACE_LOST: is_lost = true; break;
-        }
-    }
     if (search->state != SEARCH_RACING)
         return;
+    /* A usual round comes before the last chances that its end lets begin. */
+    for (size_t i = 0; i < search->nrounds && winner < 0;) {
+        struct round *round = &search->rounds[i];
+        bool is_new = begin_round(search, round), was_lost = round->is_lost;
+        if (round->race && !was_lost)
+            winner = run_round(search, round);
+        i = (is_new || was_lost != round->is_lost) && winner < 0 ? 0 : i + 1;
+    }
     if (winner >= 0)
         win(search, (size_t)winner);
-    else if (is_lost)
+    else if (is_lost(search))
         lose(search);
     else
         arm(search);
@@ -291,40 +436,51 @@ static void begin_race(struct search *search)
 {
     for (size_t i = 0; i < search->nremembered; i++)
         add_address(search, &search->remembered[i]);
-    make_paths(search);
-    const struct race_config config = {.is_first_known = search->has_known};
     search->state = SEARCH_RACING;
-    search->race = search->npaths > 0 ? race_new(&config, search->paths, search->npaths, loop_now_ms(search->config.loop)) : NULL;
-    if (search->race)
-        pump(search);
-    else
-        lose(search);
+    search->last_chance_at_ms = loop_now_ms(search->config.loop) + SEARCH_LAST_CHANCE_MS;
+    add_rounds(search);
+    pump(search);
+}
+
+static void blame_resolver(struct search *search)
+{
+    snprintf(search->resolver_words, sizeof search->resolver_words, "the resolver does not answer for %s", search->host);
 }
 
 static void on_timer(uv_timer_t *timer)
 {
     struct search *search = timer->data;
-    if (search->state == SEARCH_RESOLVING) {
-        snprintf(search->resolver_words, sizeof search->resolver_words, "the resolver does not answer for %s", search->host);
-        uv_cancel((uv_req_t *)&search->resolver);
+    if (search->is_asking && !search->resolver_words[0])
+        blame_resolver(search);
+    if (search->state == SEARCH_RESOLVING)
         begin_race(search);
-    } else if (search->state == SEARCH_RACING) {
+    else
         pump(search);
-    }
 }
 
 /* ---- resolving -------------------------------------------------------------------------------------------------- */
+
+static void take_answer(struct search *search, int status, const struct addrinfo *list)
+{
+    search->resolver_words[0] = '\0';
+    if (status < 0)
+        snprintf(search->resolver_words, sizeof search->resolver_words, "%s could not be resolved: %s", search->host, uv_strerror(status));
+    add_resolved(search, list);
+    if (search->state == SEARCH_RESOLVING) {
+        begin_race(search);
+    } else {
+        add_rounds(search);
+        pump(search);
+    }
+}
 
 static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *list)
 {
     struct search *search = request->data;
     search->nopen--;
-    if (search->state == SEARCH_RESOLVING) {
-        if (status < 0)
-            snprintf(search->resolver_words, sizeof search->resolver_words, "%s could not be resolved: %s", search->host, uv_strerror(status));
-        add_resolved(search, list);
-        begin_race(search);
-    }
+    search->is_asking = false;
+    if (search->state != SEARCH_ENDED)
+        take_answer(search, status, list);
     uv_freeaddrinfo(list);
     destroy_when_idle(search);
 }
@@ -347,7 +503,9 @@ static void on_first_turn(uv_timer_t *timer)
         return;
     }
     search->nopen++;
-    uv_timer_start(&search->timer, on_timer, SEARCH_RESOLVER_MS, 0);
+    search->is_asking = true;
+    search->resolver_until_ms = loop_now_ms(search->config.loop) + search->config.resolver_last_ms;
+    uv_timer_start(&search->timer, on_timer, (uint64_t)(search->nremembered > 0 ? search->config.resolver_ms : search->config.resolver_last_ms), 0);
 }
 
 /* ---- life ------------------------------------------------------------------------------------------------------- */
@@ -370,6 +528,8 @@ struct search *search_start(const struct search_config *config)
     if (!search)
         return NULL;
     search->config = *config;
+    search->config.resolver_ms = config->resolver_ms > 0 ? config->resolver_ms : SEARCH_RESOLVER_MS;
+    search->config.resolver_last_ms = config->resolver_last_ms > 0 ? config->resolver_last_ms : SEARCH_RESOLVER_LAST_MS;
     search->config.settings = settings_ref(config->settings);
     search->config.tls = tls_context_ref(config->tls);
     search->has_known = config->known != NULL;
@@ -377,6 +537,8 @@ struct search *search_start(const struct search_config *config)
         search->known = *config->known;
     for (; search->nremembered < config->nremembered && search->nremembered < SEARCH_ADDRESSES_MAX; search->nremembered++)
         search->remembered[search->nremembered] = config->remembered[search->nremembered];
+    for (; search->ndemoted < config->ndemoted && search->ndemoted < SEARCH_DEMOTED_MAX; search->ndemoted++)
+        search->demoted[search->ndemoted] = config->demoted[search->ndemoted];
     search->host = copy(values->relay_host);
     search->server_name = copy(values->relay_name.len > 0 ? values->relay_name : values->relay_host);
     search->user = copy(values->user);
@@ -397,9 +559,7 @@ struct search *search_start(const struct search_config *config)
 void search_cancel(struct search *search)
 {
     end(search);
-    for (size_t i = 0; i < search->npaths; i++)
-        if (search->runners[i].outbound)
-            outbound_close(search->runners[i].outbound);
+    close_all(search);
 }
 
 void search_free(struct search **search)
@@ -421,6 +581,12 @@ size_t search_ntrials(const struct search *search)
 const struct search_trial *search_trials(const struct search *search)
 {
     return search->trials;
+}
+
+size_t search_resolved(const struct search *search, const struct path_address **out)
+{
+    *out = search->resolved;
+    return search->nresolved;
 }
 
 const char *search_resolver_words(const struct search *search)

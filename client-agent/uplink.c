@@ -10,6 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A way that died young. */
+struct demotion {
+    struct path path;
+    int64_t at_ms; /* loop time */
+};
+
 struct uplink {
     struct uplink_config config;
     struct buffer password;
@@ -21,6 +27,12 @@ struct uplink {
     bool is_stale;                /* settings have changed: this session ends when idle */
     struct path way, known;
     bool has_way, has_known;
+    bool is_way_told;             /* on_way has been called for this session's */
+    struct path_address remembered[SEARCH_ADDRESSES_MAX];
+    size_t nremembered;
+    struct demotion demoted[SEARCH_DEMOTED_MAX]; /* in the order of their deaths */
+    size_t ndemoted;
+    enum network_state network;   /* what the last search came to */
     uint32_t failures;            /* searches and sessions in a row that brought no decision on a message */
     int64_t last_search_ms;       /* loop time of its start */
     int64_t next_search_ms;       /* wall time */
@@ -191,6 +203,102 @@ static void set_trouble(struct uplink *uplink, const char *words)
     snprintf(uplink->trouble, sizeof uplink->trouble, "%s", words);
 }
 
+/* ---- ways that last, and ways that die young -------------------------------------------------------------------- */
+
+static void forget_demotion(struct uplink *uplink, size_t i)
+{
+    uplink->ndemoted--;
+    memmove(&uplink->demoted[i], &uplink->demoted[i + 1], (uplink->ndemoted - i) * sizeof *uplink->demoted);
+}
+
+static void promote(struct uplink *uplink, const struct path *path)
+{
+    for (size_t i = 0; i < uplink->ndemoted; i++)
+        if (path_equal(&uplink->demoted[i].path, path)) {
+            forget_demotion(uplink, i);
+            return;
+        }
+}
+
+static void demote(struct uplink *uplink, const struct path *path)
+{
+    promote(uplink, path);
+    if (uplink->ndemoted == SEARCH_DEMOTED_MAX)
+        forget_demotion(uplink, 0);
+    uplink->demoted[uplink->ndemoted++] = (struct demotion){*path, loop_now_ms(uplink->config.loop)};
+    uplink->has_known = uplink->has_known && !path_equal(&uplink->known, path);
+}
+
+static size_t copy_demoted(struct uplink *uplink, struct path out[static SEARCH_DEMOTED_MAX])
+{
+    while (uplink->ndemoted > 0 && loop_now_ms(uplink->config.loop) - uplink->demoted[0].at_ms > UPLINK_DEMOTION_MS)
+        forget_demotion(uplink, 0);
+    for (size_t i = 0; i < uplink->ndemoted; i++)
+        out[i] = uplink->demoted[i].path;
+    return uplink->ndemoted;
+}
+
+static void tell_way(struct uplink *uplink)
+{
+    if (!uplink->is_way_told && uplink->has_known && uplink->has_way && path_equal(&uplink->known, &uplink->way))
+        uplink->config.on_way(uplink->config.context, &uplink->way, uplink->remembered, uplink->nremembered);
+    uplink->is_way_told = true;
+}
+
+static void remember_address(struct path_address *list, size_t *n, const struct path_address *address)
+{
+    for (size_t i = 0; i < *n; i++)
+        if (path_address_equal(&list[i], address))
+            return;
+    if (*n < SEARCH_ADDRESSES_MAX)
+        list[(*n)++] = *address;
+}
+
+/* The winner's first. The resolver's only when it named the winner: one that lies must not push out what works. */
+static void remember_addresses(struct uplink *uplink, const struct path_address *winner)
+{
+    struct path_address list[SEARCH_ADDRESSES_MAX];
+    const struct path_address *resolved;
+    size_t n = 0, nresolved = search_resolved(uplink->search, &resolved);
+    bool is_honest = false;
+    for (size_t i = 0; i < nresolved; i++)
+        is_honest = is_honest || path_address_equal(&resolved[i], winner);
+    remember_address(list, &n, winner);
+    for (size_t i = 0; is_honest && i < nresolved; i++)
+        remember_address(list, &n, &resolved[i]);
+    for (size_t i = 0; i < uplink->nremembered; i++)
+        remember_address(list, &n, &uplink->remembered[i]);
+    memcpy(uplink->remembered, list, n * sizeof *list);
+    uplink->nremembered = n;
+}
+
+static void note_verdict(struct uplink *uplink, enum path_verdict verdict, const char *words)
+{
+    for (size_t i = 0; i < uplink->ntrials; i++)
+        if (path_equal(&uplink->trials[i].path, &uplink->way)) {
+            uplink->trials[i].verdict = verdict;
+            snprintf(uplink->trials[i].words, sizeof uplink->trials[i].words, "%s", words);
+        }
+}
+
+/* In login, or under a message. */
+static void blame_way(struct uplink *uplink, const struct outbound_failure *failure)
+{
+    switch (failure->verdict) {
+    case PATH_DIED_EARLY:
+    case PATH_DROPPED:
+    case PATH_TLS_FAILED:
+        note_verdict(uplink, PATH_DIED_EARLY, failure->words);
+        demote(uplink, &uplink->way);
+        break;
+    case PATH_RELAY_REFUSED:
+        note_verdict(uplink, PATH_RELAY_REFUSED, failure->words);
+        break;
+    default: /* our own doing */
+        break;
+    }
+}
+
 /* ---- the message under way -------------------------------------------------------------------------------------- */
 
 static void on_recorded(void *context, const struct attempt_end *end)
@@ -214,8 +322,11 @@ static void record(struct uplink *uplink, struct courier *courier)
     char host[160];
     path_format(&uplink->way, host, sizeof host);
     bool tells = uplink->session && (smtp_client_peer(outbound_core(uplink->session))->capabilities & SMTP_CAP_DSN);
-    if (is_decided_by_relay(courier))
+    if (is_decided_by_relay(courier)) {
         uplink->failures = 0;
+        promote(uplink, &uplink->way);
+        tell_way(uplink);
+    }
     uplink->nrecording++;
     attempt_record(uplink->config.office, courier_job(courier), (struct slice){0}, courier_results(courier), slice_from_cstr(host), tells, on_recorded, uplink);
 }
@@ -309,6 +420,7 @@ static void on_session_failed(struct uplink *uplink, const struct outbound_failu
     else
         snprintf(words, sizeof words, "%s", failure->words);
     set_trouble(uplink, words);
+    blame_way(uplink, failure);
 }
 
 static void on_smtp(struct uplink *uplink, const struct outbound_event *event)
@@ -365,6 +477,14 @@ static void keep_trials(struct uplink *uplink)
     uplink->searched_at_ms = wall_now_ms();
 }
 
+static enum network_state network_of_trials(const struct uplink *uplink)
+{
+    struct network_trial trials[RACE_PATHS_MAX];
+    for (size_t i = 0; i < uplink->ntrials; i++)
+        trials[i] = (struct network_trial){uplink->trials[i].path, uplink->trials[i].verdict};
+    return network_conclude(trials, uplink->ntrials);
+}
+
 static void describe(const struct uplink *uplink, struct buffer *out)
 {
     struct network_trial trials[RACE_PATHS_MAX];
@@ -380,8 +500,12 @@ static void on_search_end(void *context, struct outbound *winner, const struct p
     struct buffer words = BUFFER(UPLINK_WORDS - 1);
     keep_trials(uplink);
     uplink->has_way = winner != NULL;
-    if (winner)
+    uplink->is_way_told = false;
+    if (winner) {
         uplink->way = *path;
+        remember_addresses(uplink, &path->address);
+    }
+    uplink->network = network_of_trials(uplink);
     describe(uplink, &words);
     log_event(uplink->config.log, winner ? LOG_INFO : LOG_WARNING, winner ? "way-found" : "no-way", LOG_STR("verdict", buffer_slice(&words)));
     if (!winner) {
@@ -396,7 +520,6 @@ static void on_search_end(void *context, struct outbound *winner, const struct p
     }
     uplink->known = *path;
     uplink->has_known = true;
-    uplink->config.on_way(uplink->config.context, path);
     uplink->session = winner;
     enter(uplink, UPLINK_LOGIN);
     outbound_set_handler(winner, (struct outbound_handler){on_session, uplink});
@@ -405,18 +528,24 @@ static void on_search_end(void *context, struct outbound *winner, const struct p
 
 static void start_search(struct uplink *uplink)
 {
+    struct path demoted[SEARCH_DEMOTED_MAX];
     struct search_config config = {
         .loop = uplink->config.loop,
         .settings = uplink->config.settings,
         .tls = uplink->config.tls,
         .password = buffer_slice(&uplink->password),
         .known = uplink->has_known ? &uplink->known : NULL,
-        .remembered = uplink->has_known ? &uplink->known.address : NULL,
-        .nremembered = uplink->has_known ? 1 : 0,
+        .remembered = uplink->remembered,
+        .nremembered = uplink->nremembered,
+        .demoted = demoted,
+        .ndemoted = copy_demoted(uplink, demoted),
         .log = uplink->config.log,
         .on_end = on_search_end,
         .context = uplink,
     };
+    /* Only a search that has failed knows that there is no network. */
+    if (uplink->searched_at_ms == 0 && uplink->network == NETWORK_OFFLINE)
+        uplink->network = NETWORK_BLOCKED;
     uplink->last_search_ms = loop_now_ms(uplink->config.loop);
     uplink->next_search_ms = 0;
     enter(uplink, UPLINK_SEARCHING);
@@ -507,6 +636,9 @@ struct uplink *uplink_new(const struct uplink_config *config)
     uplink->has_known = config->known != NULL;
     if (config->known)
         uplink->known = *config->known;
+    for (size_t i = 0; i < config->nremembered; i++)
+        remember_address(uplink->remembered, &uplink->nremembered, &config->remembered[i]);
+    uplink->network = config->known ? NETWORK_ONLINE : NETWORK_OFFLINE;
     return uplink;
 }
 
@@ -515,11 +647,14 @@ enum result uplink_reload(struct uplink *uplink, struct settings *settings, stru
     enum result result = take_password(uplink, password);
     if (result != RESULT_OK)
         return result;
+    if (!slice_equal(settings->values.relay_host, uplink->config.settings->values.relay_host))
+        uplink->nremembered = 0;
     settings_unref(&uplink->config.settings);
     tls_context_unref(&uplink->config.tls);
     uplink->config.settings = settings_ref(settings);
     uplink->config.tls = tls_context_ref(tls);
     uplink->has_known = false;
+    uplink->ndemoted = 0;
     uplink->is_stale = uplink->session != NULL;
     if (uplink->state == UPLINK_SEARCHING) {
         search_free(&uplink->search);
@@ -559,21 +694,11 @@ void uplink_free(struct uplink **uplink)
     free(u);
 }
 
-static enum network_state network_of(const struct uplink *uplink)
-{
-    struct network_trial trials[RACE_PATHS_MAX];
-    if (uplink->has_way)
-        return NETWORK_ONLINE;
-    for (size_t i = 0; i < uplink->ntrials; i++)
-        trials[i] = (struct network_trial){uplink->trials[i].path, uplink->trials[i].verdict};
-    return network_conclude(trials, uplink->ntrials);
-}
-
 void uplink_status(const struct uplink *uplink, struct uplink_status *out)
 {
     *out = (struct uplink_status){
         .state = uplink->state,
-        .network = network_of(uplink),
+        .network = uplink->has_way ? NETWORK_ONLINE : uplink->network,
         .has_way = uplink->has_way,
         .way = uplink->way,
         .trials = uplink->trials,
@@ -585,4 +710,8 @@ void uplink_status(const struct uplink *uplink, struct uplink_status *out)
         .sent_octets = uplink->courier ? courier_octets(uplink->courier) : 0,
         .sending_octets = uplink->sending ? uplink->sending_octets : 0,
     };
+    if (uplink->search && search_ntrials(uplink->search) > 0) {
+        out->trials = search_trials(uplink->search);
+        out->ntrials = search_ntrials(uplink->search);
+    }
 }

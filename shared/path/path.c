@@ -66,10 +66,14 @@ static size_t octets_of(uint8_t family)
     return family == 4 ? 4 : family == 6 ? 16 : 0;
 }
 
+bool path_address_equal(const struct path_address *a, const struct path_address *b)
+{
+    return a->family == b->family && memcmp(a->octets, b->octets, octets_of(a->family)) == 0 && a->scope == b->scope;
+}
+
 bool path_equal(const struct path *a, const struct path *b)
 {
-    return a->address.family == b->address.family && memcmp(a->address.octets, b->address.octets, octets_of(a->address.family)) == 0 &&
-           a->address.scope == b->address.scope && a->port == b->port && a->mode == b->mode && a->via == b->via;
+    return path_address_equal(&a->address, &b->address) && a->port == b->port && a->mode == b->mode && a->via == b->via;
 }
 
 static unsigned group_of(const struct path_address *address, size_t i)

@@ -43,6 +43,7 @@ const char *path_via_name(enum path_via via);
 const char *path_verdict_name(enum path_verdict verdict);
 /* A half-sentence for people: "does not answer", "is answered by a stranger's certificate". */
 const char *path_verdict_words(enum path_verdict verdict);
+bool path_address_equal(const struct path_address *a, const struct path_address *b);
 bool path_equal(const struct path *a, const struct path *b);
 /* "192.0.2.1:465 tls", "[2001:db8::1]:587 starttls", "192.0.2.1:443 tls via socks5"; 96 octets are enough. */
 void path_format(const struct path *path, char *out, size_t size);
