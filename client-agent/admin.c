@@ -44,8 +44,18 @@ static json_t *ways_json(const struct uplink_status *status)
     return ways;
 }
 
+static bool is_nothing_known(const struct uplink_status *status)
+{
+    for (size_t i = 0; i < status->ntrials; i++)
+        if (status->trials[i].verdict != PATH_UNTRIED)
+            return false;
+    return !status->has_way;
+}
+
 static json_t *verdict_json(const struct uplink_status *status)
 {
+    if (status->state == UPLINK_SEARCHING && is_nothing_known(status))
+        return json_string("A way to the relay is being looked for.");
     struct buffer words = BUFFER(UPLINK_WORDS);
     struct network_trial *trials = calloc(status->ntrials + 1, sizeof *trials);
     json_t *json = NULL;
@@ -132,14 +142,20 @@ static void on_changed(void *context, uint64_t message, enum queue_change change
     }
 }
 
-static const char *live_state(void *context, uint64_t message)
+static void live(void *context, uint64_t message, struct queue_live *out)
 {
     const struct agent *agent = context;
     struct uplink_status status;
     if (!agent->uplink)
-        return NULL;
+        return;
     uplink_status(agent->uplink, &status);
-    return status.sending == message ? "sending" : NULL;
+    if (status.sending == message) {
+        out->state = "sending";
+        return;
+    }
+    bool is_looking = status.state == UPLINK_SEARCHING || status.state == UPLINK_LOGIN;
+    out->reason = status.trouble ? status.trouble : is_looking ? "a way to the relay is being looked for" : NULL;
+    out->not_before_ms = status.next_search_ms > 0 ? status.next_search_ms : wall_now_ms();
 }
 
 static void flush(struct agent *agent, struct control_call *call)
@@ -152,7 +168,7 @@ static void flush(struct agent *agent, struct control_call *call)
 void agent_command(void *context, struct control_call *call, const char *command, const json_t *arguments)
 {
     struct agent *agent = context;
-    const struct queue_commands commands = {.store = agent->client, .on_changed = on_changed, .live_state = live_state, .context = agent};
+    const struct queue_commands commands = {.store = agent->client, .on_changed = on_changed, .live = live, .context = agent};
     if (!agent->client)
         control_error(call, EX_TEMPFAIL, "the agent is stopping");
     else if (queue_command(&commands, call, command, arguments))

@@ -237,6 +237,7 @@ void console_print_entry(FILE *out, const json_t *entry)
     print_field(out, "size", size);
     print_field(out, "since", text_of(entry, "since"));
     print_field(out, "next attempt", text_of(entry, "next_attempt"));
+    print_field(out, "reason", text_of(entry, "reason"));
     print_field(out, "expires", text_of(entry, "expires"));
     json_array_foreach(json_object_get(entry, "to"), i, recipient)
         print_recipient(out, recipient);

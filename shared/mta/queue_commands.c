@@ -84,19 +84,29 @@ static const struct store_recipient *most_telling(const struct store_listing *en
     return best;
 }
 
-static int64_t next_attempt_ms(const struct store_listing *entry)
+/* 0: nothing is waiting. */
+static int64_t next_attempt_ms(const struct store_listing *entry, const struct queue_live *live)
 {
     int64_t next_ms = 0;
     for (size_t i = 0; i < entry->nrecipients; i++)
         if (is_open(&entry->recipients[i]) && (next_ms == 0 || entry->recipients[i].next_attempt_ms < next_ms))
             next_ms = entry->recipients[i].next_attempt_ms;
-    return next_ms;
+    return next_ms > 0 && next_ms < live->not_before_ms ? live->not_before_ms : next_ms;
 }
 
-json_t *queue_entry_json(const struct store_listing *entry, const char *live)
+/* A next hop's own word on a recipient that waits says more than that there is no way at present; ours of an earlier day says less. */
+static json_t *reason_json(const struct store_listing *entry, const struct queue_live *live)
+{
+    const struct store_recipient *telling = most_telling(entry);
+    bool is_hops_word = telling && is_open(telling) && telling->host.len > 0;
+    if (live->reason && !is_hops_word && next_attempt_ms(entry, live) > 0)
+        return text_json(slice_from_cstr(live->reason));
+    return telling ? text_json(telling->reply) : json_null();
+}
+
+json_t *queue_entry_json(const struct store_listing *entry, const struct queue_live *live)
 {
     char id[MESSAGE_ID_TEXT];
-    const struct store_recipient *telling = most_telling(entry);
     json_t *to = json_array();
     message_id_format(entry->message.id, id);
     for (size_t i = 0; i < entry->nrecipients; i++)
@@ -105,9 +115,10 @@ json_t *queue_entry_json(const struct store_listing *entry, const char *live)
             return NULL;
         }
     return json_pack("{s:s, s:o, s:o, s:I, s:s, s:o, s:o, s:o, s:o, s:o, s:b}", "id", id, "from", text_json(entry->message.envelope.sender), "to", to, "size",
-                     (json_int_t)entry->message.size_octets, "state", live ? live : entry->state, "since", time_json(entry->message.received_at_ms),
-                     "expires", time_json(entry->message.expires_at_ms), "next_attempt", time_json(next_attempt_ms(entry)), "reason",
-                     telling ? text_json(telling->reply) : json_null(), "account", text_or_null(entry->message.account), "report", entry->message.is_dsn);
+                     (json_int_t)entry->message.size_octets, "state", live->state ? live->state : entry->state, "since",
+                     time_json(entry->message.received_at_ms), "expires", time_json(entry->message.expires_at_ms), "next_attempt",
+                     time_json(next_attempt_ms(entry, live)), "reason", reason_json(entry, live), "account", text_or_null(entry->message.account), "report",
+                     entry->message.is_dsn);
 }
 
 /* ---- a command under way ---------------------------------------------------------------------------------------- */
@@ -118,6 +129,7 @@ struct work {
     enum queue_change change;
     uint64_t id;
     json_t *rows;
+    enum result result; /* of list and show: the first failure */
 };
 
 static struct work *work_new(const struct queue_commands *commands, struct control_call *call)
@@ -159,21 +171,27 @@ static bool parse_id(struct control_call *call, const json_t *arguments, uint64_
 
 /* ---- list and show ---------------------------------------------------------------------------------------------- */
 
-static const char *live_state(const struct work *work, uint64_t id)
+static void append(struct work *work, const struct store_listing *row)
 {
-    return work->commands.live_state ? work->commands.live_state(work->commands.context, id) : NULL;
+    struct queue_live live = {0};
+    if (work->commands.live)
+        work->commands.live(work->commands.context, row->message.id, &live);
+    if (json_array_append_new(work->rows, queue_entry_json(row, &live)) < 0)
+        work->result = RESULT_MEMORY;
 }
 
+/* Groups go on coming after a failure of ours: the answer waits for the last. */
 static void on_rows(void *context, enum result result, const struct store_listing *rows, size_t n, bool is_last)
 {
     struct work *work = context;
-    for (size_t i = 0; i < n && result == RESULT_OK; i++)
-        if (json_array_append_new(work->rows, queue_entry_json(&rows[i], live_state(work, rows[i].message.id))) < 0)
-            result = RESULT_MEMORY;
-    if (!is_last && result == RESULT_OK)
+    if (work->result == RESULT_OK)
+        work->result = result;
+    for (size_t i = 0; i < n && work->result == RESULT_OK; i++)
+        append(work, &rows[i]);
+    if (!is_last)
         return;
-    if (result != RESULT_OK)
-        fail(work->call, result, work->id);
+    if (work->result != RESULT_OK)
+        fail(work->call, work->result, work->id);
     else if (work->id == 0)
         control_result(work->call, json_incref(work->rows));
     else if (json_array_size(work->rows) == 0)

@@ -10,19 +10,26 @@ enum { QUEUE_LIST_PAGE = 200 };
 
 enum queue_change { QUEUE_CHANGE_HELD, QUEUE_CHANGE_RELEASED, QUEUE_CHANGE_REMOVED };
 
+/* Of a message that waits or is on its way: nothing else is overridden by it. Strings are the program's. */
+struct queue_live {
+    const char *state;       /* "sending", in place of the stored one; NULL: none */
+    const char *reason;      /* why no mail goes at present, for a message that has no word of a next hop's on it; NULL: none */
+    int64_t not_before_ms;   /* wall time before which nothing is tried; 0: none */
+};
+
 struct queue_commands {
     struct store_client *store;
     /* The store has changed a message: the queue in memory follows. NULL: there is none (no daemon runs). */
     void (*on_changed)(void *context, uint64_t message, enum queue_change change);
-    /* A state that only the running program knows ("sending"), or NULL. May be NULL. */
-    const char *(*live_state)(void *context, uint64_t message);
+    /* What only the running program knows of a message; live is {0} before. May be NULL. */
+    void (*live)(void *context, uint64_t message, struct queue_live *live);
     void *context;
 };
 
 /* Answers "queue list" {all, after, limit}, "queue show" {id}, "queue hold|release|retry|remove" {id}. False: it is another command, untouched. */
 MUST_CHECK bool queue_command(const struct queue_commands *commands, struct control_call *call, const char *command, const json_t *arguments);
 
-/* A new reference, or NULL: out of memory. live: a state to be shown in place of the stored one, or NULL. */
-json_t *queue_entry_json(const struct store_listing *entry, const char *live);
+/* A new reference, or NULL: out of memory. */
+json_t *queue_entry_json(const struct store_listing *entry, const struct queue_live *live);
 
 #endif

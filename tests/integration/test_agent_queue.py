@@ -173,7 +173,7 @@ def test_a_long_queue_is_listed_whole(make_agent):
     with agent.client() as client:
         for i in range(450):
             client.sendmail("anna@example.org", ["bob@dest.example"], b"Subject: %d\r\n\r\nx\r\n" % i)
-    assert len(agent.queue()) == 450 and len(agent.run("queue", "list").stdout.splitlines()) == 450
+    assert len(agent.queue()) == 450 and agent.run("queue", "list").stdout.count(" queued ") == 450
 
 
 def test_a_listing_cannot_drive_a_terminal(make_agent, service):
