@@ -113,6 +113,8 @@ static void login_succeed(struct login *login)
         login_put_off(login, "memory");
         return;
     }
+    struct sockaddr_storage peer = login_peer(login);
+    sentry_note_success(login->services->sentry, (struct sockaddr *)&peer, account->name, login_now_ms());
     login->account = NULL;
     login->on_success(login->context, account, login->version);
     login_end(login, LOG_INFO, "ok", SMTP_REPLY(235, 2, 7, 0, "Authentication successful"));
@@ -153,6 +155,8 @@ static void login_verify(struct login *login)
         login_put_off(login, "memory");
         return;
     }
+    struct sockaddr_storage peer = login_peer(login);
+    sentry_place(services->sentry, (struct sockaddr *)&peer, slice_from_cstr(login->user), login_now_ms(), &job->place);
     job->letter.open = login_on_verified;
     job->home = services->mailbox;
     job->owner = login;
@@ -164,10 +168,16 @@ static void login_verify(struct login *login)
     login->job = job;
 }
 
+static bool is_password_mechanism(enum sasl_mechanism mechanism)
+{
+    return mechanism == SASL_PLAIN || mechanism == SASL_LOGIN;
+}
+
 static bool login_is_locked(const struct login *login)
 {
     struct sockaddr_storage peer = login_peer(login);
-    return sentry_is_locked(login->services->sentry, (struct sockaddr *)&peer, slice_from_cstr(login->user), login_now_ms());
+    return sentry_is_locked(login->services->sentry, (struct sockaddr *)&peer, slice_from_cstr(login->user), is_password_mechanism(login->mechanism),
+                            login_now_ms());
 }
 
 /* A password that was right a moment ago is right still, even while somebody else's guesses have the account locked. */
@@ -207,11 +217,6 @@ static void login_give_verifier(struct login *login, const struct scram_verifier
         login_fake_verifier(login, &fake);
     sasl_server_verifier_found(login->sasl, known ? known : &fake, known != NULL, &step);
     login_step(login, &step);
-}
-
-static bool is_password_mechanism(enum sasl_mechanism mechanism)
-{
-    return mechanism == SASL_PLAIN || mechanism == SASL_LOGIN;
 }
 
 static void login_on_account(void *context, enum result result, const struct store_account *found)

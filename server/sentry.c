@@ -1,7 +1,5 @@
 #include "sentry.h"
 
-#include "crypto/crypto.h"
-
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +23,9 @@ struct sentry {
     uint8_t secret[CRYPTO_KEY];
     struct sentry_limits limits;
     struct sentry_table right;
-    struct sentry_table wrong;
+    struct sentry_table wrong;   /* by address, and by account */
+    struct sentry_table pairs;   /* as wrong, by account and address together */
+    struct sentry_table friends; /* likewise */
 };
 
 enum result sentry_new(struct sentry **out, const struct sentry_limits *limits)
@@ -88,6 +88,15 @@ static struct sentry_entry *sentry_add(struct sentry_table *table, const uint8_t
     return oldest;
 }
 
+static void sentry_keep(struct sentry_table *table, const uint8_t key[CRYPTO_HASH], int64_t now_ms, int64_t for_ms)
+{
+    struct sentry_entry *entry = sentry_find(table, key, now_ms);
+    if (entry)
+        entry->until_ms = now_ms + for_ms;
+    else
+        sentry_add(table, key, now_ms + for_ms);
+}
+
 /* ---- right passwords ------------------------------------------------------------------------------------------ */
 
 /* Each part is hashed to a fixed length first, so that no two triples run together into one text. */
@@ -116,15 +125,15 @@ void sentry_remember(struct sentry *sentry, struct slice user, struct slice pass
     uint8_t key[CRYPTO_HASH];
     sentry_password_key(sentry, user, password, stored, key);
     uv_mutex_lock(&sentry->lock);
-    struct sentry_entry *entry = sentry_find(&sentry->right, key, now_ms);
-    if (entry)
-        entry->until_ms = now_ms + SENTRY_REMEMBER_MS;
-    else
-        sentry_add(&sentry->right, key, now_ms + SENTRY_REMEMBER_MS);
+    sentry_keep(&sentry->right, key, now_ms, SENTRY_REMEMBER_MS);
     uv_mutex_unlock(&sentry->lock);
 }
 
-/* ---- failures ------------------------------------------------------------------------------------------------- */
+/* ---- failures and friends ------------------------------------------------------------------------------------- */
+
+struct sentry_keys {
+    uint8_t address[CRYPTO_HASH], account[CRYPTO_HASH], pair[CRYPTO_HASH];
+};
 
 static void sentry_address_key(const struct sentry *sentry, const struct sockaddr *address, uint8_t key[CRYPTO_HASH])
 {
@@ -139,47 +148,81 @@ static void sentry_address_key(const struct sentry *sentry, const struct sockadd
     crypto_keyed_hash(sentry->secret, slice_of(octets, sizeof octets), key);
 }
 
-static void sentry_account_key(const struct sentry *sentry, struct slice user, uint8_t key[CRYPTO_HASH])
+static struct sentry_keys sentry_keys_of(const struct sentry *sentry, const struct sockaddr *address, struct slice user)
 {
-    uint8_t once[CRYPTO_HASH];
+    struct sentry_keys keys;
+    uint8_t once[CRYPTO_HASH], both[2][CRYPTO_HASH];
+    sentry_address_key(sentry, address, keys.address);
     crypto_keyed_hash(sentry->secret, user, once);
-    crypto_keyed_hash(sentry->secret, slice_of(once, sizeof once), key);
+    crypto_keyed_hash(sentry->secret, slice_of(once, sizeof once), keys.account); /* twice: a name is no address */
+    memcpy(both[0], keys.address, CRYPTO_HASH);
+    memcpy(both[1], keys.account, CRYPTO_HASH);
+    crypto_keyed_hash(sentry->secret, slice_of(both, sizeof both), keys.pair);
+    return keys;
 }
 
-static void sentry_count(struct sentry *sentry, const uint8_t key[CRYPTO_HASH], int64_t now_ms)
+static void sentry_count(struct sentry_table *table, const uint8_t key[CRYPTO_HASH], int64_t now_ms)
 {
-    struct sentry_entry *entry = sentry_find(&sentry->wrong, key, now_ms);
+    struct sentry_entry *entry = sentry_find(table, key, now_ms);
     if (!entry)
-        entry = sentry_add(&sentry->wrong, key, now_ms + SENTRY_WINDOW_MS);
+        entry = sentry_add(table, key, now_ms + SENTRY_WINDOW_MS);
     if (entry->count < UINT32_MAX)
         entry->count++;
 }
 
+static uint32_t sentry_failures(struct sentry_table *table, const uint8_t key[CRYPTO_HASH], int64_t now_ms)
+{
+    const struct sentry_entry *entry = sentry_find(table, key, now_ms);
+    return entry ? entry->count : 0;
+}
+
+static bool is_over(uint32_t failures, uint32_t limit)
+{
+    return limit > 0 && failures >= limit;
+}
+
 void sentry_note_failure(struct sentry *sentry, const struct sockaddr *address, struct slice user, int64_t now_ms)
 {
-    uint8_t from[CRYPTO_HASH], account[CRYPTO_HASH];
-    sentry_address_key(sentry, address, from);
-    sentry_account_key(sentry, user, account);
+    const struct sentry_keys keys = sentry_keys_of(sentry, address, user);
     uv_mutex_lock(&sentry->lock);
-    sentry_count(sentry, from, now_ms);
-    sentry_count(sentry, account, now_ms);
+    sentry_count(&sentry->wrong, keys.address, now_ms);
+    sentry_count(&sentry->wrong, keys.account, now_ms);
+    sentry_count(&sentry->pairs, keys.pair, now_ms);
     uv_mutex_unlock(&sentry->lock);
 }
 
-static bool sentry_is_over(struct sentry *sentry, const uint8_t key[CRYPTO_HASH], uint32_t limit, int64_t now_ms)
+void sentry_note_success(struct sentry *sentry, const struct sockaddr *address, struct slice user, int64_t now_ms)
 {
-    const struct sentry_entry *entry = limit ? sentry_find(&sentry->wrong, key, now_ms) : NULL;
-    return entry && entry->count >= limit;
+    const struct sentry_keys keys = sentry_keys_of(sentry, address, user);
+    uv_mutex_lock(&sentry->lock);
+    sentry_keep(&sentry->friends, keys.pair, now_ms, SENTRY_FRIEND_MS);
+    uv_mutex_unlock(&sentry->lock);
 }
 
-bool sentry_is_locked(struct sentry *sentry, const struct sockaddr *address, struct slice user, int64_t now_ms)
+bool sentry_is_locked(struct sentry *sentry, const struct sockaddr *address, struct slice user, bool is_password, int64_t now_ms)
 {
-    uint8_t from[CRYPTO_HASH], account[CRYPTO_HASH];
-    sentry_address_key(sentry, address, from);
-    sentry_account_key(sentry, user, account);
+    const struct sentry_keys keys = sentry_keys_of(sentry, address, user);
+    bool is_locked;
     uv_mutex_lock(&sentry->lock);
-    bool is_locked = sentry_is_over(sentry, from, sentry->limits.failures_per_address, now_ms) ||
-                     sentry_is_over(sentry, account, sentry->limits.failures_per_account, now_ms);
+    uint32_t together = sentry_failures(&sentry->pairs, keys.pair, now_ms);
+    if (sentry_find(&sentry->friends, keys.pair, now_ms))
+        is_locked = is_over(together, sentry->limits.failures_per_address);
+    else
+        is_locked = is_over(sentry_failures(&sentry->wrong, keys.address, now_ms), sentry->limits.failures_per_address) ||
+                    (is_password && together >= SENTRY_SPARED &&
+                     is_over(sentry_failures(&sentry->wrong, keys.account, now_ms), sentry->limits.failures_per_account));
     uv_mutex_unlock(&sentry->lock);
     return is_locked;
+}
+
+/* A friend who fails again and again is a friend no more, or he could keep all others waiting for ever. */
+void sentry_place(struct sentry *sentry, const struct sockaddr *address, struct slice user, int64_t now_ms, struct sentry_place *out)
+{
+    const struct sentry_keys keys = sentry_keys_of(sentry, address, user);
+    uv_mutex_lock(&sentry->lock);
+    bool is_friend = sentry_find(&sentry->friends, keys.pair, now_ms) && sentry_failures(&sentry->pairs, keys.pair, now_ms) < SENTRY_SPARED;
+    bool is_suspect = sentry_failures(&sentry->wrong, keys.address, now_ms) > 0;
+    uv_mutex_unlock(&sentry->lock);
+    out->standing = is_friend ? SENTRY_FRIEND : is_suspect ? SENTRY_SUSPECT : SENTRY_STRANGER;
+    memcpy(out->line, is_friend ? keys.pair : keys.address, CRYPTO_HASH);
 }

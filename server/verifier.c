@@ -9,8 +9,7 @@ struct verifier {
     struct sentry *sentry;
     uv_mutex_t lock;
     uv_cond_t work;
-    struct list waiting; /* struct letter of jobs; under lock */
-    uint32_t queue_max;
+    struct turns *waiting; /* letter.node of jobs; under lock */
     bool is_stopping; /* under lock */
     uv_thread_t threads[VERIFIER_THREADS_MAX];
     uint32_t nthreads;
@@ -48,9 +47,9 @@ void verifier_job_free(struct verifier_job **job)
 static struct verifier_job *verifier_take(struct verifier *verifier)
 {
     uv_mutex_lock(&verifier->lock);
-    while (!verifier->is_stopping && list_is_empty(&verifier->waiting))
+    while (!verifier->is_stopping && turns_is_empty(verifier->waiting))
         uv_cond_wait(&verifier->work, &verifier->lock);
-    struct list_node *node = verifier->is_stopping ? NULL : list_take_first(&verifier->waiting);
+    struct list_node *node = verifier->is_stopping ? NULL : turns_take(verifier->waiting);
     uv_mutex_unlock(&verifier->lock);
     return node ? LIST_OWNER(node, struct verifier_job, letter.node) : NULL;
 }
@@ -67,14 +66,19 @@ static enum result verifier_verify(struct sentry *sentry, const struct verifier_
     return result == RESULT_OK && !job->is_known ? RESULT_DENIED : result;
 }
 
+/* The answer needs no password: it goes now, not when a busy loop comes round to it. */
+static void verifier_answer(struct verifier_job *job, enum result result)
+{
+    job->result = result;
+    crypto_secret_free((void **)&job->password);
+    mailbox_post(job->home, &job->letter);
+}
+
 static void verifier_work(void *context)
 {
     struct verifier *verifier = context;
     for (struct verifier_job *job = verifier_take(verifier); job; job = verifier_take(verifier)) {
-        job->result = verifier_verify(verifier->sentry, job);
-        /* The answer needs no password: it goes now, not when a busy loop comes round to it. */
-        crypto_secret_free((void **)&job->password);
-        mailbox_post(job->home, &job->letter);
+        verifier_answer(job, verifier_verify(verifier->sentry, job));
     }
 }
 
@@ -84,13 +88,19 @@ enum result verifier_start(struct verifier **out, struct sentry *sentry, uint32_
     if (!verifier)
         return RESULT_MEMORY;
     verifier->sentry = sentry;
-    verifier->queue_max = queue_max;
+    verifier->waiting = turns_new(queue_max);
+    if (!verifier->waiting) {
+        free(verifier);
+        return RESULT_MEMORY;
+    }
     if (uv_mutex_init(&verifier->lock) != 0) {
+        turns_free(&verifier->waiting);
         free(verifier);
         return RESULT_IO;
     }
     if (uv_cond_init(&verifier->work) != 0) {
         uv_mutex_destroy(&verifier->lock);
+        turns_free(&verifier->waiting);
         free(verifier);
         return RESULT_IO;
     }
@@ -107,14 +117,15 @@ enum result verifier_start(struct verifier **out, struct sentry *sentry, uint32_
 
 enum result verifier_submit(struct verifier *verifier, struct verifier_job *job)
 {
+    struct list_node *displaced = NULL;
     uv_mutex_lock(&verifier->lock);
-    bool has_room = !verifier->is_stopping && verifier->waiting.count < verifier->queue_max;
-    if (has_room) {
-        list_append(&verifier->waiting, &job->letter.node);
+    enum result result = verifier->is_stopping ? RESULT_BUSY : turns_add(verifier->waiting, &job->place, &job->letter.node, &displaced);
+    if (result == RESULT_OK && !displaced)
         uv_cond_signal(&verifier->work);
-    }
     uv_mutex_unlock(&verifier->lock);
-    return has_room ? RESULT_OK : RESULT_BUSY;
+    if (displaced)
+        verifier_answer(LIST_OWNER(displaced, struct verifier_job, letter.node), RESULT_BUSY);
+    return result;
 }
 
 void verifier_stop(struct verifier **at)
@@ -128,13 +139,13 @@ void verifier_stop(struct verifier **at)
     uv_mutex_unlock(&verifier->lock);
     for (uint32_t i = 0; i < verifier->nthreads; i++)
         uv_thread_join(&verifier->threads[i]);
-    for (struct list_node *node = list_take_first(&verifier->waiting); node; node = list_take_first(&verifier->waiting)) {
+    for (struct list_node *node = turns_take(verifier->waiting); node; node = turns_take(verifier->waiting)) {
         struct verifier_job *job = LIST_OWNER(node, struct verifier_job, letter.node);
-        job->result = RESULT_CANCELLED;
-        mailbox_post(job->home, &job->letter);
+        verifier_answer(job, RESULT_CANCELLED);
     }
     uv_cond_destroy(&verifier->work);
     uv_mutex_destroy(&verifier->lock);
+    turns_free(&verifier->waiting);
     free(verifier);
     *at = NULL;
 }

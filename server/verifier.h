@@ -1,13 +1,13 @@
 /* Argon2id in threads of its own, so that neither a loop nor libuv's pool ever waits for a password.
  *
- * The queue is bounded: a flood of guesses finds it full and is told 454, while everybody else's mail flows on. A place in the queue belongs to the
- * job until it has been worked off: a guesser who hangs up frees nothing. A right password is told to the sentry, who is asked before each hash: of
- * twenty sessions that a mail program opens at once, one costs a hash. */
+ * The queue is bounded and fair (turns.h): a flood of guesses fills it, is told 454, and has to make room for who asks for the first time. A
+ * place in the queue belongs to the job until it has been worked off: a guesser who hangs up frees nothing. A right password is told to the
+ * sentry, who is asked before each hash: of twenty sessions that a mail program opens at once, one costs a hash. */
 #ifndef POSTERN_SERVER_VERIFIER_H
 #define POSTERN_SERVER_VERIFIER_H
 
 #include "mailbox.h"
-#include "sentry.h"
+#include "turns.h"
 
 #include "crypto/crypto.h"
 
@@ -22,12 +22,13 @@ struct verifier;
 struct verifier_job {
     struct letter letter; /* letter.open is the asker's */
     struct mailbox *home;
+    struct sentry_place place; /* the asker's to fill */
     char user[VERIFIER_USER_MAX + 1];
     char stored[CRYPTO_PASSWORD_HASH_MAX];
     char *password; /* secret memory */
     size_t password_len;
     bool is_known;
-    enum result result; /* of crypto_password_verify; RESULT_CANCELLED: the verifier was stopped first */
+    enum result result; /* of crypto_password_verify; RESULT_BUSY: it had to make room; RESULT_CANCELLED: the verifier was stopped */
     void *owner;        /* the asker; it clears this when it goes away before the answer comes */
 };
 

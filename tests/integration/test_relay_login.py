@@ -224,6 +224,56 @@ def test_too_many_failures_are_put_off(make_relay):
         pass  # who was right a moment ago is let in even so
 
 
+def try_password(relay, source, user, password):
+    """The answer to AUTH PLAIN from that address."""
+    with relay.client(source_address=(source, 0)) as client:
+        client.ehlo()
+        return client.docmd("AUTH", "PLAIN " + base64.b64encode(f"\0{user}\0{password}".encode()).decode())[0]
+
+
+def test_strangers_lock_nobody_out(make_relay):
+    """An account far over its limit: each address still has a few tries, those from which it has logged in are not touched, SCRAM never is."""
+    relay = make_relay(conf=["login.failures_per_account = 6", "login.failures_per_address = 5"])
+    relay.add_account("anna", "secret", "anna@example.org")
+    assert try_password(relay, "127.0.0.3", "anna", "secret") == 235
+    for host in range(10, 20):
+        assert try_password(relay, f"127.0.0.{host}", "anna", "wrong") == 535
+    assert [try_password(relay, "127.0.0.2", "anna", "wrong") for _ in range(4)] == [535, 535, 535, 454]
+    with relay.client(source_address=("127.0.0.2", 0)) as client:
+        client.ehlo()
+        assert scram(client, "anna", "secret") == 235
+    assert [try_password(relay, "127.0.0.3", "anna", "wrong") for _ in range(4)] == [535] * 4
+    assert try_password(relay, "127.0.0.4", "anna", "secret") == 235
+
+
+def test_a_flood_of_passwords_keeps_nobody_waiting(make_relay):
+    """Sixty connections from ten addresses guess as fast as they can, one verifier thread, no limits: who comes from elsewhere is let in at once."""
+    relay = make_relay(conf=["login.verifier_threads = 1", "login.failures_per_address = 0", "login.failures_per_account = 0"])
+    relay.add_account("anna", "secret", "anna@example.org")
+    stop, codes = threading.Event(), []
+
+    def guess(number):
+        while not stop.is_set():
+            try:
+                codes.append(try_password(relay, f"127.0.0.{10 + number % 10}", f"user{number}", "wrong"))
+            except (OSError, smtplib.SMTPException):
+                pass
+
+    threads = [threading.Thread(target=guess, args=(number,)) for number in range(60)]
+    for thread in threads:
+        thread.start()
+    try:
+        wait_for(lambda: codes.count(535) >= 10 and codes.count(454) >= 10, lambda: f"a flood; there is {codes}")
+        assert [try_password(relay, f"127.0.0.{host}", "anna", "secret") for host in (101, 102, 103)] == [235] * 3
+        relay.run("account", "passwd", "anna", stdin="another\n")  # so that no remembered password helps
+        assert [try_password(relay, f"127.0.0.{host}", "anna", "another") for host in (104, 101)] == [235] * 2
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(PATIENCE_S * 2)
+    assert set(codes) == {454, 535}, set(codes)
+
+
 def test_a_full_queue_of_passwords_is_put_off(make_relay):
     """A hundred guesses at once against one verifier thread with four places: some are told to come again, all are answered."""
     relay = make_relay(conf=["login.verifier_threads = 1", "login.verifier_queue = 4", "login.failures_per_address = 0", "login.failures_per_account = 0",

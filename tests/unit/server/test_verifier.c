@@ -17,7 +17,7 @@ struct desk {
     struct verifier *verifier;
     char hash[CRYPTO_PASSWORD_HASH_MAX];
     uv_thread_t opener; /* the thread that the loop runs in */
-    int right, wrong, cancelled;
+    int right, wrong, busy, cancelled;
 };
 
 /* As cheap as Argon2 allows: the queue is what is tested. */
@@ -50,17 +50,19 @@ static void on_answer(struct letter *letter)
     assert_true(uv_thread_equal(&self, &desk->opener));
     desk->right += job->result == RESULT_OK;
     desk->wrong += job->result == RESULT_DENIED;
+    desk->busy += job->result == RESULT_BUSY;
     desk->cancelled += job->result == RESULT_CANCELLED;
     verifier_job_free(&job);
 }
 
-static enum result submit_as(struct desk *desk, const char *password, bool is_known)
+static enum result submit_from(struct desk *desk, uint8_t address, const char *password, bool is_known)
 {
     struct verifier_job *job = verifier_job_new(SLICE("anna"), slice_from_cstr(desk->hash), slice_from_cstr(password), is_known);
     assert_non_null(job);
     job->letter.open = on_answer;
     job->home = desk->mailbox;
     job->owner = desk;
+    job->place = (struct sentry_place){.standing = SENTRY_STRANGER, .line = {address}};
     enum result result = verifier_submit(desk->verifier, job);
     if (result != RESULT_OK)
         verifier_job_free(&job);
@@ -69,7 +71,7 @@ static enum result submit_as(struct desk *desk, const char *password, bool is_kn
 
 static enum result submit(struct desk *desk, const char *password)
 {
-    return submit_as(desk, password, true);
+    return submit_from(desk, 1, password, true);
 }
 
 static void test_verdicts(void **state)
@@ -106,6 +108,29 @@ static void test_queue_is_bounded(void **state)
     desk_close(&desk);
 }
 
+/* A flood from one address fills the queue; who comes from another gets a place all the same, and one of the flood hears that it lost its own. */
+static void test_a_flood_makes_room(void **state)
+{
+    (void)state;
+    struct desk desk;
+    int taken = 0;
+    desk_open(&desk, 1, 4);
+    char quick[CRYPTO_PASSWORD_HASH_MAX];
+    memcpy(quick, desk.hash, sizeof quick);
+    assert_int_equal(crypto_password_hash(SLICE("right"), (struct crypto_password_cost){.passes = 3, .memory_kib = 32 * 1024}, desk.hash), RESULT_OK);
+    while (submit(&desk, "wrong") == RESULT_OK)
+        taken++;
+    memcpy(desk.hash, quick, sizeof quick);
+    assert_int_equal(submit_from(&desk, 2, "right", true), RESULT_OK);
+    while (desk.right < 1)
+        uv_run(&desk.loop, UV_RUN_ONCE);
+    while (desk.wrong + desk.busy < taken)
+        uv_run(&desk.loop, UV_RUN_ONCE);
+    assert_in_range(desk.busy, 0, 1); /* none if a place had become free meanwhile */
+    assert_int_equal(desk.right, 1);
+    desk_close(&desk);
+}
+
 /* The right password of nobody is a wrong one, and is not remembered as right. */
 static void test_nobody_is_never_right(void **state)
 {
@@ -113,7 +138,7 @@ static void test_nobody_is_never_right(void **state)
     struct desk desk;
     desk_open(&desk, 1, 8);
     for (int i = 1; i <= 2; i++) {
-        assert_int_equal(submit_as(&desk, "right", false), RESULT_OK);
+        assert_int_equal(submit_from(&desk, 1, "right", false), RESULT_OK);
         while (desk.right + desk.wrong < i)
             uv_run(&desk.loop, UV_RUN_ONCE);
     }
@@ -185,6 +210,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_verdicts),
         cmocka_unit_test(test_queue_is_bounded),
+        cmocka_unit_test(test_a_flood_makes_room),
         cmocka_unit_test(test_nobody_is_never_right),
         cmocka_unit_test(test_right_is_remembered),
         cmocka_unit_test(test_too_long),
