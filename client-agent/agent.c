@@ -11,9 +11,9 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-enum { WAY_MAX = 1024, STOP_GRACE_MS = 3000, STOP_LAST_MS = 1500, SWEEP_EVERY_MS = 24 * 3600 * 1000 };
+enum { STOP_GRACE_MS = 3000, STOP_LAST_MS = 1500, SWEEP_EVERY_MS = 24 * 3600 * 1000 };
 
-static const char WAY_SETTING[] = "way"; /* the path that worked last, and the relay's addresses: "192.0.2.1 465 tls relay.example 192.0.2.1 2001:db8::1" */
+static const char WAY_SETTING[] = "way"; /* ways_write's */
 
 /* ---- the queue -------------------------------------------------------------------------------------------------- */
 
@@ -66,59 +66,17 @@ static void on_loaded(void *context, const struct store_due *due, size_t n, bool
 
 /* ---- the way that worked ---------------------------------------------------------------------------------------- */
 
-static void on_way(void *context, const struct path *path, const struct path_address *addresses, size_t n)
+static void on_way(void *context, const struct ways *ways)
 {
     struct agent *agent = context;
-    char address[64];
-    struct buffer text = BUFFER(WAY_MAX);
-    path_address_format(&path->address, address, sizeof address);
-    enum result result = buffer_printf(&text, "%s %u %s %s", address, path->port, path_mode_name(path->mode), agent->settings->values.relay_host.ptr);
-    for (size_t i = 0; i < n && result == RESULT_OK; i++) {
-        path_address_format(&addresses[i], address, sizeof address);
-        result = buffer_printf(&text, " %s", address);
-    }
+    struct buffer text = BUFFER(WAYS_TEXT_MAX);
     /* Not remembered: the next start finds the way like the first one. */
-    if (result == RESULT_OK)
+    if (ways_write(ways, agent->settings->values.relay_host, &text) == RESULT_OK)
         store_setting_put(agent->client, slice_from_cstr(WAY_SETTING), buffer_slice(&text), NULL, NULL);
     buffer_free(&text);
 }
 
-/* What the store must tell before the rest can start. */
-struct known_way {
-    struct slice relay_host;
-    struct path path;
-    struct path_address addresses[SEARCH_ADDRESSES_MAX];
-    size_t naddresses;
-    bool is_known, is_answered;
-};
-
-static bool parse_address(struct slice text, uint16_t port, struct path_address *out)
-{
-    struct net_address parsed;
-    return net_address_parse_ip(text, port, &parsed) == RESULT_OK && search_address(&parsed.any, out);
-}
-
-/* False: nothing that we wrote, or the way to another relay than the configuration's. */
-static bool parse_way(struct slice text, struct known_way *out)
-{
-    struct slice address, port, mode, host, rest;
-    uint64_t number;
-    slice_cut(text, ' ', &address, &rest);
-    slice_cut(rest, ' ', &port, &rest);
-    slice_cut(rest, ' ', &mode, &rest);
-    slice_cut(rest, ' ', &host, &rest);
-    if (!slice_equal(host, out->relay_host) || !slice_to_u64(port, 65535, &number))
-        return false;
-    out->path = (struct path){.port = (uint16_t)number, .mode = slice_equal(mode, SLICE("tls")) ? PATH_TLS : PATH_STARTTLS};
-    while (rest.len > 0 && out->naddresses < SEARCH_ADDRESSES_MAX) {
-        struct slice one;
-        slice_cut(rest, ' ', &one, &rest);
-        out->naddresses += parse_address(one, 0, &out->addresses[out->naddresses]);
-    }
-    return parse_address(address, out->path.port, &out->path.address);
-}
-
-static int start_uplink(struct agent *agent, const struct known_way *known)
+static int start_uplink(struct agent *agent, const struct ways *ways)
 {
     struct tls_context *tls = NULL;
     struct buffer password = {0};
@@ -134,9 +92,7 @@ static int start_uplink(struct agent *agent, const struct known_way *known)
             .password = buffer_slice(&password),
             .queue = agent->queue,
             .office = &agent->office,
-            .known = known->is_known ? &known->path : NULL,
-            .remembered = known->addresses,
-            .nremembered = known->is_known ? known->naddresses : 0,
+            .ways = ways,
             .log = &agent->log,
             .on_way = on_way,
             .context = agent,
@@ -361,18 +317,25 @@ static void sink_to_stderr(void *context, enum log_level level, struct slice lin
         return;
 }
 
-static void on_known_way(void *context, enum result result, struct slice value)
+/* What the store must tell before the rest can start; the loop is run for it. */
+struct known_ways {
+    struct slice relay_host;
+    struct ways ways;
+    bool is_answered;
+};
+
+static void on_known_ways(void *context, enum result result, struct slice value)
 {
-    struct known_way *known = context;
+    struct known_ways *known = context;
     known->is_answered = true;
-    known->is_known = result == RESULT_OK && parse_way(value, known);
+    if (result == RESULT_OK)
+        ways_read(&known->ways, value, known->relay_host);
 }
 
-/* The loop is run for it. */
-static void read_known_way(struct agent *agent, struct known_way *known)
+static void read_known_ways(struct agent *agent, struct known_ways *known)
 {
-    *known = (struct known_way){.relay_host = agent->settings->values.relay_host};
-    store_setting_get(agent->client, slice_from_cstr(WAY_SETTING), on_known_way, known);
+    *known = (struct known_ways){.relay_host = agent->settings->values.relay_host};
+    store_setting_get(agent->client, slice_from_cstr(WAY_SETTING), on_known_ways, known);
     while (!known->is_answered)
         uv_run(&agent->loop, UV_RUN_ONCE);
 }
@@ -415,12 +378,12 @@ static int start_control(struct agent *agent)
 
 static int start(struct agent *agent)
 {
-    struct known_way known;
+    struct known_ways known;
     int code = start_store(agent);
     if (code != EX_OK)
         return code;
-    read_known_way(agent, &known);
-    if ((code = start_uplink(agent, &known)) != EX_OK || (code = start_reception(agent)) != EX_OK ||
+    read_known_ways(agent, &known);
+    if ((code = start_uplink(agent, &known.ways)) != EX_OK || (code = start_reception(agent)) != EX_OK ||
         (code = start_service(agent)) != EX_OK || (code = start_control(agent)) != EX_OK)
         return code;
     store_queue_load(agent->client, on_loaded, agent);

@@ -10,12 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A way that died young. */
-struct demotion {
-    struct path path;
-    int64_t at_ms; /* loop time */
-};
-
 struct uplink {
     struct uplink_config config;
     struct buffer password;
@@ -25,13 +19,10 @@ struct uplink {
     struct courier *courier;
     bool is_loading;              /* a job is on its way from the store */
     bool is_stale;                /* settings have changed: this session ends when idle */
-    struct path way, known;
-    bool has_way, has_known;
+    struct path way;
+    bool has_way;
     bool is_way_told;             /* on_way has been called for this session's */
-    struct path_address remembered[SEARCH_ADDRESSES_MAX];
-    size_t nremembered;
-    struct demotion demoted[SEARCH_DEMOTED_MAX]; /* in the order of their deaths */
-    size_t ndemoted;
+    struct ways ways;
     enum network_state network;   /* what the last search came to */
     uint32_t failures;            /* searches and sessions in a row that brought no decision on a message */
     int64_t last_search_ms;       /* loop time of its start */
@@ -205,71 +196,11 @@ static void set_trouble(struct uplink *uplink, const char *words)
 
 /* ---- ways that last, and ways that die young -------------------------------------------------------------------- */
 
-static void forget_demotion(struct uplink *uplink, size_t i)
-{
-    uplink->ndemoted--;
-    memmove(&uplink->demoted[i], &uplink->demoted[i + 1], (uplink->ndemoted - i) * sizeof *uplink->demoted);
-}
-
-static void promote(struct uplink *uplink, const struct path *path)
-{
-    for (size_t i = 0; i < uplink->ndemoted; i++)
-        if (path_equal(&uplink->demoted[i].path, path)) {
-            forget_demotion(uplink, i);
-            return;
-        }
-}
-
-static void demote(struct uplink *uplink, const struct path *path)
-{
-    promote(uplink, path);
-    if (uplink->ndemoted == SEARCH_DEMOTED_MAX)
-        forget_demotion(uplink, 0);
-    uplink->demoted[uplink->ndemoted++] = (struct demotion){*path, loop_now_ms(uplink->config.loop)};
-    uplink->has_known = uplink->has_known && !path_equal(&uplink->known, path);
-}
-
-static size_t copy_demoted(struct uplink *uplink, struct path out[static SEARCH_DEMOTED_MAX])
-{
-    while (uplink->ndemoted > 0 && loop_now_ms(uplink->config.loop) - uplink->demoted[0].at_ms > UPLINK_DEMOTION_MS)
-        forget_demotion(uplink, 0);
-    for (size_t i = 0; i < uplink->ndemoted; i++)
-        out[i] = uplink->demoted[i].path;
-    return uplink->ndemoted;
-}
-
 static void tell_way(struct uplink *uplink)
 {
-    if (!uplink->is_way_told && uplink->has_known && uplink->has_way && path_equal(&uplink->known, &uplink->way))
-        uplink->config.on_way(uplink->config.context, &uplink->way, uplink->remembered, uplink->nremembered);
+    if (!uplink->is_way_told && uplink->ways.has_known)
+        uplink->config.on_way(uplink->config.context, &uplink->ways);
     uplink->is_way_told = true;
-}
-
-static void remember_address(struct path_address *list, size_t *n, const struct path_address *address)
-{
-    for (size_t i = 0; i < *n; i++)
-        if (path_address_equal(&list[i], address))
-            return;
-    if (*n < SEARCH_ADDRESSES_MAX)
-        list[(*n)++] = *address;
-}
-
-/* The winner's first. The resolver's only when it named the winner: one that lies must not push out what works. */
-static void remember_addresses(struct uplink *uplink, const struct path_address *winner)
-{
-    struct path_address list[SEARCH_ADDRESSES_MAX];
-    const struct path_address *resolved;
-    size_t n = 0, nresolved = search_resolved(uplink->search, &resolved);
-    bool is_honest = false;
-    for (size_t i = 0; i < nresolved; i++)
-        is_honest = is_honest || path_address_equal(&resolved[i], winner);
-    remember_address(list, &n, winner);
-    for (size_t i = 0; is_honest && i < nresolved; i++)
-        remember_address(list, &n, &resolved[i]);
-    for (size_t i = 0; i < uplink->nremembered; i++)
-        remember_address(list, &n, &uplink->remembered[i]);
-    memcpy(uplink->remembered, list, n * sizeof *list);
-    uplink->nremembered = n;
 }
 
 static void note_verdict(struct uplink *uplink, enum path_verdict verdict, const char *words)
@@ -289,7 +220,7 @@ static void blame_way(struct uplink *uplink, const struct outbound_failure *fail
     case PATH_DROPPED:
     case PATH_TLS_FAILED:
         note_verdict(uplink, PATH_DIED_EARLY, failure->words);
-        demote(uplink, &uplink->way);
+        ways_demote(&uplink->ways, &uplink->way, loop_now_ms(uplink->config.loop));
         break;
     case PATH_RELAY_REFUSED:
         note_verdict(uplink, PATH_RELAY_REFUSED, failure->words);
@@ -324,7 +255,7 @@ static void record(struct uplink *uplink, struct courier *courier)
     bool tells = uplink->session && (smtp_client_peer(outbound_core(uplink->session))->capabilities & SMTP_CAP_DSN);
     if (is_decided_by_relay(courier)) {
         uplink->failures = 0;
-        promote(uplink, &uplink->way);
+        ways_promote(&uplink->ways, &uplink->way);
         tell_way(uplink);
     }
     uplink->nrecording++;
@@ -502,8 +433,10 @@ static void on_search_end(void *context, struct outbound *winner, const struct p
     uplink->has_way = winner != NULL;
     uplink->is_way_told = false;
     if (winner) {
+        const struct path_address *resolved;
+        size_t nresolved = search_resolved(uplink->search, &resolved);
         uplink->way = *path;
-        remember_addresses(uplink, &path->address);
+        ways_won(&uplink->ways, path, resolved, nresolved);
     }
     uplink->network = network_of_trials(uplink);
     describe(uplink, &words);
@@ -518,8 +451,6 @@ static void on_search_end(void *context, struct outbound *winner, const struct p
         wait_a_while(uplink);
         return;
     }
-    uplink->known = *path;
-    uplink->has_known = true;
     uplink->session = winner;
     enter(uplink, UPLINK_LOGIN);
     outbound_set_handler(winner, (struct outbound_handler){on_session, uplink});
@@ -528,17 +459,18 @@ static void on_search_end(void *context, struct outbound *winner, const struct p
 
 static void start_search(struct uplink *uplink)
 {
-    struct path demoted[SEARCH_DEMOTED_MAX];
+    struct ways *ways = &uplink->ways;
+    ways_forget_old(ways, loop_now_ms(uplink->config.loop));
     struct search_config config = {
         .loop = uplink->config.loop,
         .settings = uplink->config.settings,
         .tls = uplink->config.tls,
         .password = buffer_slice(&uplink->password),
-        .known = uplink->has_known ? &uplink->known : NULL,
-        .remembered = uplink->remembered,
-        .nremembered = uplink->nremembered,
-        .demoted = demoted,
-        .ndemoted = copy_demoted(uplink, demoted),
+        .known = ways->has_known ? &ways->known : NULL,
+        .remembered = ways->addresses,
+        .nremembered = ways->naddresses,
+        .demoted = ways->demoted,
+        .ndemoted = ways->ndemoted,
         .log = uplink->config.log,
         .on_end = on_search_end,
         .context = uplink,
@@ -633,12 +565,8 @@ struct uplink *uplink_new(const struct uplink_config *config)
     uplink->config.settings = settings_ref(config->settings);
     uplink->config.tls = tls_context_ref(config->tls);
     uplink->timer.data = uplink;
-    uplink->has_known = config->known != NULL;
-    if (config->known)
-        uplink->known = *config->known;
-    for (size_t i = 0; i < config->nremembered; i++)
-        remember_address(uplink->remembered, &uplink->nremembered, &config->remembered[i]);
-    uplink->network = config->known ? NETWORK_ONLINE : NETWORK_OFFLINE;
+    uplink->ways = *config->ways;
+    uplink->network = config->ways->has_known ? NETWORK_ONLINE : NETWORK_OFFLINE;
     return uplink;
 }
 
@@ -647,14 +575,11 @@ enum result uplink_reload(struct uplink *uplink, struct settings *settings, stru
     enum result result = take_password(uplink, password);
     if (result != RESULT_OK)
         return result;
-    if (!slice_equal(settings->values.relay_host, uplink->config.settings->values.relay_host))
-        uplink->nremembered = 0;
+    ways_forget(&uplink->ways, slice_equal(settings->values.relay_host, uplink->config.settings->values.relay_host));
     settings_unref(&uplink->config.settings);
     tls_context_unref(&uplink->config.tls);
     uplink->config.settings = settings_ref(settings);
     uplink->config.tls = tls_context_ref(tls);
-    uplink->has_known = false;
-    uplink->ndemoted = 0;
     uplink->is_stale = uplink->session != NULL;
     if (uplink->state == UPLINK_SEARCHING) {
         search_free(&uplink->search);

@@ -17,17 +17,17 @@
  * Invariants: 1 one session at most is past PROVEN; 2 AUTH is sent on it alone, after the losers of the race were told to close; 3 a message is given back to the queue only after its
  * outcome is recorded; 4 at rest there is no timer; 5 neither a search nor a session that fails makes mail fail: only the message's own lifetime does, and it is looked at after each
  * such failure; 6 the back-off grows until the relay has decided on a message: a relay that greets well and dies in each message is asked ever less often; 7 a
- * way on which a session dies before the relay has decided (in login, or under a message) is not the known one any more and comes last in the searches of the next UPLINK_DEMOTION_MS,
- * unless the relay decides on a message over it meanwhile. */
+ * way on which a session dies before the relay has decided (in login, or under a message) is demoted (ways.h) until the relay decides on a message over it. */
 #ifndef POSTERN_AGENT_UPLINK_H
 #define POSTERN_AGENT_UPLINK_H
 
 #include "search.h"
+#include "ways.h"
 
 #include "mta/attempt.h"
 #include "queue/queue.h"
 
-enum { UPLINK_NEW_MAIL_MS = 10 * 1000, UPLINK_DEMOTION_MS = 3600 * 1000, UPLINK_WORDS = 512 };
+enum { UPLINK_NEW_MAIL_MS = 10 * 1000, UPLINK_WORDS = 512 };
 
 enum uplink_state { UPLINK_RESTING, UPLINK_SEARCHING, UPLINK_LOGIN, UPLINK_READY, UPLINK_SENDING, UPLINK_LEAVING, UPLINK_WAITING, UPLINK_STOPPED };
 const char *uplink_state_name(enum uplink_state state);
@@ -40,12 +40,9 @@ struct uplink_config {
     struct slice password;            /* copied */
     struct queue *queue;              /* the agent's; its one hop is "" */
     struct attempt_office *office;
-    const struct path *known;         /* what worked before the last stop; may be NULL */
-    const struct path_address *remembered; /* addresses that worked before it; copied, at most SEARCH_ADDRESSES_MAX */
-    size_t nremembered;
+    const struct ways *ways;          /* what was remembered at the last stop; copied */
     const struct log *log;
-    /* A way has carried mail, or the login at least: to be remembered, with the relay's addresses. */
-    void (*on_way)(void *context, const struct path *path, const struct path_address *addresses, size_t n);
+    void (*on_way)(void *context, const struct ways *ways); /* the known way has carried a message: to be remembered */
     void *context;
 };
 

@@ -2,69 +2,48 @@
  * what it knew. */
 #include "search.h"
 
-#include <netdb.h>
-#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 
-/* ---- the resolver: in place of libc's ---- */
+/* ---- the resolver: in place of libuv's ---- */
 
 static struct {
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    const char *answers[3]; /* addresses; NULL ends them */
-    bool may_answer;
-} resolver = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+    const char *address; /* NULL: there is no such name */
+    uv_getaddrinfo_t *request;
+    uv_getaddrinfo_cb on_answer;
+} resolver;
 
-static void allow_answer(bool may)
+int uv_getaddrinfo(uv_loop_t *loop, uv_getaddrinfo_t *request, uv_getaddrinfo_cb on_answer, const char *node, const char *service, const struct addrinfo *hints)
 {
-    pthread_mutex_lock(&resolver.lock);
-    resolver.may_answer = may;
-    pthread_cond_broadcast(&resolver.changed);
-    pthread_mutex_unlock(&resolver.lock);
-}
-
-static struct addrinfo *make_answer(const char *address)
-{
-    struct addrinfo *info = calloc(1, sizeof *info);
-    struct sockaddr_in *v4 = calloc(1, sizeof *v4);
-    struct net_address parsed;
-    assert_true(info && v4);
-    assert_int_equal(net_address_parse_ip(slice_from_cstr(address), 0, &parsed), RESULT_OK);
-    *v4 = parsed.v4;
-    info->ai_family = AF_INET;
-    info->ai_addr = (struct sockaddr *)(void *)v4;
-    return info;
-}
-
-int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **out)
-{
-    struct addrinfo **end = out;
-    (void)node;
+    (void)loop;
     (void)service;
     (void)hints;
-    pthread_mutex_lock(&resolver.lock);
-    while (!resolver.may_answer)
-        pthread_cond_wait(&resolver.changed, &resolver.lock);
-    pthread_mutex_unlock(&resolver.lock);
-    *out = NULL;
-    for (size_t i = 0; resolver.answers[i]; i++, end = &(*end)->ai_next)
-        *end = make_answer(resolver.answers[i]);
-    return *out ? 0 : EAI_NONAME;
+    assert_string_equal(node, "relay.example");
+    assert_null(resolver.request);
+    resolver.request = request;
+    resolver.on_answer = on_answer;
+    return 0;
 }
 
-void freeaddrinfo(struct addrinfo *list)
+void uv_freeaddrinfo(struct addrinfo *list)
 {
-    while (list) {
-        struct addrinfo *next = list->ai_next;
-        free(list->ai_addr);
-        free(list);
-        list = next;
-    }
+    (void)list;
+}
+
+static void answer(void)
+{
+    uv_getaddrinfo_t *request = resolver.request;
+    struct net_address address;
+    struct addrinfo info = {.ai_family = AF_INET, .ai_addr = &address.any};
+    resolver.request = NULL;
+    if (!request)
+        return;
+    if (resolver.address)
+        assert_int_equal(net_address_parse_ip(slice_from_cstr(resolver.address), 0, &address), RESULT_OK);
+    resolver.on_answer(request, resolver.address ? 0 : UV_EAI_NONAME, resolver.address ? &info : NULL);
 }
 
 /* ---- a search ---- */
@@ -79,7 +58,7 @@ struct world {
     struct search_config config;
     struct search *search;
     uv_timer_t timer;
-    bool is_ended, is_answer_allowed;
+    bool is_ended, is_answered;
 };
 
 static void on_end(void *context, struct outbound *winner, const struct path *path)
@@ -99,15 +78,14 @@ static struct path_address address_of(const char *text)
     return address;
 }
 
-static void world_open(struct world *world, const char *answer)
+static void world_open(struct world *world, const char *address)
 {
     struct dirs dirs = {0};
     struct config_error error;
     char why[200];
     struct tls_client_config tls = {.identity = TLS_IDENTITY_PINS, .npins = 1};
     *world = (struct world){0};
-    resolver.answers[0] = answer;
-    allow_answer(false);
+    resolver.address = address;
     assert_int_equal(uv_loop_init(&world->loop), 0);
     uv_timer_init(&world->loop, &world->timer);
     world->timer.data = world;
@@ -119,8 +97,8 @@ static void world_open(struct world *world, const char *answer)
 
 static void world_close(struct world *world)
 {
-    allow_answer(true);
     search_free(&world->search);
+    answer();
     uv_close((uv_handle_t *)&world->timer, NULL);
     uv_run(&world->loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&world->loop), 0);
@@ -130,8 +108,8 @@ static void world_close(struct world *world)
 
 static void on_answer_time(uv_timer_t *timer)
 {
-    allow_answer(true);
-    ((struct world *)timer->data)->is_answer_allowed = true;
+    ((struct world *)timer->data)->is_answered = true;
+    answer();
 }
 
 /* Runs until the search ends; the resolver answers after so long. */
@@ -160,7 +138,7 @@ static void test_without_remembered_addresses_the_resolver_is_waited_for(void **
     (void)state;
     world_open(&world, "127.0.0.2");
     run_with_answer_after(&world, 100);
-    assert_true(world.is_answer_allowed && has_tried(&world, "127.0.0.2"));
+    assert_true(world.is_answered && has_tried(&world, "127.0.0.2"));
     assert_null(search_resolver_words(world.search));
     world_close(&world);
 }
@@ -175,7 +153,7 @@ static void test_a_late_answer_joins_the_race_of_the_remembered(void **state)
     world.config.remembered = &remembered;
     world.config.nremembered = 1;
     run_with_answer_after(&world, 150);
-    assert_true(world.is_answer_allowed && has_tried(&world, "127.0.0.3") && has_tried(&world, "127.0.0.2"));
+    assert_true(world.is_answered && has_tried(&world, "127.0.0.3") && has_tried(&world, "127.0.0.2"));
     assert_int_equal(search_resolved(world.search, &resolved), 1);
     world_close(&world);
 }
@@ -187,7 +165,7 @@ static void test_a_resolver_that_never_answers_is_given_up(void **state)
     world_open(&world, "127.0.0.2");
     world.config.resolver_last_ms = 50;
     run_with_answer_after(&world, 60 * 1000);
-    assert_false(world.is_answer_allowed);
+    assert_false(world.is_answered);
     assert_int_equal(search_ntrials(world.search), 0);
     assert_non_null(strstr(search_resolver_words(world.search), "does not answer"));
     world_close(&world);
@@ -229,10 +207,12 @@ static void test_a_search_can_end_at_any_moment(void **state)
     for (int turns = 0; turns < 6; turns++) {
         struct world world;
         world_open(&world, "127.0.0.2");
-        allow_answer(turns % 2 == 0);
         world.search = search_start(&world.config);
-        for (int i = 0; i < turns; i++)
+        for (int i = 0; i < turns; i++) {
             uv_run(&world.loop, UV_RUN_NOWAIT);
+            if (i == 2)
+                answer();
+        }
         bool was_ended = world.is_ended;
         world_close(&world);
         assert_int_equal(world.is_ended, was_ended);
