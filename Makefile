@@ -38,8 +38,9 @@ all: setup-build
 	@$(MAKE) --no-print-directory -j$(JOBS) programs
 
 # ---- set-up: nothing but make and apt is taken for granted --------------------------------------------------------
-setup-%:
-	@deploy/bootstrap $*
+# (Named one by one: make looks for no pattern rule for a phony target.)
+setup-build setup-check setup-demo setup-bench:
+	@deploy/bootstrap $(@:setup-%=%)
 
 # ---- objects, libraries, programs ---------------------------------------------------------------------------------
 SHARED_SRC  := $(wildcard shared/*/*.c)
