@@ -1,0 +1,313 @@
+/* The queue's commands on a real store, called as a command line without a daemon calls them. */
+#include "support/store_world.h"
+
+#include "mail/message_id.h"
+#include "mta/queue_commands.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include <cmocka.h>
+
+struct scene {
+    struct world world;
+    struct queue_commands commands;
+    json_t *answer;      /* the line: {"result": ...} or {"error": ..., "exit": ...} */
+    bool is_answered, was_known;
+    unsigned nchanges;
+    uint64_t changed;
+    enum queue_change change;
+    uint64_t live;       /* the message that is shown as sending */
+    const char *reason;
+    int64_t not_before_ms;
+};
+
+static void on_changed(void *context, uint64_t message, enum queue_change change)
+{
+    struct scene *s = context;
+    assert_false(s->is_answered); /* the queue in memory follows before the person hears of it */
+    s->nchanges++;
+    s->changed = message;
+    s->change = change;
+}
+
+static void live(void *context, uint64_t message, struct queue_live *out)
+{
+    const struct scene *s = context;
+    assert_null(out->state);
+    if (message == s->live)
+        out->state = "sending";
+    else
+        *out = (struct queue_live){.reason = s->reason, .not_before_ms = s->not_before_ms};
+}
+
+static void open_scene(struct scene *s)
+{
+    *s = (struct scene){0};
+    world_make(&s->world);
+    assert_int_equal(world_open(&s->world), RESULT_OK);
+    s->commands = (struct queue_commands){.store = s->world.client, .on_changed = on_changed, .live = live, .context = s};
+}
+
+static void close_scene(struct scene *s)
+{
+    json_decref(s->answer);
+    world_end(&s->world);
+}
+
+static void on_line(void *context, const json_t *line)
+{
+    struct scene *s = context;
+    assert_false(s->is_answered);
+    s->is_answered = true;
+    s->answer = json_deep_copy(line);
+}
+
+static void handle(void *context, struct control_call *call, const char *command, const json_t *arguments)
+{
+    struct scene *s = context;
+    s->was_known = queue_command(&s->commands, call, command, arguments);
+    if (!s->was_known)
+        control_error(call, EX_USAGE, "unknown");
+}
+
+/* Takes arguments. Gives the result, or NULL: it was an error. */
+static const json_t *ask(struct scene *s, const char *command, json_t *arguments)
+{
+    json_decref(s->answer);
+    s->answer = NULL;
+    s->is_answered = false;
+    control_call_local(handle, s, command, arguments, on_line, s);
+    json_decref(arguments);
+    world_wait(&s->world, &s->is_answered);
+    return json_object_get(s->answer, "result");
+}
+
+static json_t *of_id(uint64_t id)
+{
+    char text[MESSAGE_ID_TEXT];
+    message_id_format(id, text);
+    return json_pack("{s:s}", "id", text);
+}
+
+static void assert_error(const struct scene *s, int exit_code, const char *words)
+{
+    assert_int_equal(json_integer_value(json_object_get(s->answer, "exit")), exit_code);
+    assert_non_null(strstr(json_string_value(json_object_get(s->answer, "error")), words));
+}
+
+static const char *text_of(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text ? text : "(null)";
+}
+
+static void put(struct scene *s, uint64_t id, size_t nrcpt)
+{
+    assert_int_equal(world_put(&s->world, id, SLICE("Subject: x\r\n\r\ny\r\n"), nrcpt, 0), RESULT_OK);
+}
+
+/* ---- list and show ---- */
+
+static void an_entry_tells_all(void **state)
+{
+    struct scene s;
+    (void)state;
+    open_scene(&s);
+    put(&s, 5, 2);
+    const json_t *entry = ask(&s, "queue show", of_id(5)), *to = json_object_get(entry, "to");
+    assert_string_equal(text_of(entry, "from"), "alice@example.org");
+    assert_string_equal(text_of(entry, "state"), "queued");
+    assert_string_equal(text_of(entry, "account"), "alice");
+    assert_string_equal(text_of(entry, "since"), "1970-01-01T00:00:00Z");
+    assert_string_equal(text_of(entry, "expires"), "1970-01-01T00:00:01Z");
+    assert_true(json_is_null(json_object_get(entry, "reason")));
+    assert_int_equal(json_integer_value(json_object_get(entry, "size")), 17);
+    assert_true(json_is_false(json_object_get(entry, "report")));
+    assert_int_equal(json_array_size(to), 2);
+    assert_string_equal(text_of(json_array_get(to, 1), "address"), "r1@hop0.example");
+    assert_true(json_is_null(json_object_get(json_array_get(to, 1), "reply")));
+    close_scene(&s);
+}
+
+static void the_reason_is_of_whom_the_state_is(void **state)
+{
+    struct scene s;
+    (void)state;
+    open_scene(&s);
+    put(&s, 5, 3);
+    assert_int_equal(world_finish(&s.world, 5, 1, STORE_BOUNCED, "550 no", false), RESULT_OK);
+    assert_int_equal(world_finish(&s.world, 5, 0, STORE_DELIVERED, "250 yes", false), RESULT_OK);
+    assert_string_equal(text_of(ask(&s, "queue show", of_id(5)), "reason"), "550 no");
+    assert_int_equal(world_finish(&s.world, 5, 2, STORE_QUEUED, "451 later", false), RESULT_OK);
+    const json_t *entry = ask(&s, "queue show", of_id(5));
+    assert_string_equal(text_of(entry, "state"), "deferred");
+    assert_string_equal(text_of(entry, "reason"), "451 later");
+    assert_int_equal(world_finish(&s.world, 5, 2, STORE_DELIVERED, "250 at last", false), RESULT_OK);
+    entry = ask(&s, "queue show", of_id(5));
+    assert_string_equal(text_of(entry, "state"), "bounced");
+    assert_string_equal(text_of(entry, "reason"), "550 no");
+    close_scene(&s);
+}
+
+static void octets_that_are_no_utf8_are_shown_all_the_same(void **state)
+{
+    struct scene s;
+    (void)state;
+    open_scene(&s);
+    put(&s, 5, 1);
+    assert_int_equal(world_finish(&s.world, 5, 0, STORE_BOUNCED, "550 caf\xe9", false), RESULT_OK);
+    assert_string_equal(text_of(ask(&s, "queue show", of_id(5)), "reason"), "550 caf\xc3\xa9");
+    close_scene(&s);
+}
+
+static void what_the_program_knows_stands_above_the_disk(void **state)
+{
+    struct scene s;
+    (void)state;
+    open_scene(&s);
+    put(&s, 5, 1);
+    put(&s, 6, 1);
+    s.live = 6;
+    const json_t *list = ask(&s, "queue list", json_object());
+    assert_string_equal(text_of(json_array_get(list, 0), "state"), "queued");
+    assert_string_equal(text_of(json_array_get(list, 1), "state"), "sending");
+    close_scene(&s);
+}
+
+static void why_nothing_goes_is_said_where_no_next_hop_has_spoken(void **state)
+{
+    struct scene s;
+    (void)state;
+    open_scene(&s);
+    s.reason = "no way is open";
+    s.not_before_ms = 4000;
+    put(&s, 5, 1);
+    put(&s, 6, 1);
+    put(&s, 7, 1);
+    assert_int_equal(world_finish(&s.world, 6, 0, STORE_QUEUED, "451 later", false), RESULT_OK);
+    assert_int_equal(world_finish(&s.world, 7, 0, STORE_BOUNCED, "550 no", false), RESULT_OK);
+    const json_t *entry = ask(&s, "queue show", of_id(5));
+    assert_string_equal(text_of(entry, "reason"), "no way is open");
+    assert_string_equal(text_of(entry, "next_attempt"), "1970-01-01T00:00:04Z");
+    assert_string_equal(text_of(ask(&s, "queue show", of_id(6)), "reason"), "451 later");
+    entry = ask(&s, "queue show", of_id(7));
+    assert_string_equal(text_of(entry, "reason"), "550 no");
+    assert_true(json_is_null(json_object_get(entry, "next_attempt")));
+    close_scene(&s);
+}
+
+static void a_list_comes_in_pages(void **state)
+{
+    enum { N = QUEUE_LIST_PAGE + 30 };
+    struct scene s;
+    char last[MESSAGE_ID_TEXT];
+    (void)state;
+    open_scene(&s);
+    for (uint64_t id = 1; id <= N; id++)
+        put(&s, id, 1);
+    for (uint64_t id = 1; id <= 10; id++)
+        assert_int_equal(world_finish(&s.world, id, 0, STORE_DELIVERED, "250 ok", false), RESULT_OK);
+    const json_t *page = ask(&s, "queue list", json_pack("{s:b}", "all", true));
+    assert_int_equal(json_array_size(page), QUEUE_LIST_PAGE);
+    snprintf(last, sizeof last, "%s", text_of(json_array_get(page, QUEUE_LIST_PAGE - 1), "id"));
+    assert_int_equal(json_array_size(ask(&s, "queue list", json_pack("{s:b, s:s}", "all", true, "after", last))), N - QUEUE_LIST_PAGE);
+    assert_int_equal(json_array_size(ask(&s, "queue list", json_pack("{s:s}", "after", last))), N - QUEUE_LIST_PAGE);
+    assert_int_equal(json_array_size(ask(&s, "queue list", json_pack("{s:i}", "limit", 7))), 7);
+    assert_int_equal(json_array_size(ask(&s, "queue list", json_pack("{s:i}", "limit", 1000000))), QUEUE_LIST_PAGE);
+    assert_int_equal(json_array_size(ask(&s, "queue list", json_pack("{s:i}", "limit", -3))), QUEUE_LIST_PAGE);
+    assert_null(ask(&s, "queue list", json_pack("{s:s}", "after", "no id")));
+    assert_error(&s, EX_USAGE, "no message id");
+    close_scene(&s);
+}
+
+/* ---- changes ---- */
+
+static void hold_release_remove(void **state)
+{
+    static const struct {
+        const char *command;
+        enum queue_change change;
+        const char *state;
+    } steps[] = {
+        {"queue hold", QUEUE_CHANGE_HELD, "held"},         {"queue release", QUEUE_CHANGE_RELEASED, "queued"}, {"queue retry", QUEUE_CHANGE_RELEASED, "queued"},
+        {"queue remove", QUEUE_CHANGE_REMOVED, "none"},
+    };
+    struct scene s;
+    (void)state;
+    open_scene(&s);
+    put(&s, 5, 1);
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        assert_non_null(ask(&s, steps[i].command, of_id(5)));
+        assert_int_equal(s.nchanges, i + 1);
+        assert_int_equal(s.changed, 5);
+        assert_int_equal(s.change, steps[i].change);
+        assert_string_equal(world_state(&s.world, 5), steps[i].state);
+    }
+    close_scene(&s);
+}
+
+static void what_is_not_there_cannot_be_changed(void **state)
+{
+    static const char *const commands[] = {"queue show", "queue hold", "queue release", "queue retry", "queue remove"};
+    struct scene s;
+    (void)state;
+    open_scene(&s);
+    put(&s, 5, 1);
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        assert_null(ask(&s, commands[i], of_id(6)));
+        assert_error(&s, EX_DATAERR, "queue list");
+        assert_null(ask(&s, commands[i], json_object()));
+        assert_error(&s, EX_USAGE, "no message id");
+        assert_null(ask(&s, commands[i], json_pack("{s:i}", "id", 5)));
+        assert_error(&s, EX_USAGE, "no message id");
+    }
+    assert_int_equal(s.nchanges, 0);
+    assert_string_equal(world_state(&s.world, 5), "queued");
+    close_scene(&s);
+}
+
+static void a_finished_message_is_not_held(void **state)
+{
+    struct scene s;
+    (void)state;
+    open_scene(&s);
+    put(&s, 5, 1);
+    assert_int_equal(world_finish(&s.world, 5, 0, STORE_DELIVERED, "250 ok", false), RESULT_OK);
+    assert_null(ask(&s, "queue hold", of_id(5)));
+    assert_error(&s, EX_DATAERR, "that this can be done to");
+    assert_int_equal(s.nchanges, 0);
+    close_scene(&s);
+}
+
+static void other_commands_are_left_alone(void **state)
+{
+    struct scene s;
+    (void)state;
+    open_scene(&s);
+    assert_null(ask(&s, "status", json_object()));
+    assert_false(s.was_known);
+    close_scene(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_entry_tells_all),
+        cmocka_unit_test(the_reason_is_of_whom_the_state_is),
+        cmocka_unit_test(octets_that_are_no_utf8_are_shown_all_the_same),
+        cmocka_unit_test(what_the_program_knows_stands_above_the_disk),
+        cmocka_unit_test(why_nothing_goes_is_said_where_no_next_hop_has_spoken),
+        cmocka_unit_test(a_list_comes_in_pages),
+        cmocka_unit_test(hold_release_remove),
+        cmocka_unit_test(what_is_not_there_cannot_be_changed),
+        cmocka_unit_test(a_finished_message_is_not_held),
+        cmocka_unit_test(other_commands_are_left_alone),
+    };
+    return cmocka_run_group_tests_name("queue commands", tests, NULL, NULL);
+}
