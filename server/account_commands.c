@@ -75,17 +75,41 @@ static json_t *account_json(const struct store_account *account)
 enum account_change { ACCOUNT_SHOW, ACCOUNT_ADD, ACCOUNT_PASSWD, ACCOUNT_ENABLE, ACCOUNT_DISABLE, ACCOUNT_REMOVE, ACCOUNT_LIST };
 
 struct work {
-    const struct admin *admin;
+    struct list_node node; /* in admin.account_changes, while it waits for its turn */
+    struct admin *admin;
     struct control_call *call;
     enum account_change change;
     char name[ACCOUNT_NAME_MAX + 1];
     json_t *arguments;
     json_t *result;
+    enum result failure; /* of a listing: the first */
 };
+
+static void account_begin(struct work *work);
+
+static bool is_change(const struct work *work)
+{
+    return work->change != ACCOUNT_SHOW && work->change != ACCOUNT_LIST;
+}
+
+/* Also the turn of the next, if this was a change. */
+static void work_free(struct work *work)
+{
+    struct admin *admin = work->admin;
+    struct list_node *next = NULL;
+    if (is_change(work)) {
+        next = list_take_first(&admin->account_changes);
+        admin->is_account_changing = next != NULL;
+    }
+    json_decref(work->arguments);
+    free(work);
+    if (next)
+        account_begin(LIST_OWNER(next, struct work, node));
+}
 
 static void work_end(struct work *work, enum result result)
 {
-    if (result == RESULT_OK && work->change != ACCOUNT_SHOW && work->change != ACCOUNT_LIST && work->admin->accounts_version)
+    if (result == RESULT_OK && is_change(work) && work->admin->accounts_version)
         (*work->admin->accounts_version)++;
     if (result == RESULT_OK)
         control_result(work->call, work->result);
@@ -98,8 +122,7 @@ static void work_end(struct work *work, enum result result)
         control_error(work->call, EX_TEMPFAIL, "the database could not be used (%s); is the disk full?", result_name(result));
     if (result != RESULT_OK)
         json_decref(work->result);
-    json_decref(work->arguments);
-    free(work);
+    work_free(work);
 }
 
 static void on_done(void *context, enum result result)
@@ -152,12 +175,6 @@ static bool take_send_as(struct work *work, struct arena *arena, struct store_ac
     return send_as != NULL;
 }
 
-static void work_abandon(struct work *work)
-{
-    json_decref(work->arguments);
-    free(work);
-}
-
 static void account_add(struct work *work)
 {
     struct arena arena = {0};
@@ -165,9 +182,9 @@ static void account_add(struct work *work)
     struct store_account account = {.name = slice_from_cstr(work->name), .is_enabled = true, .created_at_ms = now_ms, .changed_at_ms = now_ms};
     if (!take_password(work, &account)) {
         control_error(work->call, EX_USAGE, "the password's hash is missing or malformed");
-        work_abandon(work);
+        work_free(work);
     } else if (!take_send_as(work, &arena, &account)) {
-        work_abandon(work);
+        work_free(work);
     } else {
         work->result = account_json(&account);
         store_account_put(work->admin->store, &account, true, on_done, work);
@@ -187,7 +204,7 @@ static void on_found(void *context, enum result result, const struct store_accou
     struct store_account account = *found;
     if (work->change == ACCOUNT_PASSWD && !take_password(work, &account)) {
         control_error(work->call, EX_USAGE, "the password's hash is missing or malformed");
-        work_abandon(work);
+        work_free(work);
         return;
     }
     if (work->change == ACCOUNT_ENABLE || work->change == ACCOUNT_DISABLE)
@@ -204,12 +221,14 @@ static void on_found(void *context, enum result result, const struct store_accou
 static void on_rows(void *context, enum result result, const struct store_account *accounts, size_t n, bool is_last)
 {
     struct work *work = context;
-    for (size_t i = 0; result == RESULT_OK && i < n; i++) {
+    if (work->failure == RESULT_OK)
+        work->failure = result;
+    for (size_t i = 0; work->failure == RESULT_OK && i < n; i++) {
         if (json_array_append_new(work->result, account_json(&accounts[i])) != 0)
-            result = RESULT_MEMORY;
+            work->failure = RESULT_MEMORY;
     }
-    if (is_last || result != RESULT_OK)
-        work_end(work, result);
+    if (is_last) /* not before: the store goes on telling */
+        work_end(work, work->failure);
 }
 
 static void account_begin(struct work *work)
@@ -255,7 +274,7 @@ static bool find_change(const char *command, enum account_change *out)
     return false;
 }
 
-bool account_command(const struct admin *admin, struct control_call *call, const char *command, const json_t *arguments)
+bool account_command(struct admin *admin, struct control_call *call, const char *command, const json_t *arguments)
 {
     enum account_change change;
     struct slice name = slice_from_cstr(json_string_value(json_object_get(arguments, "name")));
@@ -269,9 +288,15 @@ bool account_command(const struct admin *admin, struct control_call *call, const
     *work = (struct work){.admin = admin, .call = call, .change = change, .arguments = json_deep_copy(arguments)};
     if (change != ACCOUNT_LIST && !account_name_normalise(name, work->name)) {
         control_error(call, EX_USAGE, "\"%.*s\" is no account name: letters, digits and . - _ + @, %d at most", SLICE_ARG(name), ACCOUNT_NAME_MAX);
-        work_abandon(work);
+        json_decref(work->arguments);
+        free(work);
         return true;
     }
+    if (is_change(work) && admin->is_account_changing) {
+        list_append(&admin->account_changes, &work->node);
+        return true;
+    }
+    admin->is_account_changing = admin->is_account_changing || is_change(work);
     account_begin(work);
     return true;
 }

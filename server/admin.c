@@ -96,7 +96,7 @@ static void admin_retry_all(const struct admin *admin, struct control_call *call
 
 void admin_handle(void *context, struct control_call *call, const char *command, const json_t *arguments)
 {
-    const struct admin *admin = context;
+    struct admin *admin = context;
     const struct queue_commands queue = {.store = admin->store, .on_changed = admin_on_changed, .context = context};
     bool is_all = json_is_true(json_object_get(arguments, "all"));
     if (strcmp(command, "status") == 0)

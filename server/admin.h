@@ -12,6 +12,9 @@ struct admin {
     struct conf *conf;          /* borrowed */
     struct delivery *delivery;          /* NULL: no relay runs */
     _Atomic uint32_t *accounts_version; /* NULL likewise */
+    /* Changes of accounts: a change reads, alters and writes a whole account, so they are made one after the other. */
+    bool is_account_changing;
+    struct list account_changes; /* those that wait */
     /* Adds what only the running relay knows to the answer of "status"; NULL likewise. */
     void (*describe)(void *context, json_t *status);
     void *context;
@@ -21,7 +24,7 @@ struct admin {
 void admin_handle(void *context, struct control_call *call, const char *command, const json_t *arguments);
 
 /* "account add|list|show|passwd|disable|enable|remove". False: it is another command, untouched. */
-MUST_CHECK bool account_command(const struct admin *admin, struct control_call *call, const char *command, const json_t *arguments);
+MUST_CHECK bool account_command(struct admin *admin, struct control_call *call, const char *command, const json_t *arguments);
 
 /* The password in the form in which it is kept, for the arguments of "account add" and "account passwd": {"password_hash": ..., "scram": {...}}. It
  * takes a tenth of a second and 64 MiB, which is why the command line does it and not the relay. RESULT_OK, RESULT_SYNTAX: a password with control
