@@ -345,16 +345,23 @@ static bool gate_on_open(void *context, struct service_session *service, void **
     *refusal = NULL;
     if (!session)
         return false;
+    /* The kernel shares connections out over the loops as it likes, so their sum is what is counted. */
+    if ((*gate->services.sessions)++ >= (uint64_t)gate->services.conf->values.sessions) {
+        (*gate->services.sessions)--;
+        *refusal = "Too many sessions at the moment; try again later";
+        free(session);
+        return false;
+    }
     session->gate = gate;
     session->service = service;
     session->conf = conf_ref(gate->services.conf);
     session->login = login_new(&gate->services.login, service, session_on_login, session);
     if (!session->login) {
+        (*gate->services.sessions)--;
         conf_unref(&session->conf);
         free(session);
         return false;
     }
-    (*gate->services.sessions)++;
     *session_context = session;
     return true;
 }

@@ -37,7 +37,7 @@ static struct service *thread_new_service(struct thread *thread)
     const struct conf_values *values = &conf->values;
     struct service_config config = {
         .tls = thread->config.tls,
-        .sessions_max = (uint32_t)values->sessions / conf_threads(conf) + 1,
+        .sessions_max = (uint32_t)values->sessions, /* the gate counts those of all loops */
         .sessions_per_address_max = (uint32_t)values->sessions_per_address,
         .handshake_timeout_ms = values->handshake_timeout,
         .reuse_port = true,

@@ -269,6 +269,21 @@ def test_a_message_of_50_megabytes_passes_in_bounded_memory(relay_to, sink):
         assert peak_kib(relay) < 32 * 1024, peak_kib(relay)
 
 
+def test_sessions_are_counted_over_all_threads(make_relay):
+    """The kernel deals connections out unevenly; the sum is what counts."""
+    relay = make_relay(conf=["limits.sessions = 8", "relay.threads = 4"])
+    sessions = []
+    for _ in range(8):
+        sessions.append(relay.client("starttls"))
+    with socket.create_connection(relay.address("starttls"), timeout=PATIENCE_S) as one_more:
+        assert one_more.recv(200).startswith(b"421 4.3.2 ")
+    sessions.pop().quit()
+    wait_for(lambda: relay.json("status")["sessions"] == 7, "a session less")
+    sessions.append(relay.client("starttls"))
+    for session in sessions:
+        session.close()
+
+
 def test_descriptors_run_out(make_relay):
     """More connections than descriptors: the relay lives, and serves again when they are gone."""
     relay = make_relay(start=False, conf=["limits.sessions_per_address = 0"])
