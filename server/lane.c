@@ -218,6 +218,12 @@ static void lane_describe_security(const struct lane *lane, struct outbound_targ
     target->smtp.security = smarthost->scheme == SMARTHOST_TLS ? SMTP_SECURITY_TLS : SMTP_SECURITY_STARTTLS;
 }
 
+static bool lane_accepts(const void *context, const struct sockaddr *address)
+{
+    const struct lane *lane = context;
+    return lane_is_smarthost(lane) || conf_allows_address(lane->conf, address);
+}
+
 static enum result lane_dial(struct lane *lane)
 {
     const struct nexthop_target *to = &lane->targets[lane->target];
@@ -225,6 +231,8 @@ static enum result lane_dial(struct lane *lane)
         .server_name = to->host,
         .smtp = {.ehlo_name = lane->conf->values.name, .log = lane->services->log},
         .connect_timeout_ms = LANE_CONNECT_TIMEOUT_MS,
+        .accepts_address = lane_accepts,
+        .accepts_context = lane,
     };
     char address[NET_ADDRESS_TEXT];
     memcpy(&target.address, &to->address, sizeof to->address);

@@ -251,7 +251,8 @@ static void on_opened(struct outbound *outbound)
     struct sockaddr_storage address;
     outbound->phase_by_ms = INT64_MAX;
     enter(outbound, OUTBOUND_STATE_CONNECTED);
-    if (outbound->accepts_address && (stream_peer_address(outbound->stream, &address) != RESULT_OK || !outbound->accepts_address((struct sockaddr *)&address))) {
+    if (outbound->accepts_address && (stream_peer_address(outbound->stream, &address) != RESULT_OK ||
+                                      !outbound->accepts_address(outbound->accepts_context, (struct sockaddr *)&address))) {
         outbound_blame_address(outbound);
         fail(outbound);
         return;
@@ -362,6 +363,7 @@ static void fill(struct outbound *outbound, const struct outbound_target *target
 {
     outbound->tls = tls_context_ref(target->tls);
     outbound->accepts_address = target->accepts_address;
+    outbound->accepts_context = target->accepts_context;
     outbound->holds = target->hold_at_connect;
     outbound->connect_timeout_ms = target->connect_timeout_ms ? target->connect_timeout_ms : 30 * 1000;
     outbound->handshake_timeout_ms = target->handshake_timeout_ms ? target->handshake_timeout_ms : 15 * 1000;

@@ -26,7 +26,8 @@ struct outbound_target {
     int64_t handshake_timeout_ms;     /* TLS; default 15,000 */
     int64_t linger_ms;                /* how long the peer's FIN is waited for at the end; default 1,000 */
     bool hold_at_connect;
-    bool (*accepts_address)(const struct sockaddr *address); /* checked on the connected address; NULL: all */
+    bool (*accepts_address)(const void *context, const struct sockaddr *address); /* checked on the connected address; NULL: all */
+    const void *accepts_context;
 };
 
 enum outbound_event_type { OUTBOUND_CONNECTED, OUTBOUND_SMTP, OUTBOUND_FAILED, OUTBOUND_CLOSED };

@@ -27,7 +27,8 @@ struct outbound {
     struct outbound_handler handler;
     const struct log *log;
     enum outbound_state state;
-    bool (*accepts_address)(const struct sockaddr *);
+    bool (*accepts_address)(const void *, const struct sockaddr *);
+    const void *accepts_context;
     bool holds;
     bool is_leaving; /* outbound_quit: the core's last words are no longer the owner's business */
     bool is_pumping, needs_pump;

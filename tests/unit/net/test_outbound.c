@@ -387,8 +387,9 @@ static void test_dropped(void **state)
     talk_finish(&talk, "FAILED CLOSED ");
 }
 
-static bool accepts_nothing(const struct sockaddr *address)
+static bool accepts_nothing(const void *context, const struct sockaddr *address)
 {
+    assert_string_equal(context, "a policy");
     assert_int_equal(address->sa_family, AF_INET);
     return false;
 }
@@ -399,6 +400,7 @@ static void test_address_policy(void **state)
     (void)state;
     talk_open(&talk, SMTP_SECURITY_NONE);
     talk.target.accepts_address = accepts_nothing;
+    talk.target.accepts_context = "a policy";
     talk_dial(&talk);
     talk_expect_failure(&talk, PATH_UNREACHABLE, "connect", "127.0.0.1:");
     assert_true(talk.failure.is_permanent);
