@@ -108,7 +108,7 @@ static enum result read_open_file(int fd, char **out, size_t *len)
     return RESULT_OK;
 }
 
-/* The text of a PEM file with a NUL. A key is refused when others can read it. */
+/* The text of a PEM file with a NUL. A key is refused when anybody but its owner can read it. */
 static enum result read_pem(const char *file, bool is_key, char **out, size_t *len, char *why, size_t why_size)
 {
     struct stat info;
@@ -116,8 +116,8 @@ static enum result read_pem(const char *file, bool is_key, char **out, size_t *l
     if (fd < 0)
         return tell(why, why_size, errno == EACCES || errno == EPERM ? RESULT_DENIED : RESULT_NOT_FOUND, file, strerror(errno));
     enum result result;
-    if (is_key && fstat(fd, &info) == 0 && (info.st_mode & S_IRWXO) != 0)
-        result = tell(why, why_size, RESULT_DENIED, file, "others can read this private key; chmod o= it");
+    if (is_key && fstat(fd, &info) == 0 && (info.st_mode & (S_IRWXG | S_IRWXO)) != 0)
+        result = tell(why, why_size, RESULT_DENIED, file, "others than its owner can read this private key; chmod 600 it");
     else {
         result = read_open_file(fd, out, len);
         if (result != RESULT_OK)

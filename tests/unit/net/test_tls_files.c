@@ -62,8 +62,12 @@ static void test_server_files(void **state)
     assert_int_equal(try_server("good.pem", "good.pem"), RESULT_DENIED);
     assert_int_equal(try_server("good.pem", "other.key"), RESULT_SYNTAX);
     assert_non_null(strstr(why, "does not belong"));
-    chmod(in_folder("good.key"), 0644);
-    assert_int_equal(try_server("good.pem", "good.key"), RESULT_DENIED);
+    static const mode_t loose[] = {0644, 0640, 0604, 0660, 0602};
+    for (size_t i = 0; i < sizeof loose / sizeof loose[0]; i++) {
+        chmod(in_folder("good.key"), loose[i]);
+        assert_int_equal(try_server("good.pem", "good.key"), RESULT_DENIED);
+        assert_non_null(strstr(why, "chmod 600"));
+    }
     chmod(in_folder("good.key"), 0600);
 
     struct tls_context *context;
