@@ -23,8 +23,8 @@ FLAGS_fuzz    = $(SAN) -fsanitize=address,undefined,fuzzer-no-link
 FLAGS_cover   = -O0 --coverage
 
 -include build/deps/deps.mk
-PKGS      = libuv sqlite3 libsodium libunbound INIReader jansson libqrencode
-PKG_LIBS  = -luv -lsqlite3 -lsodium -lunbound -linih -ljansson -lqrencode
+PKGS      = libuv sqlite3 libsodium libunbound INIReader jansson libqrencode libidn2
+PKG_LIBS  = -luv -lsqlite3 -lsodium -lunbound -linih -ljansson -lqrencode -lidn2
 CPPFLAGS += -D_GNU_SOURCE -Ishared -I$(B)/gen $(MBEDTLS_CFLAGS)
 CFLAGS   += -std=c17 -g -fPIE -pthread $(WARN) $(FLAGS_$(V))
 LDFLAGS  += -pie -pthread -Wl,-z,relro,-z,now -Wl,--as-needed $(filter -f%,$(FLAGS_$(V)))

@@ -1,5 +1,6 @@
 #include "nexthop.h"
 
+#include <idn2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -243,6 +244,30 @@ static void query_begin_smarthost(struct nexthop_query *query)
         query_finish_later(query);
 }
 
+/* The name as the DNS has it: U-labels, which SMTPUTF8 lets into an address, are asked for as A-labels (RFC 6531 3.2, RFC 5891 5). */
+static enum result to_a_labels(const char *name, char *out, size_t size)
+{
+    char *labels = NULL;
+    int code = idn2_lookup_u8((const uint8_t *)name, (uint8_t **)&labels, IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL);
+    if (code != IDN2_OK)
+        return code == IDN2_MALLOC ? RESULT_MEMORY : RESULT_SYNTAX;
+    bool has_room = slice_to_cstr(slice_from_cstr(labels), out, size);
+    idn2_free(labels);
+    return has_room ? RESULT_OK : RESULT_SYNTAX;
+}
+
+static enum result query_ask_mx(struct nexthop_query *query)
+{
+    char labels[DNS_NAME_TEXT];
+    bool is_ascii = true;
+    for (const char *c = query->name; *c; c++)
+        is_ascii = is_ascii && (unsigned char)*c < 0x80;
+    enum result result = is_ascii ? RESULT_OK : to_a_labels(query->name, labels, sizeof labels);
+    if (result != RESULT_OK)
+        return result;
+    return dns_find_mx(query->dns, slice_from_cstr(is_ascii ? query->name : labels), query_on_mx, query, &query->mx);
+}
+
 static void query_begin_domain(struct nexthop_query *query, struct slice name)
 {
     struct net_address address;
@@ -251,7 +276,7 @@ static void query_begin_domain(struct nexthop_query *query, struct slice name)
         query_take_address(query, &address);
         return;
     }
-    enum result result = dns_find_mx(query->dns, name, query_on_mx, query, &query->mx);
+    enum result result = query_ask_mx(query);
     if (result == RESULT_OK)
         return;
     if (result == RESULT_SYNTAX)

@@ -1,7 +1,7 @@
 /* From the name of a next hop to the addresses to try, in order (RFC 5321 5.1).
  *
  * The name is a recipient's domain, an address literal, or CONF_HOP_SMARTHOST. MX hosts by preference, equal ones shuffled; without MX the domain
- * itself; a null MX (RFC 7505) refuses for good. Of a list that names ourselves, we and everybody less preferred are left out. For each host its
+ * itself; a null MX (RFC 7505) refuses for good. U-labels are looked up as A-labels. Of a list that names ourselves, we and everybody less preferred are left out. For each host its
  * IPv6 and IPv4 addresses take turns. Addresses that the configuration does not allow are left out, and connected ones are what was asked for: a
  * connection goes to an address, never to a name. */
 #ifndef POSTERN_SERVER_NEXTHOP_H

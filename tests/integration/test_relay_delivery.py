@@ -76,6 +76,32 @@ def test_without_mx_the_domain_itself_is_asked(sink, relay_to):
     sink.wait_messages(1)
 
 
+@pytest.mark.parametrize("domain, labels", [("b\u00fccher.example", "xn--bcher-kva.example"), ("stra\u00dfe.example", "xn--strae-oqa.example"),
+                                             ("\u4f8b\u3048.example", "xn--r8jz45g.example")])
+def test_a_domain_beyond_ascii(sink, relay_to, domain, labels):
+    """RFC 6531 3.2: the DNS is asked for the A-labels; the address stays as it is."""
+    relay = relay_to(f"{labels} MX 10 mx.example\nmx.example A {sink.host}\n", sink.port)
+    with relay.client(user="anna", password="secret") as client:
+        client.ehlo()
+        expect(client.docmd("MAIL FROM:<anna@example.org> SMTPUTF8"), 250)
+        client.sock.sendall(f"RCPT TO:<bob@{domain}>\r\n".encode())
+        expect(client.getreply(), 250)
+        assert client.data(make_message())[0] == 250
+    assert sink.wait_messages(1)[0].to == [f"bob@{domain}"]
+
+
+def test_a_name_that_has_no_a_labels_bounces(sink, relay_to):
+    relay = relay_to(f"example.org A {sink.host}\n", sink.port)
+    with relay.client(user="anna", password="secret") as client:
+        client.ehlo()
+        expect(client.docmd("MAIL FROM:<anna@example.org> SMTPUTF8"), 250)
+        client.sock.sendall("RCPT TO:<bob@\u2603\u0338.example>\r\n".encode())
+        expect(client.getreply(), 250)
+        code, text = client.data(make_message())
+        assert code == 250
+    assert "5.1.2" in relay.wait_state(text.decode().split()[-1], "bounced")["to"][0]["reply"]
+
+
 def test_an_address_literal(sink, relay_to):
     relay = relay_to("", sink.port)
     send(relay, f"bob@[{sink.host}]")
