@@ -268,16 +268,30 @@ static void on_last_patience(uv_timer_t *timer)
     uv_stop(timer->loop);
 }
 
+static void close_client(struct agent *agent)
+{
+    if (agent->client)
+        store_client_close(agent->client, NULL, NULL);
+    agent->client = NULL;
+}
+
+/* Whoever asked something before has had his answer, and with it has let go of what he kept for it. */
+static void on_last_answer(void *context, enum result result, const struct store_counts *counts)
+{
+    (void)result;
+    (void)counts;
+    close_client(context);
+}
+
 static void on_uplink_stopped(void *context)
 {
     struct agent *agent = context;
     for (size_t i = 0; i < 3 && agent->has_signals; i++)
         uv_close((uv_handle_t *)&agent->signals[i], NULL);
-    if (agent->client)
-        store_client_close(agent->client, NULL, NULL);
-    agent->client = NULL;
     uv_timer_start(&agent->last_patience, on_last_patience, STOP_LAST_MS, 0);
     uv_unref((uv_handle_t *)&agent->last_patience);
+    if (agent->client)
+        store_count(agent->client, on_last_answer, agent);
 }
 
 static void on_service_stopped(void *context)
@@ -397,6 +411,7 @@ static bool tear_down(struct agent *agent)
     reception_free(&agent->reception);
     uplink_free(&agent->uplink);
     queue_free(&agent->queue);
+    close_client(agent);
     if (agent->store)
         store_close(&agent->store);
     settings_unref(&agent->settings);

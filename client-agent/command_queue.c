@@ -18,13 +18,19 @@ static void sink_nowhere(void *context, enum log_level level, struct slice line)
 
 static int with_store(struct agent *agent, const char *command, const json_t *arguments, void (*on_line)(void *, const json_t *), void *line_context)
 {
-    if (uv_loop_init(&agent->loop) < 0 || store_client_open(&agent->client, agent->store, &agent->loop) != RESULT_OK)
+    int code = EX_OK;
+    if (uv_loop_init(&agent->loop) < 0)
         return agent_fail(EX_OSERR, "out of memory");
-    control_call_local(agent_command, agent, command, arguments, on_line, line_context);
-    uv_run(&agent->loop, UV_RUN_DEFAULT);
-    store_client_close(agent->client, NULL, NULL);
-    uv_run(&agent->loop, UV_RUN_DEFAULT);
-    return EX_OK;
+    if (store_client_open(&agent->client, agent->store, &agent->loop) == RESULT_OK) {
+        control_call_local(agent_command, agent, command, arguments, on_line, line_context);
+        uv_run(&agent->loop, UV_RUN_DEFAULT);
+        store_client_close(agent->client, NULL, NULL);
+        uv_run(&agent->loop, UV_RUN_DEFAULT);
+    } else {
+        code = agent_fail(EX_OSERR, "out of memory");
+    }
+    uv_loop_close(&agent->loop);
+    return code;
 }
 
 static int run_here(void *context, const char *command, const json_t *arguments, void (*on_line)(void *, const json_t *), void *line_context)

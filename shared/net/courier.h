@@ -25,7 +25,8 @@ struct courier_result {
 struct courier *courier_start(struct store_client *store, struct outbound *outbound, struct store_job *job, void (*on_done)(void *context, struct courier *courier),
                               void *context);
 void courier_event(struct courier *courier, const struct outbound_event *event);
-/* May come before on_done (shutting down): then no on_done comes, and the session must be closed by the owner. */
+/* May come before on_done (shutting down): then no on_done comes, and the session must be closed by the owner. A chunk that is just being read is let go of with its
+ * answer: close the store's client after that (answers of one kind come in order). */
 void courier_free(struct courier **courier);
 
 const struct store_job *courier_job(const struct courier *courier);

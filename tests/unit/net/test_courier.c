@@ -24,7 +24,7 @@ struct scene {
     struct store_job *job;
     struct courier_result results[3];
     char replies[3][200];
-    bool is_ready, is_done, is_over, is_closed, is_client_closed;
+    bool is_ready, is_done, is_over, is_counted, is_client_closed;
     bool dies_at_body, dies_at_end; /* the server */
     const char *mail_reply, *end_reply;
 };
@@ -124,6 +124,12 @@ static void on_done(void *context, struct courier *courier)
     }
 }
 
+static void on_counted(void *context, enum result result, const struct store_counts *counts)
+{
+    (void)result, (void)counts;
+    *(bool *)context = true;
+}
+
 static void on_client_closed(void *context)
 {
     *(bool *)context = true;
@@ -170,6 +176,8 @@ static void close_scene(struct scene *s)
     if (s->outbound)
         outbound_close(s->outbound);
     NET_UNTIL(&s->house.net, !s->outbound);
+    store_count(s->client, on_counted, &s->is_counted);
+    NET_UNTIL(&s->house.net, s->is_counted);
     store_client_close(s->client, on_client_closed, &s->is_client_closed);
     NET_UNTIL(&s->house.net, s->is_client_closed);
     if (!s->house.service)
