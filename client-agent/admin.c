@@ -135,8 +135,8 @@ static void on_changed(void *context, uint64_t message, enum queue_change change
         ignore_not_found(queue_remove(agent->queue, message));
         break;
     case QUEUE_CHANGE_RELEASED:
-        ignore_not_found(queue_release(agent->queue, message, wall_now_ms()));
-        queue_flush(agent->queue, message, wall_now_ms()); /* one that was not held, but deferred */
+        ignore_not_found(queue_release(agent->queue, message, loop_now_ms(&agent->loop)));
+        queue_flush(agent->queue, message, loop_now_ms(&agent->loop)); /* one that was not held, but deferred */
         uplink_wake(agent->uplink, true);
         break;
     }
@@ -160,7 +160,7 @@ static void live(void *context, uint64_t message, struct queue_live *out)
 
 static void flush(struct agent *agent, struct control_call *call)
 {
-    queue_flush(agent->queue, 0, wall_now_ms());
+    queue_flush(agent->queue, 0, loop_now_ms(&agent->loop));
     uplink_wake(agent->uplink, true);
     control_result(call, json_pack("{s:I}", "queued", (json_int_t)queue_count(agent->queue)));
 }

@@ -23,6 +23,15 @@ static uint64_t next_id(void *context)
     return message_id_next(&agent->ids, wall_now_ms(), crypto_random_u32());
 }
 
+/* A message of that time is judged by the wall clock of today. One that came before the clock was set ahead, while this agent runs, has not waited as long as it seems; what was stored by
+ * an agent before this one, nobody can tell. */
+static int64_t wall_lead_ms(void *context, int64_t received_at_ms)
+{
+    const struct agent *agent = context;
+    int64_t lead_ms = schedule_lead_ms(agent->started_at_ms, agent->started_at_boot_ms, wall_now_ms(), boot_now_ms());
+    return received_at_ms < agent->started_at_ms + lead_ms ? lead_ms : 0;
+}
+
 static void sweep_sometimes(struct agent *agent)
 {
     int64_t now_ms = wall_now_ms();
@@ -34,7 +43,9 @@ static void sweep_sometimes(struct agent *agent)
 
 static void enqueue(struct agent *agent, uint64_t message, int64_t due_at_ms)
 {
-    enum result result = queue_add(agent->queue, message, (struct slice){0}, due_at_ms);
+    int64_t longest_ms = schedule_longest_ms(&agent->office.schedule);
+    int64_t due_ms = schedule_on_clock(due_at_ms, wall_now_ms(), loop_now_ms(&agent->loop), longest_ms);
+    enum result result = queue_add(agent->queue, message, (struct slice){0}, due_ms);
     /* Out of memory: it is safe on the disk, and found again at the next start. */
     if (result != RESULT_OK && result != RESULT_EXISTS)
         log_event(&agent->log, LOG_ERROR, "not-scheduled", LOG_TEXT("why", result_name(result)));
@@ -374,6 +385,7 @@ static int start_store(struct agent *agent)
         .report_from_sender = true,
         .forgives_lost_connections = true,
         .next_id = next_id,
+        .wall_lead_ms = wall_lead_ms,
         .on_queued = on_queued,
         .context = agent,
     };
@@ -425,7 +437,7 @@ static bool tear_down(struct agent *agent)
 
 int agent_run(struct agent *agent, const struct dirs *dirs)
 {
-    *agent = (struct agent){.dirs = dirs, .started_at_ms = wall_now_ms(), .log = {.sink = sink_to_stderr}};
+    *agent = (struct agent){.dirs = dirs, .started_at_ms = wall_now_ms(), .started_at_boot_ms = boot_now_ms(), .log = {.sink = sink_to_stderr}};
     signal(SIGPIPE, SIG_IGN);
     umask(077);
     int code = agent_load_settings(dirs, &agent->settings);

@@ -30,6 +30,7 @@ struct agent {
     uv_signal_t signals[3];
     uv_timer_t last_patience; /* at the end, for a resolver that is silent */
     int64_t started_at_ms, swept_at_ms; /* wall time */
+    int64_t started_at_boot_ms;         /* the same moment on the clock that nobody sets */
     bool has_loop, has_signals, has_started, is_stopping;
     bool is_hangup_early, is_end_early; /* signals that came during the start */
     int exit_code;

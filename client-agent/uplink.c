@@ -1,5 +1,7 @@
 #include "uplink.h"
 
+#include "aging.h"
+
 #include "path/race.h"
 
 #include "crypto/crypto.h"
@@ -34,18 +36,14 @@ struct uplink {
     int64_t searched_at_ms;       /* wall time */
     char trouble[UPLINK_WORDS];
     uint64_t sending, sending_octets;
-    uint64_t checking;            /* message whose lifetime is looked at; 0: none */
+    struct aging aging;
     uint32_t nrecording;          /* outcomes on their way to the store */
     bool is_stopping, is_timer_closed;
     void (*on_stopped)(void *context);
     void *stopped_context;
 };
 
-/* A wall clock that jumps is met by looking at the queue again after so long at the latest. */
-enum { LOOK_AGAIN_MS = 3600 * 1000 };
-
 static void go_on(struct uplink *uplink);
-static void expire_next(struct uplink *uplink);
 static void on_timer(uv_timer_t *timer);
 
 const char *uplink_state_name(enum uplink_state state)
@@ -76,7 +74,7 @@ static void enter(struct uplink *uplink, enum uplink_state state)
 
 static void tell_stopped_when_idle(struct uplink *uplink)
 {
-    if (!uplink->is_stopping || uplink->session || uplink->is_loading || uplink->nrecording > 0 || !uplink->is_timer_closed || !uplink->on_stopped)
+    if (!uplink->is_stopping || uplink->session || uplink->is_loading || uplink->nrecording > 0 || uplink->aging.is_running || !uplink->is_timer_closed || !uplink->on_stopped)
         return;
     void (*on_stopped)(void *) = uplink->on_stopped;
     uplink->on_stopped = NULL;
@@ -98,11 +96,18 @@ static int64_t patience_ms(const struct uplink *uplink)
     return schedule_delay_ms(&uplink->config.settings->values.patience, uplink->failures, crypto_random_u32());
 }
 
+/* The queue runs on the loop's clock, the store on the wall's. */
+static int64_t now_of(const struct uplink *uplink)
+{
+    return loop_now_ms(uplink->config.loop);
+}
+
 static void give_back(struct uplink *uplink, const struct attempt_end *end)
 {
+    int64_t longest_ms = schedule_longest_ms(&uplink->config.office->schedule);
     uplink->nrecording--;
     if (end->needs_more)
-        queue_defer(uplink->config.queue, end->message, end->hop, end->next_attempt_ms);
+        queue_defer(uplink->config.queue, end->message, end->hop, schedule_on_clock(end->next_attempt_ms, wall_now_ms(), now_of(uplink), longest_ms));
     else
         queue_finish(uplink->config.queue, end->message, end->hop);
 }
@@ -121,72 +126,23 @@ static void wait_a_while(struct uplink *uplink)
     uplink->failures++;
     enter(uplink, UPLINK_WAITING);
     arm_search(uplink, patience_ms(uplink));
-    expire_next(uplink);
+    if (uplink->nrecording == 0)
+        aging_check(&uplink->aging);
 }
 
 /* Deferred mail: its own time has not come. */
 static void wait_for_due(struct uplink *uplink)
 {
-    int64_t deadline_ms = queue_deadline_ms(uplink->config.queue), delay_ms = deadline_ms - wall_now_ms();
+    int64_t deadline_ms = queue_deadline_ms(uplink->config.queue);
     enter(uplink, UPLINK_WAITING);
-    arm_search(uplink, delay_ms < LOOK_AGAIN_MS ? delay_ms : LOOK_AGAIN_MS);
+    arm_search(uplink, deadline_ms - now_of(uplink));
 }
 
-static void on_expired(void *context, const struct attempt_end *end)
+static void on_aged(void *context)
 {
     struct uplink *uplink = context;
-    give_back(uplink, end);
-    if (!end->needs_more)
-        expire_next(uplink);
     go_on(uplink);
     tell_stopped_when_idle(uplink);
-}
-
-/* When the message was due before it was looked at, so that it keeps its place. */
-static int64_t due_of(const struct store_job *job)
-{
-    int64_t due_ms = job->recipients[0].next_attempt_ms;
-    for (size_t i = 1; i < job->nrecipients; i++)
-        if (job->recipients[i].next_attempt_ms < due_ms)
-            due_ms = job->recipients[i].next_attempt_ms;
-    return due_ms;
-}
-
-static void expire(struct uplink *uplink, const struct store_job *job)
-{
-    struct slice words = uplink->trouble[0] ? slice_from_cstr(uplink->trouble) : SLICE("no way to the relay was open");
-    uplink->nrecording++;
-    attempt_record_all(uplink->config.office, job, (struct slice){0}, ATTEMPT_UNTRIED, words, (struct slice){0}, on_expired, uplink);
-}
-
-static void on_maybe_expired(void *context, enum result result, struct store_job *job)
-{
-    struct uplink *uplink = context;
-    uint64_t message = uplink->checking;
-    uplink->is_loading = false;
-    uplink->checking = 0;
-    if (result == RESULT_NOT_FOUND)
-        queue_finish(uplink->config.queue, message, (struct slice){0});
-    else if (result != RESULT_OK)
-        queue_defer(uplink->config.queue, message, (struct slice){0}, wall_now_ms() + ATTEMPT_RETRY_MS);
-    else if (wall_now_ms() < job->message.expires_at_ms || uplink->is_stopping)
-        queue_defer(uplink->config.queue, message, (struct slice){0}, due_of(job));
-    else
-        expire(uplink, job);
-    store_job_free(&job);
-    go_on(uplink);
-    tell_stopped_when_idle(uplink);
-}
-
-/* No mail goes, and the oldest messages may have waited for their whole lifetime: those become bounces. The first that has not ends the check. */
-static void expire_next(struct uplink *uplink)
-{
-    struct queue_job job;
-    if (uplink->is_stopping || uplink->is_loading || uplink->state != UPLINK_WAITING || !queue_next(uplink->config.queue, wall_now_ms(), &job))
-        return;
-    uplink->checking = job.message;
-    uplink->is_loading = true;
-    store_job_load(uplink->config.store, job.message, job.hop, on_maybe_expired, uplink);
 }
 
 static void set_trouble(struct uplink *uplink, const char *words)
@@ -220,7 +176,7 @@ static void blame_way(struct uplink *uplink, const struct outbound_failure *fail
     case PATH_DROPPED:
     case PATH_TLS_FAILED:
         note_verdict(uplink, PATH_DIED_EARLY, failure->words);
-        ways_demote(&uplink->ways, &uplink->way, loop_now_ms(uplink->config.loop));
+        ways_demote(&uplink->ways, &uplink->way, now_of(uplink));
         break;
     case PATH_RELAY_REFUSED:
         note_verdict(uplink, PATH_RELAY_REFUSED, failure->words);
@@ -236,6 +192,8 @@ static void on_recorded(void *context, const struct attempt_end *end)
 {
     struct uplink *uplink = context;
     give_back(uplink, end);
+    if (uplink->state == UPLINK_WAITING && uplink->nrecording == 0)
+        aging_check(&uplink->aging);
     go_on(uplink);
     tell_stopped_when_idle(uplink);
 }
@@ -294,7 +252,7 @@ static void on_job(void *context, enum result result, struct store_job *job)
     if (result == RESULT_NOT_FOUND)
         queue_finish(uplink->config.queue, message, (struct slice){0});
     else
-        queue_defer(uplink->config.queue, message, (struct slice){0}, wall_now_ms() + (is_session_lost ? 0 : ATTEMPT_RETRY_MS));
+        queue_defer(uplink->config.queue, message, (struct slice){0}, now_of(uplink) + (is_session_lost ? 0 : ATTEMPT_RETRY_MS));
     if (uplink->state == UPLINK_SENDING)
         enter(uplink, UPLINK_READY);
     go_on(uplink);
@@ -304,12 +262,12 @@ static void on_job(void *context, enum result result, struct store_job *job)
 static bool send_next(struct uplink *uplink)
 {
     struct queue_job job;
-    if (!queue_next(uplink->config.queue, wall_now_ms(), &job))
+    if (!queue_next(uplink->config.queue, now_of(uplink), &job))
         return false;
     uplink->sending = job.message;
     uplink->sending_octets = 0;
     uplink->is_loading = true;
-    uplink->idle_since_ms = loop_now_ms(uplink->config.loop);
+    uplink->idle_since_ms = now_of(uplink);
     enter(uplink, UPLINK_SENDING);
     store_job_load(uplink->config.store, job.message, job.hop, on_job, uplink);
     return true;
@@ -324,14 +282,14 @@ static void leave(struct uplink *uplink)
 /* Nothing to send: the timer ends the session, or comes earlier for mail whose time is near. */
 static void keep_warm_or_leave(struct uplink *uplink)
 {
-    int64_t now_ms = loop_now_ms(uplink->config.loop), warm_until_ms = uplink->idle_since_ms + uplink->config.settings->values.keep_warm;
+    int64_t now_ms = now_of(uplink), warm_until_ms = uplink->idle_since_ms + uplink->config.settings->values.keep_warm;
     /* An outcome that is being recorded holds the queue's one place: more mail may wait behind it. */
     if (now_ms >= warm_until_ms) {
         if (uplink->nrecording == 0)
             leave(uplink);
         return;
     }
-    int64_t delay_ms = warm_until_ms - now_ms, due_in_ms = queue_deadline_ms(uplink->config.queue) - wall_now_ms();
+    int64_t delay_ms = warm_until_ms - now_ms, due_in_ms = queue_deadline_ms(uplink->config.queue) - now_ms;
     if (due_in_ms < delay_ms)
         delay_ms = due_in_ms > 0 ? due_in_ms : 0;
     uv_timer_start(&uplink->timer, on_timer, (uint64_t)delay_ms, 0);
@@ -362,7 +320,7 @@ static void on_smtp(struct uplink *uplink, const struct outbound_event *event)
         uplink->trouble[0] = '\0';
         log_event(uplink->config.log, LOG_INFO, "uplink-ready", LOG_TEXT("session", outbound_id(uplink->session)), LOG_TEXT("way", outbound_peer(uplink->session)));
     }
-    uplink->idle_since_ms = loop_now_ms(uplink->config.loop);
+    uplink->idle_since_ms = now_of(uplink);
     enter(uplink, UPLINK_READY);
     go_on(uplink);
 }
@@ -454,13 +412,13 @@ static void on_search_end(void *context, struct outbound *winner, const struct p
     uplink->session = winner;
     enter(uplink, UPLINK_LOGIN);
     outbound_set_handler(winner, (struct outbound_handler){on_session, uplink});
-    smtp_client_login(outbound_core(winner), loop_now_ms(uplink->config.loop));
+    smtp_client_login(outbound_core(winner), now_of(uplink));
 }
 
 static void start_search(struct uplink *uplink)
 {
     struct ways *ways = &uplink->ways;
-    ways_forget_old(ways, loop_now_ms(uplink->config.loop));
+    ways_forget_old(ways, now_of(uplink));
     struct search_config config = {
         .loop = uplink->config.loop,
         .settings = uplink->config.settings,
@@ -478,7 +436,7 @@ static void start_search(struct uplink *uplink)
     /* Only a search that has failed knows that there is no network. */
     if (uplink->searched_at_ms == 0 && uplink->network == NETWORK_OFFLINE)
         uplink->network = NETWORK_BLOCKED;
-    uplink->last_search_ms = loop_now_ms(uplink->config.loop);
+    uplink->last_search_ms = now_of(uplink);
     uplink->next_search_ms = 0;
     enter(uplink, UPLINK_SEARCHING);
     uplink->search = search_start(&config);
@@ -494,7 +452,7 @@ static void go_on(struct uplink *uplink)
     int64_t deadline_ms = queue_deadline_ms(uplink->config.queue);
     switch (uplink->state) {
     case UPLINK_RESTING:
-        if (deadline_ms <= wall_now_ms())
+        if (deadline_ms <= now_of(uplink))
             start_search(uplink);
         else if (deadline_ms != INT64_MAX)
             wait_for_due(uplink);
@@ -502,7 +460,7 @@ static void go_on(struct uplink *uplink)
     case UPLINK_READY:
         if (uplink->is_stale)
             leave(uplink);
-        else if (!uplink->is_loading && !send_next(uplink))
+        else if (!uplink->is_loading && !uplink->aging.is_running && !send_next(uplink))
             keep_warm_or_leave(uplink);
         break;
     case UPLINK_SEARCHING:
@@ -525,7 +483,7 @@ static void on_timer(uv_timer_t *timer)
 
 void uplink_wake(struct uplink *uplink, bool is_urgent)
 {
-    int64_t rest_ms = uplink->last_search_ms + UPLINK_NEW_MAIL_MS - loop_now_ms(uplink->config.loop);
+    int64_t rest_ms = uplink->last_search_ms + UPLINK_NEW_MAIL_MS - now_of(uplink);
     if (is_urgent)
         uplink->failures = 0;
     if (uplink->state == UPLINK_WAITING && (uplink->failures == 0 || rest_ms <= 0))
@@ -566,6 +524,7 @@ struct uplink *uplink_new(const struct uplink_config *config)
     uplink->config.tls = tls_context_ref(config->tls);
     uplink->timer.data = uplink;
     uplink->ways = *config->ways;
+    uplink->aging = (struct aging){.store = config->store, .queue = config->queue, .office = config->office, .words = uplink->trouble, .on_end = on_aged, .context = uplink};
     uplink->network = config->ways->has_known ? NETWORK_ONLINE : NETWORK_OFFLINE;
     return uplink;
 }
@@ -592,6 +551,7 @@ enum result uplink_reload(struct uplink *uplink, struct settings *settings, stru
 void uplink_stop(struct uplink *uplink, void (*on_stopped)(void *context), void *context)
 {
     uplink->is_stopping = true;
+    aging_stop(&uplink->aging);
     uplink->on_stopped = on_stopped;
     uplink->stopped_context = context;
     if (uplink->search)

@@ -20,26 +20,9 @@ int64_t delivery_now_ms(const struct delivery *delivery)
     return loop_now_ms(delivery->config.loop);
 }
 
-/* A time of the wall on this loop's clock. Nothing waits longer than the schedule's longest step from now, whatever the clock said when it was
- * stored. */
 static int64_t on_our_clock(const struct delivery *delivery, int64_t wall_ms)
 {
-    int64_t delay = wall_ms - wall_now_ms();
-    if (delay < 0)
-        delay = 0;
-    if (delay > delivery->longest_delay_ms)
-        delay = delivery->longest_delay_ms;
-    return delivery_now_ms(delivery) + delay;
-}
-
-static int64_t longest_delay_of(const struct schedule *schedule)
-{
-    int64_t longest = 0;
-    for (size_t i = 0; i < schedule->nsteps; i++) {
-        if (schedule->steps[i].delay_ms > longest)
-            longest = schedule->steps[i].delay_ms;
-    }
-    return longest + longest / 8 + 1000; /* with its jitter */
+    return schedule_on_clock(wall_ms, wall_now_ms(), delivery_now_ms(delivery), delivery->longest_delay_ms);
 }
 
 /* ---- parcels ---------------------------------------------------------------------------------------------------- */
@@ -339,7 +322,7 @@ static void delivery_apply(struct delivery *delivery)
     delivery->office.delay_notice_ms = values->delay_notice;
     delivery->office.lifetime_ms = values->lifetime;
     delivery->office.reporting_name = values->name;
-    delivery->longest_delay_ms = longest_delay_of(&values->schedule);
+    delivery->longest_delay_ms = schedule_longest_ms(&values->schedule);
 }
 
 static void delivery_take_config(struct delivery *delivery, struct conf *conf, struct tls_context *tls_any, struct tls_context *tls_verified)

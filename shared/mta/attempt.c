@@ -26,7 +26,7 @@ struct attempt {
     struct buffer report_body;
     struct store_own_message report;
     bool has_report;
-    uv_timer_t *retry;
+    uv_timer_t retry;
     bool is_writing;
     struct attempt_end end;
     void (*on_recorded)(void *context, const struct attempt_end *end);
@@ -72,19 +72,44 @@ static void decide_one(struct attempt *attempt, size_t i, const struct outcome_r
     attempt->end.needs_more = true;
 }
 
+static struct outcome_rules rules_of(const struct attempt_office *office, const struct store_message *message, int64_t now_ms)
+{
+    int64_t notice = office->delay_notice_ms, lead_ms = office->wall_lead_ms ? office->wall_lead_ms(office->context, message->received_at_ms) : 0;
+    return (struct outcome_rules){
+        .schedule = &office->schedule,
+        .now_ms = now_ms,
+        .expires_at_ms = message->expires_at_ms + lead_ms,
+        .delay_report_at_ms = notice > 0 ? message->received_at_ms + notice + lead_ms : INT64_MAX,
+        .random = crypto_random_u32(),
+        .is_report = message->is_dsn || message->envelope.sender.len == 0,
+    };
+}
+
+bool attempt_is_young(const struct attempt_office *office, const struct store_message *message)
+{
+    int64_t now_ms = wall_now_ms();
+    struct outcome_rules rules = rules_of(office, message, now_ms);
+    return now_ms < rules.expires_at_ms && now_ms < rules.delay_report_at_ms;
+}
+
+bool attempt_is_due(const struct attempt_office *office, const struct store_message *message, const struct store_recipient *recipients, size_t n)
+{
+    struct outcome_rules rules = rules_of(office, message, wall_now_ms());
+    for (size_t i = 0; i < n; i++) {
+        const struct store_recipient *r = &recipients[i];
+        if (r->state != STORE_QUEUED && r->state != STORE_UNCERTAIN)
+            continue;
+        struct outcome outcome = outcome_decide(ATTEMPT_UNTRIED, r->attempts, r->at_ms, r->envelope.notify, &rules);
+        if (outcome.kind != OUTCOME_AGAIN || outcome.report != REPORT_NONE)
+            return true;
+    }
+    return false;
+}
+
 static void decide(struct attempt *attempt, bool next_hop_tells)
 {
-    const struct attempt_office *office = attempt->office;
-    int64_t notice = office->delay_notice_ms;
-    struct outcome_rules rules = {
-        .schedule = &office->schedule,
-        .now_ms = attempt->now_ms,
-        .expires_at_ms = attempt->message.expires_at_ms,
-        .delay_report_at_ms = notice > 0 ? attempt->message.received_at_ms + notice : INT64_MAX,
-        .random = crypto_random_u32(),
-        .is_report = attempt->message.is_dsn || attempt->message.envelope.sender.len == 0,
-        .next_hop_tells = next_hop_tells,
-    };
+    struct outcome_rules rules = rules_of(attempt->office, &attempt->message, attempt->now_ms);
+    rules.next_hop_tells = next_hop_tells;
     for (size_t i = 0; i < attempt->n; i++)
         decide_one(attempt, i, &rules);
 }
@@ -225,19 +250,17 @@ static enum result make_report(struct attempt *attempt)
 
 static void write_down(struct attempt *attempt);
 
-static void free_timer(uv_handle_t *handle)
-{
-    free(handle);
-}
-
 static void attempt_free(struct attempt *attempt)
 {
     list_remove(&attempt->node);
-    if (attempt->retry)
-        uv_close((uv_handle_t *)attempt->retry, free_timer);
     buffer_free(&attempt->report_body);
     arena_free(&attempt->arena);
     free(attempt);
+}
+
+static void on_retry_closed(uv_handle_t *timer)
+{
+    attempt_free(timer->data);
 }
 
 static void tell_recorded(struct attempt *attempt, enum result result)
@@ -247,28 +270,14 @@ static void tell_recorded(struct attempt *attempt, enum result result)
         struct intake_queued queued = {&attempt->report.message, attempt->report.hops, attempt->now_ms};
         attempt->office->on_queued(attempt->office->context, &queued);
     }
+    list_remove(&attempt->node);
     attempt->on_recorded(attempt->context, &attempt->end);
-    attempt_free(attempt);
+    uv_close((uv_handle_t *)&attempt->retry, on_retry_closed);
 }
 
 static void on_retry(uv_timer_t *timer)
 {
     write_down(timer->data);
-}
-
-static void try_later(struct attempt *attempt)
-{
-    if (!attempt->retry) {
-        attempt->retry = malloc(sizeof *attempt->retry);
-        if (!attempt->retry || uv_timer_init(attempt->office->loop, attempt->retry) < 0) {
-            free(attempt->retry);
-            attempt->retry = NULL;
-            tell_recorded(attempt, RESULT_CANCELLED);
-            return;
-        }
-        attempt->retry->data = attempt;
-    }
-    uv_timer_start(attempt->retry, on_retry, ATTEMPT_RETRY_MS, 0);
 }
 
 static void on_written(void *context, enum result result)
@@ -284,7 +293,7 @@ static void on_written(void *context, enum result result)
     if (attempt->office->is_stopping)
         tell_recorded(attempt, RESULT_CANCELLED);
     else
-        try_later(attempt);
+        uv_timer_start(&attempt->retry, on_retry, ATTEMPT_RETRY_MS, 0);
 }
 
 static void write_down(struct attempt *attempt)
@@ -363,21 +372,43 @@ static void take_original(struct attempt *attempt, const struct store_job *job)
     store_body_read(attempt->office->store, attempt->message.id, 0, on_original, attempt);
 }
 
+/* Memory is out: what the attempt came to is lost, and it is made again. */
+static void give_up(const struct attempt_office *office, const struct store_job *job, struct slice hop, void (*on_recorded)(void *, const struct attempt_end *),
+                    void *context)
+{
+    struct attempt_end cancelled = {.result = RESULT_CANCELLED, .message = job->message.id, .hop = hop, .needs_more = true, .next_attempt_ms = wall_now_ms()};
+    char id[MESSAGE_ID_TEXT];
+    message_id_format(job->message.id, id);
+    log_event(office->log, LOG_ERROR, "outcome-lost", LOG_TEXT("item", id), LOG_TEXT("why", result_name(RESULT_MEMORY)));
+    on_recorded(context, &cancelled);
+}
+
+/* NULL: out of memory. */
+static struct attempt *attempt_new(struct attempt_office *office, const struct store_job *job, struct slice hop, const struct courier_result *results, struct slice host)
+{
+    struct attempt *attempt = calloc(1, sizeof *attempt);
+    if (!attempt)
+        return NULL;
+    attempt->arena = ARENA(ATTEMPT_ARENA_MAX);
+    attempt->office = office;
+    if (copy_in(attempt, job, hop, results, host) != RESULT_OK) {
+        attempt_free(attempt);
+        return NULL;
+    }
+    uv_timer_init(office->loop, &attempt->retry);
+    attempt->retry.data = attempt;
+    attempt->now_ms = wall_now_ms();
+    return attempt;
+}
+
 void attempt_record(struct attempt_office *office, const struct store_job *job, struct slice hop, const struct courier_result *results, struct slice host,
                     bool next_hop_tells, void (*on_recorded)(void *context, const struct attempt_end *end), void *context)
 {
-    struct attempt *attempt = calloc(1, sizeof *attempt);
-    struct attempt_end cancelled = {.result = RESULT_CANCELLED, .message = job->message.id, .hop = hop, .needs_more = true, .next_attempt_ms = wall_now_ms()};
-    if (attempt)
-        attempt->arena = ARENA(ATTEMPT_ARENA_MAX);
-    if (!attempt || copy_in(attempt, job, hop, results, host) != RESULT_OK) {
-        if (attempt)
-            attempt_free(attempt);
-        on_recorded(context, &cancelled);
+    struct attempt *attempt = attempt_new(office, job, hop, results, host);
+    if (!attempt) {
+        give_up(office, job, hop, on_recorded, context);
         return;
     }
-    attempt->office = office;
-    attempt->now_ms = wall_now_ms();
     attempt->on_recorded = on_recorded;
     attempt->context = context;
     list_append(&office->pending, &attempt->node);
@@ -394,9 +425,8 @@ void attempt_record_all(struct attempt_office *office, const struct store_job *j
                         struct slice host, void (*on_recorded)(void *context, const struct attempt_end *end), void *context)
 {
     struct courier_result *results = calloc(job->nrecipients, sizeof *results);
-    struct attempt_end cancelled = {.result = RESULT_CANCELLED, .message = job->message.id, .hop = hop, .needs_more = true, .next_attempt_ms = wall_now_ms()};
     if (!results) {
-        on_recorded(context, &cancelled);
+        give_up(office, job, hop, on_recorded, context);
         return;
     }
     for (size_t i = 0; i < job->nrecipients; i++)

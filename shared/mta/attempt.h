@@ -29,6 +29,8 @@ struct attempt_office {
     bool forgives_lost_connections;   /* a connection that fails is not the message's failure: due again at once, not counted (the agent, which waits for a way anyway) */
     bool report_from_sender;          /* From: of a report is its addressee, so that a relay's send-as rules let it pass (the agent) */
     uint64_t (*next_id)(void *context);
+    /* How far the wall clock that a message of that time was stored by has been set ahead since: its lifetime and the moment of its delay report come so much later. NULL: 0. */
+    int64_t (*wall_lead_ms)(void *context, int64_t received_at_ms);
     void (*route)(void *context, const struct envelope *envelope, struct slice *hops);
     void (*on_queued)(void *context, const struct intake_queued *queued); /* a report is in the store */
     void *context;
@@ -53,6 +55,10 @@ void attempt_record(struct attempt_office *office, const struct store_job *job, 
 /* The same when nobody could be asked at all: every recipient gets the one result and reply. */
 void attempt_record_all(struct attempt_office *office, const struct store_job *job, struct slice hop, enum attempt_result result, struct slice reply, struct slice host,
                         void (*on_recorded)(void *context, const struct attempt_end *end), void *context);
+/* Of a message that nobody could be asked about: it has waited so long that attempt_record_all with ATTEMPT_UNTRIED would end it, or tell its sender of the delay. */
+bool attempt_is_due(const struct attempt_office *office, const struct store_message *message, const struct store_recipient *recipients, size_t n);
+/* It has not waited long enough for that, and so has none that came later. */
+bool attempt_is_young(const struct attempt_office *office, const struct store_message *message);
 /* Shutting down: records that the store can't take now are given up (the message will be tried again: at least once towards the world). Those that it is just writing are
  * told of with its answer; none is tried again. */
 void attempt_stop(struct attempt_office *office);

@@ -99,5 +99,7 @@ const char *stream_state_name(const struct stream *stream);
 int64_t loop_now_ms(const uv_loop_t *loop);
 /* CLOCK_REALTIME in milliseconds since 1970. */
 int64_t wall_now_ms(void);
+/* Milliseconds that have passed, sleep of the machine included; nobody can set this clock. */
+int64_t boot_now_ms(void);
 
 #endif

@@ -42,11 +42,17 @@ static struct outcome again(enum attempt_result result, uint32_t attempts, int64
     return outcome;
 }
 
-static struct outcome untried(unsigned notify, const struct outcome_rules *rules)
+static struct outcome untried(int64_t last_attempt_ms, unsigned notify, const struct outcome_rules *rules)
 {
     if (rules->now_ms >= rules->expires_at_ms)
         return failed(REPORT_EXPIRED, notify, rules);
-    return (struct outcome){.kind = OUTCOME_AGAIN, .next_attempt_ms = rules->now_ms};
+    struct outcome outcome = {.kind = OUTCOME_AGAIN, .next_attempt_ms = rules->now_ms};
+    /* It counts, or the time of the last attempt would not move past the moment, and the sender would be told again. */
+    if (is_delay_due(last_attempt_ms, notify, rules)) {
+        outcome.report = REPORT_DELAYED;
+        outcome.counts = true;
+    }
+    return outcome;
 }
 
 struct outcome outcome_decide(enum attempt_result result, uint32_t attempts, int64_t last_attempt_ms, unsigned notify,
@@ -58,7 +64,7 @@ struct outcome outcome_decide(enum attempt_result result, uint32_t attempts, int
     case ATTEMPT_REFUSED:
         return failed(REPORT_FAILED, notify, rules);
     case ATTEMPT_UNTRIED:
-        return untried(notify, rules);
+        return untried(last_attempt_ms, notify, rules);
     case ATTEMPT_DEFERRED:
     case ATTEMPT_UNCERTAIN:
         break;

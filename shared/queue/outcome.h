@@ -31,7 +31,7 @@ struct outcome {
     enum outcome_kind kind;
     enum outcome_report report;
     bool is_uncertain;        /* with OUTCOME_AGAIN: shown as such until the next attempt decides */
-    bool counts;              /* an attempt was made: the number of attempts grows */
+    bool counts;              /* an attempt was made, or a delay reported: the number of attempts grows */
     int64_t next_attempt_ms;  /* OUTCOME_AGAIN; never after expires_at_ms, so that a message expires on time */
 };
 

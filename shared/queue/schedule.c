@@ -99,3 +99,24 @@ int64_t schedule_delay_ms(const struct schedule *schedule, uint32_t attempts, ui
     delay += (int64_t)jitter - spread;
     return delay > 0 ? delay : 1;
 }
+
+int64_t schedule_longest_ms(const struct schedule *schedule)
+{
+    int64_t longest = 0;
+    for (size_t i = 0; i < schedule->nsteps; i++)
+        if (schedule->steps[i].delay_ms > longest)
+            longest = schedule->steps[i].delay_ms;
+    return longest + longest / 8 + 1000;
+}
+
+int64_t schedule_on_clock(int64_t wall_ms, int64_t wall_now_ms, int64_t clock_now_ms, int64_t longest_ms)
+{
+    int64_t delay_ms = wall_ms > wall_now_ms ? wall_ms - wall_now_ms : 0;
+    return clock_now_ms + (delay_ms <= longest_ms ? delay_ms : 0);
+}
+
+int64_t schedule_lead_ms(int64_t wall_then_ms, int64_t clock_then_ms, int64_t wall_now_ms, int64_t clock_now_ms)
+{
+    int64_t lead_ms = (wall_now_ms - wall_then_ms) - (clock_now_ms - clock_then_ms);
+    return lead_ms >= SCHEDULE_LEAD_MS ? lead_ms : 0;
+}

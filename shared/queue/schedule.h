@@ -20,5 +20,14 @@ MUST_CHECK enum result duration_parse(struct slice text, int64_t *out_ms);
 /* The delay after attempt number `attempts` (1: the first has just failed) has failed: the step's, plus or minus up to a
  * tenth by random. Never less than a millisecond. */
 int64_t schedule_delay_ms(const struct schedule *schedule, uint32_t attempts, uint32_t random);
+/* The longest of its delays, jitter included. */
+int64_t schedule_longest_ms(const struct schedule *schedule);
+
+/* A time of the wall on the clock that the queue runs on, so that setting the wall clock neither hurries nor stops the mail. What lies longer than longest_ms ahead was written by another
+ * wall clock than today's and says nothing: it is due now, as is what is past. */
+int64_t schedule_on_clock(int64_t wall_ms, int64_t wall_now_ms, int64_t clock_now_ms, int64_t longest_ms);
+/* How far the wall clock has been set ahead since `then`, when both clocks were read: 0 for less than SCHEDULE_LEAD_MS, and when it was set back. */
+enum { SCHEDULE_LEAD_MS = 3600 * 1000 };
+int64_t schedule_lead_ms(int64_t wall_then_ms, int64_t clock_then_ms, int64_t wall_now_ms, int64_t clock_now_ms);
 
 #endif

@@ -139,3 +139,26 @@ def test_a_search_that_runs_says_so_and_not_that_there_is_no_network(make_agent)
         status = wait_for(lambda: (s := agent.status()) and len(s["ways"]) == 2 and s["ways"][1]["verdict"] == "refused" and s, "the first verdict")
         assert status["state"] == "searching" and status["network"] != "offline" and status["searched"] is None
         assert agent.entry(id)["reason"] == "a way to the relay is being looked for"
+
+
+def test_senders_are_told_once_of_mail_that_waits_for_a_way(make_agent, tmp_path):
+    service = Service(tmp_path)
+    service.close()
+    agent = make_agent(conf={"queue.delay_notice": ["1s"]}, **service.agent_options())
+    ids = [agent.send(message=make_message(subject=f"waits {i}")) for i in range(3)]
+    wait_for(lambda: sum(e["report"] for e in agent.queue()) == 3, "the reports")
+    for id in ids:
+        entry = agent.entry(id)
+        assert entry["state"] == "deferred" and "no way to the relay is open" in entry["reason"]
+    searches = len(agent.log("no-way"))
+    wait_for(lambda: len(agent.log("no-way")) >= searches + 3, "more searches")
+    assert len(agent.queue()) == 6
+    service = service.again()
+    try:
+        reports = wait_for(lambda: (m := [m for m in service.messages if m.message.get_content_type() == "multipart/report"]) and len(m) == 3 and m, "the reports")
+        assert all("Action: delayed" in m.octets.decode() for m in reports)
+        for id in ids:
+            agent.wait_state(id, "relayed")
+        assert len(service.messages) == 6
+    finally:
+        service.close()

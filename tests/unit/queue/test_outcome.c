@@ -40,6 +40,10 @@ static const struct row rows[] = {
     {"uncertain", ATTEMPT_UNCERTAIN, 0, HOUR, 0, 0, false, false, OUTCOME_AGAIN, REPORT_NONE, true, true},
     {"uncertain at its end", ATTEMPT_UNCERTAIN, 9, 5 * (int64_t)DAY, 5 * HOUR, 0, false, false, OUTCOME_FAILED, REPORT_EXPIRED, false, true},
     {"untried at its end", ATTEMPT_UNTRIED, 0, 5 * (int64_t)DAY, 0, 0, false, false, OUTCOME_FAILED, REPORT_EXPIRED, false, true},
+    {"untried at the moment of the delay report: told, and remembered", ATTEMPT_UNTRIED, 0, 4 * HOUR, 0, 0, false, false, OUTCOME_AGAIN, REPORT_DELAYED, false, true},
+    {"untried after it: told already", ATTEMPT_UNTRIED, 1, 5 * HOUR, 4 * HOUR, 0, false, false, OUTCOME_AGAIN, REPORT_NONE, false, false},
+    {"untried, delay not wanted", ATTEMPT_UNTRIED, 0, 4 * HOUR, 0, DSN_NOTIFY_FAILURE, false, false, OUTCOME_AGAIN, REPORT_NONE, false, false},
+    {"untried report: nobody hears of its delay", ATTEMPT_UNTRIED, 0, 4 * HOUR, 0, 0, true, false, OUTCOME_AGAIN, REPORT_NONE, false, false},
     {"untried does not count", ATTEMPT_UNTRIED, 0, HOUR, 0, 0, false, false, OUTCOME_AGAIN, REPORT_NONE, false, false},
 };
 

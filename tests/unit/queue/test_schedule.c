@@ -110,6 +110,27 @@ static void jitters_by_a_tenth(void **state)
     assert_int_equal(schedule_delay_ms(&(struct schedule){0}, 1, 5), 1);
 }
 
+static void a_wall_clock_that_is_set_neither_hurries_nor_stops(void **state)
+{
+    const int64_t now = 20000 * DAY, clock = 5000, longest = 3600000, years = 3650 * DAY;
+    struct schedule s;
+    (void)state;
+    assert_int_equal(schedule_on_clock(now + 60000, now, clock, longest), clock + 60000);
+    assert_int_equal(schedule_on_clock(now + longest, now, clock, longest), clock + longest);
+    assert_int_equal(schedule_on_clock(now - 60000, now, clock, longest), clock);
+    /* Stored before the clock was set back ten years, or ahead. */
+    assert_int_equal(schedule_on_clock(now + 60000, now - years, clock, longest), clock);
+    assert_int_equal(schedule_on_clock(now + 60000, now + years, clock, longest), clock);
+    assert_int_equal(schedule_lead_ms(now, 0, now + DAY, DAY), 0);
+    assert_int_equal(schedule_lead_ms(now, 0, now + DAY + SCHEDULE_LEAD_MS - 1, DAY), 0);
+    assert_int_equal(schedule_lead_ms(now, 0, now + years + DAY, DAY), years);
+    assert_int_equal(schedule_lead_ms(now, 0, now - years + DAY, DAY), 0);
+    assert_int_equal(schedule_parse(SLICE("1m, 1h*3, 30m"), &s), RESULT_OK);
+    for (uint32_t attempts = 1; attempts < 6; attempts++)
+        assert_true(schedule_delay_ms(&s, attempts, UINT32_MAX) <= schedule_longest_ms(&s));
+    assert_true(schedule_longest_ms(&s) < 2 * 3600000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -118,6 +139,7 @@ int main(void)
         cmocka_unit_test(refuses_other_schedules),
         cmocka_unit_test(follows_the_steps),
         cmocka_unit_test(jitters_by_a_tenth),
+        cmocka_unit_test(a_wall_clock_that_is_set_neither_hurries_nor_stops),
     };
     return cmocka_run_group_tests_name("queue/schedule", tests, NULL, NULL);
 }
