@@ -30,6 +30,7 @@ struct uplink {
     int64_t last_search_ms;       /* loop time of its start */
     int64_t next_search_ms;       /* wall time */
     int64_t idle_since_ms;        /* loop time */
+    uint64_t ncarried;            /* in this session */
     uv_timer_t timer;             /* waiting: the back-off; ready: keeping warm */
     struct search_trial trials[RACE_PATHS_MAX];
     size_t ntrials;
@@ -239,6 +240,7 @@ static void on_job(void *context, enum result result, struct store_job *job)
     if (result == RESULT_OK && may_send) {
         uplink->sending_octets = job->message.size_octets;
         uplink->courier = courier_start(uplink->config.store, uplink->session, job, on_delivered, uplink);
+    uplink->ncarried++;
         if (uplink->courier) {
             outbound_pump(uplink->session);
             return;
@@ -331,6 +333,7 @@ static void on_session_closed(struct uplink *uplink)
     uplink->session = NULL;
     uplink->has_way = false;
     uplink->is_stale = false;
+    uplink->ncarried = 0;
     if (was_idle) {
         uplink->failures = 0;
         enter(uplink, UPLINK_RESTING);
@@ -445,6 +448,13 @@ static void start_search(struct uplink *uplink)
 }
 
 /* The one place that decides what to do next. */
+/* RFC 9422 4: the relay takes so many messages in a session, and the next in another. */
+static bool is_used_up(const struct uplink *uplink)
+{
+    const struct smtp_peer *peer = smtp_client_peer(outbound_core(uplink->session));
+    return peer->transactions_max > 0 && uplink->ncarried >= peer->transactions_max;
+}
+
 static void go_on(struct uplink *uplink)
 {
     if (uplink->is_stopping)
@@ -458,7 +468,7 @@ static void go_on(struct uplink *uplink)
             wait_for_due(uplink);
         break;
     case UPLINK_READY:
-        if (uplink->is_stale)
+        if (uplink->is_stale || is_used_up(uplink))
             leave(uplink);
         else if (!uplink->is_loading && !uplink->aging.is_running && !send_next(uplink))
             keep_warm_or_leave(uplink);

@@ -160,6 +160,25 @@ class SinkHandler:
         return reply or "250 2.0.0 Ok: taken"
 
 
+def limit_sessions(sink, transactions):
+    """LIMITS MAILMAX (RFC 9422), and 421 for who goes on beyond it; gives the list of those, and how many each session took."""
+    strayed, counts = [], {}
+    handler, take = sink.handler_object, sink.handler_object.handle_MAIL
+
+    async def handle_EHLO(server, session, envelope, hostname, responses):
+        session.host_name = hostname
+        return [*responses[:-1], f"250-LIMITS MAILMAX={transactions}", responses[-1]]
+
+    async def handle_MAIL(server, session, envelope, address, options):
+        counts[server] = counts.get(server, 0) + 1
+        if counts[server] > transactions:
+            strayed.append(address)
+            return "421 4.7.0 too many messages in a session"
+        return await take(server, session, envelope, address, options)
+    handler.handle_EHLO, handler.handle_MAIL = handle_EHLO, handle_MAIL
+    return strayed, counts
+
+
 class SinkMessage:
     def __init__(self, session, envelope):
         self.sender, self.to, self.octets = envelope.mail_from, list(envelope.rcpt_tos), envelope.original_content

@@ -3,7 +3,7 @@ import pytest
 
 from agent_support import Service, pin_of
 from daemon import free_port, wait_for
-from relay_support import make_message
+from relay_support import limit_sessions, make_message
 
 
 @pytest.fixture
@@ -59,6 +59,16 @@ def test_one_session_carries_many_messages_and_is_left_when_idle(make_agent, ser
     assert agent.status()["way"] is None and agent.status()["network"] == "online"
     agent.wait_state(agent.send(), "relayed")
     assert len(agent.log("uplink-ready")) == 2
+
+
+def test_a_relay_that_takes_few_messages_a_session(make_agent, service):
+    """LIMITS MAILMAX (RFC 9422): the next goes in another session; none is turned away."""
+    strayed, counts = limit_sessions(service, 2)
+    agent = make_agent(**service.agent_options(), conf={"queue.schedule": ["1h"]})
+    ids = [agent.send() for _ in range(5)]
+    for id in ids:
+        agent.wait_state(id, "relayed")
+    assert strayed == [] and sorted(counts.values()) == [1, 2, 2]
 
 
 def test_keep_warm_of_zero_still_sends_what_waits_together(make_agent, service):

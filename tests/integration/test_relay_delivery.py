@@ -9,7 +9,7 @@ import threading
 import pytest
 
 import relay_support
-from relay_support import Relay, expect, free_port, make_certificate, make_message, submit, wait_for
+from relay_support import Relay, expect, free_port, limit_sessions, make_certificate, make_message, submit, wait_for
 
 
 @pytest.fixture
@@ -494,6 +494,18 @@ def test_a_dead_domain_does_not_hold_up_others(sink, relay_to):
             submit(client, "anna@example.org", [f"u{number}@dead.example"], make_message())
         submit(client, "anna@example.org", ["bob@live.example"], make_message())
     sink.wait_message(to=["bob@live.example"])
+
+
+def test_a_host_that_takes_few_messages_a_session(sink, relay_to):
+    """LIMITS MAILMAX (RFC 9422): the next goes in another session; none is turned away."""
+    strayed, counts = limit_sessions(sink, 2)
+    relay = relay_to(f"dest.example A {sink.host}\n", sink.port, "delivery.concurrency_per_hop = 1", "delivery.idle_sessions = 1m", "delivery.schedule = 1h")
+    with relay.client(user="anna", password="secret") as client:
+        for number in range(7):
+            submit(client, "anna@example.org", [f"u{number}@dest.example"], make_message())
+    sink.wait_messages(7)
+    wait_for(lambda: relay.queue() == [], "an empty queue")
+    assert strayed == [] and sorted(counts.values()) == [1, 2, 2, 2]
 
 
 def test_many_domains_over_few_sessions(make_sink, relay_to):
