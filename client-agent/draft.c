@@ -1,5 +1,7 @@
 #include "draft.h"
 
+#include "mta/intake.h"
+
 #include <errno.h>
 #include <string.h>
 #include <sysexits.h>
@@ -27,9 +29,10 @@ static int fail_without_memory(struct draft *draft)
 
 static int fail_by_submission(struct draft *draft)
 {
-    struct submission_words words = submission_refusal_words(draft->submission);
-    snprintf(draft->words, sizeof draft->words, "%s", words.text);
-    return fail(draft, EX_DATAERR, (struct smtp_reply){(int)words.code, {5, 6, 0}, slice_from_cstr(draft->words)});
+    struct smtp_reply refusal = intake_refusal_of(draft->submission);
+    snprintf(draft->words, sizeof draft->words, "%.*s", SLICE_ARG(refusal.text));
+    refusal.text = slice_from_cstr(draft->words);
+    return fail(draft, EX_DATAERR, refusal);
 }
 
 static int fail_too_large(struct draft *draft)

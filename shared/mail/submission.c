@@ -296,20 +296,20 @@ static const struct {
     const char *name;
     struct submission_words words;
 } refusals[] = {
-    [SUBMISSION_ACCEPTED] = {"accepted", {250, "2.0.0", "The message is fine"}},
-    [SUBMISSION_BAD_OCTET] = {"bad-octet", {550, "5.6.0", "The header holds a NUL, or a CR or LF alone; lines must end in CRLF"}},
-    [SUBMISSION_LINE_TOO_LONG] = {"line-too-long", {550, "5.6.0", "A header line is longer than 998 octets; fold it (RFC 5322 2.1.1)"}},
-    [SUBMISSION_HEADER_TOO_LONG] = {"header-too-long", {552, "5.3.4", "The header is larger than 256 KiB"}},
-    [SUBMISSION_TOO_MANY_FIELDS] = {"too-many-fields", {552, "5.3.4", "The header has more than 1000 fields"}},
-    [SUBMISSION_NOT_A_FIELD] = {"not-a-field", {550, "5.6.0", "A header line is no field; put an empty line before the text (RFC 5322 2.1)"}},
-    [SUBMISSION_FROM_MISSING] = {"from-missing", {550, "5.6.0", "The message has no From: field; say who writes (RFC 5322 3.6.2)"}},
-    [SUBMISSION_FROM_SEVERAL] = {"from-several", {550, "5.7.1", "The message has more than one From: field; only one may stand"}},
-    [SUBMISSION_FROM_MALFORMED] = {"from-malformed", {550, "5.6.0", "The From: field can't be read; write it as: Name <user@example.org>"}},
+    [SUBMISSION_ACCEPTED] = {"accepted", {250, 2, 0, 0, "The message is fine"}},
+    [SUBMISSION_BAD_OCTET] = {"bad-octet", {550, 5, 6, 0, "The header holds a NUL, or a CR or LF alone; lines must end in CRLF"}},
+    [SUBMISSION_LINE_TOO_LONG] = {"line-too-long", {550, 5, 6, 0, "A header line is longer than 998 octets; fold it (RFC 5322 2.1.1)"}},
+    [SUBMISSION_HEADER_TOO_LONG] = {"header-too-long", {552, 5, 3, 4, "The header is larger than 256 KiB"}},
+    [SUBMISSION_TOO_MANY_FIELDS] = {"too-many-fields", {552, 5, 3, 4, "The header has more than 1000 fields"}},
+    [SUBMISSION_NOT_A_FIELD] = {"not-a-field", {550, 5, 6, 0, "A header line is no field; put an empty line before the text (RFC 5322 2.1)"}},
+    [SUBMISSION_FROM_MISSING] = {"from-missing", {550, 5, 6, 0, "The message has no From: field; say who writes (RFC 5322 3.6.2)"}},
+    [SUBMISSION_FROM_SEVERAL] = {"from-several", {550, 5, 7, 1, "The message has more than one From: field; only one may stand"}},
+    [SUBMISSION_FROM_MALFORMED] = {"from-malformed", {550, 5, 6, 0, "The From: field can't be read; write it as: Name <user@example.org>"}},
     [SUBMISSION_SENDER_MALFORMED] = {"sender-malformed",
-                                     {550, "5.6.0", "The Sender: field must hold one address, and stand where From: names several authors"}},
-    [SUBMISSION_FIELD_TWICE] = {"field-twice", {550, "5.6.0", "A field stands twice"}}, /* completed below */
-    [SUBMISSION_RECIPIENTS] = {"recipients", {550, "5.1.3", "An address in To:, Cc: or Bcc: can't be read, or there are more than 1000"}},
-    [SUBMISSION_LOOP] = {"loop", {554, "5.4.6", "The message has passed too many hosts, or this one too often: a mail loop"}},
+                                     {550, 5, 6, 0, "The Sender: field must hold one address, and stand where From: names several authors"}},
+    [SUBMISSION_FIELD_TWICE] = {"field-twice", {550, 5, 6, 0, "A field stands twice"}}, /* completed below */
+    [SUBMISSION_RECIPIENTS] = {"recipients", {550, 5, 1, 3, "An address in To:, Cc: or Bcc: can't be read, or there are more than 1000"}},
+    [SUBMISSION_LOOP] = {"loop", {554, 5, 4, 6, "The message has passed too many hosts, or this one too often: a mail loop"}},
 };
 
 const char *submission_refusal_name(enum submission_refusal refusal)

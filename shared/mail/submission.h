@@ -107,7 +107,7 @@ enum submission_refusal submission_refusal(const struct submission *submission);
 /* Words for the reply to the message: code 554 or 550, an enhanced status "5.6.0", and a sentence that helps. Valid as long as the submission. */
 struct submission_words {
     int code;
-    const char *status;
+    unsigned short class, subject, detail; /* RFC 3463 */
     const char *text;
 };
 struct submission_words submission_refusal_words(const struct submission *submission);

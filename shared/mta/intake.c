@@ -61,16 +61,15 @@ static void refuse(struct intake *intake, const struct smtp_reply *reply)
         store_intake_abort(&intake->store);
 }
 
+struct smtp_reply intake_refusal_of(const struct submission *submission)
+{
+    struct submission_words words = submission_refusal_words(submission);
+    return (struct smtp_reply){words.code, {words.class, words.subject, words.detail}, slice_from_cstr(words.text)};
+}
+
 static void refuse_by_submission(struct intake *intake)
 {
-    struct submission_words words = submission_refusal_words(intake->submission);
-    struct smtp_reply reply = {.code = words.code, .text = slice_from_cstr(words.text)};
-    struct slice class, subject, detail, rest;
-    uint64_t c, s, d;
-    slice_cut(slice_from_cstr(words.status), '.', &class, &rest);
-    slice_cut(rest, '.', &subject, &detail);
-    if (slice_to_u64(class, 5, &c) && slice_to_u64(subject, 999, &s) && slice_to_u64(detail, 999, &d))
-        reply.status = (struct smtp_status){(unsigned short)c, (unsigned short)s, (unsigned short)d};
+    struct smtp_reply reply = intake_refusal_of(intake->submission);
     refuse(intake, &reply);
 }
 

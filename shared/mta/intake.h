@@ -62,5 +62,7 @@ uint64_t intake_octets(const struct intake *intake); /* that are on their way to
 
 /* What a result of the store means for a sender: 452 4.3.1 for a full disk, 451 4.3.0 for the rest. Never positive but for RESULT_OK, which has no reply here. */
 struct smtp_reply intake_reply_of(enum result result);
+/* The reply to a message whose submission refused it; its text lives as long as the submission. */
+struct smtp_reply intake_refusal_of(const struct submission *submission);
 
 #endif
