@@ -164,21 +164,14 @@ static struct net_address reachable(struct net_address address)
     return address;
 }
 
-static bool to_agent(const struct dirs *dirs, const struct settings *settings, const struct handoff_message *message, struct handoff_answer *answer)
+static bool to_agent(const struct settings *settings, struct slice token, const struct handoff_message *message, struct handoff_answer *answer)
 {
     const struct net_address *addresses = settings->values.listen.items;
-    struct buffer token = {0};
     bool is_answered = false;
-    char path[4096];
-    snprintf(path, sizeof path, "%s/sendmail.token", dirs->keys);
-    /* No token: no agent has ever run here. */
-    if (access(path, F_OK) != 0 || agent_read_token(dirs, false, &token) != EX_OK)
-        return false;
-    for (size_t i = 0; i < settings->values.listen.count && !is_answered; i++) {
+    for (size_t i = 0; token.len > 0 && i < settings->values.listen.count && !is_answered; i++) {
         struct net_address address = reachable(addresses[i]);
-        is_answered = by_smtp(&address, buffer_slice(&token), message, answer);
+        is_answered = by_smtp(&address, token, message, answer);
     }
-    buffer_wipe_free(&token);
     return is_answered;
 }
 
@@ -288,12 +281,28 @@ static bool to_store(const struct dirs *dirs, const struct settings *settings, c
     return true;
 }
 
+/* False: there is none, because no agent has ever run here. One that is not for us is said so once and left empty; the store may take the message. */
+static bool read_token(const struct dirs *dirs, struct buffer *token)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/sendmail.token", dirs->keys);
+    if (access(path, F_OK) != 0)
+        return false;
+    if (agent_read_token(dirs, false, token) != EX_OK)
+        *token = (struct buffer){0};
+    return true;
+}
+
 void handoff(const struct dirs *dirs, const struct settings *settings, const struct handoff_message *message, struct handoff_answer *answer)
 {
+    struct buffer token = {0};
     *answer = (struct handoff_answer){0};
-    bool is_decided = to_agent(dirs, settings, message, answer) || to_store(dirs, settings, message, answer);
+    bool has_token = read_token(dirs, &token);
+    bool is_decided = to_agent(settings, buffer_slice(&token), message, answer) || to_store(dirs, settings, message, answer);
     for (int waited_ms = 0; !is_decided && waited_ms < HANDOFF_PATIENCE_MS; waited_ms += HANDOFF_LOOK_MS) {
         uv_sleep(HANDOFF_LOOK_MS);
-        is_decided = to_agent(dirs, settings, message, answer) || to_store(dirs, settings, message, answer);
+        has_token = has_token || read_token(dirs, &token);
+        is_decided = to_agent(settings, buffer_slice(&token), message, answer) || to_store(dirs, settings, message, answer);
     }
+    buffer_wipe_free(&token);
 }

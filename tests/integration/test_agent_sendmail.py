@@ -255,3 +255,25 @@ def test_another_server_on_our_port_gets_nothing(make_agent, make_sink):
     stranger = make_sink(port=agent.port)
     agent.sendmail("-t", stdin=MESSAGE)
     assert stranger.messages == [] and only_entry(agent)["from"] == "anna@example.org"
+
+
+def test_a_refusal_on_standard_input_has_its_own_status(agent):
+    dialogue = Dialogue(agent)
+    with pytest.raises(smtplib.SMTPDataError) as refusal:
+        dialogue.sendmail("anna@example.org", ["bob@dest.example"], b"From: anna@example.org\r\n" + b"X: x\r\n" * 1001 + b"\r\nhi\r\n")
+    assert refusal.value.smtp_code == 552 and refusal.value.smtp_error.startswith(b"5.3.4 ")
+    assert dialogue.end() == 0
+
+
+def test_a_token_that_others_can_read_is_complained_of_once(stopped):
+    """The running agent has the store, so sendmail tries again and again, until the agent ends."""
+    agent = stopped.start()
+    os.chmod(agent.path("keys/sendmail.token"), 0o644)
+    process = subprocess.Popen([AGENT, "--dir", agent.folder, "sendmail", "bob@dest.example"], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdin.write(MESSAGE)
+    process.stdin.close()
+    complaint = process.stderr.readline()
+    assert b"sendmail.token" in complaint
+    agent.stop()
+    assert process.wait(PATIENCE_S) == 0 and b"sendmail.token" not in process.stderr.read()
+    process.stderr.close()
