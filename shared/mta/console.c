@@ -40,6 +40,13 @@ static void on_line(void *context, const json_t *line)
         answer->error = json_deep_copy(line);
 }
 
+/* "the agent" of "postern-agent". */
+static const char *daemon_of(const struct console *console)
+{
+    const char *dash = strrchr(console->program, '-');
+    return dash ? dash + 1 : console->program;
+}
+
 static int ask(const struct console *console, const char *command, const json_t *arguments, struct answer *answer)
 {
     switch (control_ask(console->socket, command, arguments, on_line, answer)) {
@@ -50,9 +57,9 @@ static int ask(const struct console *console, const char *command, const json_t 
     case RESULT_NOT_FOUND:
         if (console->local)
             return console->local(console->context, command, arguments, on_line, answer);
-        return console_fail(console, EX_UNAVAILABLE, "not running; start it with: %s run", console->program);
+        return console_fail(console, EX_UNAVAILABLE, "the %s is not running; start it with: %s run", daemon_of(console), console->program);
     default:
-        return console_fail(console, EX_IOERR, "it went away in mid-answer; ask again");
+        return console_fail(console, EX_IOERR, "the %s went away in mid-answer; ask again, or look at its log", daemon_of(console));
     }
 }
 
@@ -67,7 +74,7 @@ int console_fetch(const struct console *console, const char *command, json_t *ar
         code = exit_code > 0 && exit_code < 256 ? (int)exit_code : EX_SOFTWARE;
         console_fail(console, code, "%s", json_string_value(json_object_get(answer.error, "error")));
     } else if (code == EX_OK && !answer.result) {
-        code = console_fail(console, EX_SOFTWARE, "no answer to \"%s\"", command);
+        code = console_fail(console, EX_SOFTWARE, "no answer to \"%s\"; is the %s that runs an older one? restart it", command, daemon_of(console));
     }
     json_decref(answer.error);
     if (code == EX_OK)

@@ -2,12 +2,13 @@
 import json
 import os
 import re
+import subprocess
 
 import pytest
 
 from agent_support import Service
 from daemon import TOP, wait_for
-from relay_support import EX_DATAERR, EX_UNAVAILABLE, EX_USAGE, make_message
+from relay_support import EX_DATAERR, EX_NOPERM, EX_UNAVAILABLE, EX_USAGE, make_message
 
 NOWHERE = {"ways": ["1 tls"], "pin": "sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}
 
@@ -197,7 +198,18 @@ def test_without_a_daemon_there_is_no_status(make_agent):
     agent = make_agent(start=False, **NOWHERE)
     for words in (["status"], ["queue", "flush"]):
         done = agent.run(*words, check=False)
-        assert done.returncode == EX_UNAVAILABLE and "postern-agent run" in done.stderr
+        assert done.returncode == EX_UNAVAILABLE == 69 and "the agent is not running; start it with: postern-agent run" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_another_user_is_told_whose_the_agent_is(agent, tmp_path):
+    os.chmod(agent.folder, 0o755)
+    for folder in tmp_path.parents:
+        if folder.stat().st_uid == os.geteuid() and str(folder).startswith("/tmp/"):
+            os.chmod(folder, 0o755)
+    for words in (["status"], ["queue", "list"]):
+        done = subprocess.run([agent.program, *words, "--dir", agent.folder], capture_output=True, text=True, timeout=60, user=65534, group=65534, extra_groups=[])
+        assert done.returncode == EX_NOPERM and "run this as that user" in done.stderr, done
 
 
 @pytest.mark.parametrize("words", [["queue"], ["queue", "dance"], ["queue", "show"], ["queue", "list", "x"], ["queue", "hold", "!"], ["status", "x"], ["dance"], [],
