@@ -1,0 +1,342 @@
+/* The uplink between a real store and a relay that says yes: its states in their order, and its end and new settings in the middle of each. */
+#include "uplink.h"
+
+#include "schema.h"
+
+#include "support/house.h"
+#include "support/store_world.h"
+
+#include "crypto/crypto.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { MESSAGE = 7, LARGE = 400 * 1000 };
+
+struct scene {
+    struct house house; /* first: the handler's context */
+    struct world world;
+    struct store_client *client; /* on the house's loop */
+    struct settings *settings;
+    struct queue *queue;
+    struct attempt_office office;
+    struct uplink *uplink;
+    struct log log;
+    char states[512];
+    uint64_t next_id;
+    unsigned nways, ntaken;
+    bool is_stopped, is_closed, is_counted, refuses_login;
+};
+
+/* ---- the relay ---- */
+
+static bool on_open(void *context, struct service_session *session, void **session_context, const char **refusal)
+{
+    struct scene *s = context;
+    (void)refusal;
+    s->house.opened++;
+    s->house.newest = session;
+    *session_context = s;
+    return true;
+}
+
+static void say(struct service_session *session, struct smtp_reply reply)
+{
+    service_answer(session, &reply);
+}
+
+static void on_event(void *context, struct service_session *session, const struct smtp_server_event *event)
+{
+    struct scene *s = context;
+    switch (event->type) {
+    case SMTP_SERVER_AUTH:
+        if (s->refuses_login)
+            say(session, SMTP_REPLY(535, 5, 7, 8, "wrong"));
+        else if (smtp_server_set_user(service_core(session), SLICE("anna")) == RESULT_OK)
+            say(session, SMTP_REPLY(235, 2, 7, 0, "welcome"));
+        break;
+    case SMTP_SERVER_BODY_END:
+        s->ntaken++;
+        say(session, SMTP_REPLY(250, 2, 0, 0, "taken"));
+        break;
+    case SMTP_SERVER_MAIL:
+    case SMTP_SERVER_RCPT:
+    case SMTP_SERVER_BODY_BEGIN: say(session, SMTP_REPLY(250, 2, 0, 0, "yes")); break;
+    default: break;
+    }
+}
+
+static void on_closed(void *context, struct service_session *session)
+{
+    struct scene *s = context;
+    (void)session;
+    s->house.closed++;
+}
+
+/* ---- the agent's side ---- */
+
+/* "level=debug event=uplink from=resting to=searching": the second state is noted. */
+static void note_state(void *context, enum log_level level, struct slice line)
+{
+    struct scene *s = context;
+    char text[400];
+    size_t len = strlen(s->states);
+    (void)level;
+    slice_to_cstr(slice_trim(line), text, sizeof text);
+    const char *to = strstr(text, " to=");
+    if (strstr(text, "event=uplink ") && to)
+        snprintf(s->states + len, sizeof s->states - len, "%.*s ", (int)strcspn(to + 4, " \n"), to + 4);
+}
+
+static uint64_t next_id(void *context)
+{
+    return ++((struct scene *)context)->next_id;
+}
+
+static void on_queued(void *context, const struct intake_queued *queued)
+{
+    struct scene *s = context;
+    assert_int_equal(queue_add(s->queue, queued->message->id, (struct slice){0}, INT64_MAX - 1), RESULT_OK); /* a report: it stays here */
+}
+
+static void on_way(void *context, const struct ways *ways)
+{
+    struct scene *s = context;
+    (void)ways;
+    s->nways++;
+}
+
+static void load_settings(struct scene *s, const char *more)
+{
+    struct dirs dirs = {0};
+    struct config_error error;
+    char text[600];
+    snprintf(text, sizeof text, "[relay]\nhost = 127.0.0.1\nuser = anna\npassword_file = /nowhere\nway = %u tls\n%s", net_address_port((const struct net_address *)(const void *)&s->house.address), more);
+    if (settings_load_text(&s->settings, &dirs, "agent.conf", slice_from_cstr(text), &error) != RESULT_OK)
+        fail_msg("%s", error.text);
+}
+
+static void open_scene(struct scene *s, size_t octets, const char *more)
+{
+    static const struct ways no_ways;
+    char *body = calloc(1, octets);
+    *s = (struct scene){.next_id = 1000};
+    assert_non_null(body);
+    assert_int_equal(crypto_init(), RESULT_OK);
+    world_make(&s->world);
+    s->world.config.schema = schema_agent;
+    assert_int_equal(world_open(&s->world), RESULT_OK);
+    world_fill(MESSAGE, body, octets);
+    for (size_t i = 80; i < octets; i += 80)
+        memcpy(body + i - 2, "\r\n", 2);
+    memcpy(body + octets - 2, "\r\n", 2);
+    assert_int_equal(world_put(&s->world, MESSAGE, slice_of(body, octets), 1, 0), RESULT_OK);
+    free(body);
+    struct service_config config = house_config(&s->house);
+    config.handler = (struct service_handler){s, on_open, on_event, on_closed};
+    config.smtp.auth_mechanisms = SASL_PLAIN;
+    config.smtp.offers_smtputf8 = true;
+    house_open(&s->house, SERVICE_TLS, &config);
+    assert_int_equal(store_client_open(&s->client, s->world.store, &s->house.net.loop), RESULT_OK);
+    load_settings(s, more);
+    s->log = (struct log){.level = LOG_DEBUG, .sink = note_state, .context = s};
+    s->queue = queue_new(&(struct queue_limits){.active_per_hop = 1, .active_total = 1});
+    assert_non_null(s->queue);
+    s->office = (struct attempt_office){.loop = &s->house.net.loop, .store = s->client, .log = &s->world.log, .lifetime_ms = 1000000, .accepted_state = STORE_RELAYED,
+                                        .reporting_name = SLICE("agent.invalid"), .forgives_lost_connections = true, .next_id = next_id, .on_queued = on_queued, .context = s};
+    assert_int_equal(schedule_parse(SLICE("1h"), &s->office.schedule), RESULT_OK);
+    s->uplink = uplink_new(&(struct uplink_config){.loop = &s->house.net.loop, .store = s->client, .settings = s->settings, .tls = house_client_tls(),
+                                                   .password = SLICE("secret"), .queue = s->queue, .office = &s->office, .ways = &no_ways, .log = &s->log, .on_way = on_way, .context = s});
+    assert_non_null(s->uplink);
+}
+
+static void enqueue(struct scene *s)
+{
+    assert_int_equal(queue_add(s->queue, MESSAGE, (struct slice){0}, 0), RESULT_OK);
+    uplink_wake(s->uplink, false);
+}
+
+static void on_stopped(void *context)
+{
+    ((struct scene *)context)->is_stopped = true;
+}
+
+static void on_counted(void *context, enum result result, const struct store_counts *counts)
+{
+    (void)result, (void)counts;
+    ((struct scene *)context)->is_counted = true;
+}
+
+static void on_client_closed(void *context)
+{
+    ((struct scene *)context)->is_closed = true;
+}
+
+static void close_scene(struct scene *s)
+{
+    attempt_stop(&s->office);
+    uplink_stop(s->uplink, on_stopped, s);
+    NET_UNTIL(&s->house.net, s->is_stopped);
+    store_count(s->client, on_counted, s);
+    NET_UNTIL(&s->house.net, s->is_counted);
+    uplink_free(&s->uplink);
+    assert_true(list_is_empty(&s->office.pending));
+    store_client_close(s->client, on_client_closed, s);
+    NET_UNTIL(&s->house.net, s->is_closed);
+    queue_free(&s->queue);
+    settings_unref(&s->settings);
+    house_close(&s->house); /* proves the loop empty */
+    world_end(&s->world);
+}
+
+static enum uplink_state state_of(const struct scene *s)
+{
+    struct uplink_status status;
+    uplink_status(s->uplink, &status);
+    return status.state;
+}
+
+/* ---- its states ---- */
+
+static void a_message_takes_it_once_round(void **state)
+{
+    struct scene s;
+    (void)state;
+    open_scene(&s, 500, "keep_warm = 100ms\n");
+    assert_int_equal(state_of(&s), UPLINK_RESTING);
+    enqueue(&s);
+    NET_UNTIL(&s.house.net, s.ntaken > 0 && state_of(&s) == UPLINK_RESTING);
+    assert_string_equal(s.states, "searching login ready sending ready leaving resting ");
+    assert_string_equal(world_state(&s.world, MESSAGE), "relayed");
+    assert_int_equal(queue_count(s.queue), 0);
+    assert_int_equal(s.nways, 1);
+    close_scene(&s);
+}
+
+static void mail_that_is_due_later_is_waited_for(void **state)
+{
+    struct scene s;
+    (void)state;
+    open_scene(&s, 500, "");
+    assert_int_equal(queue_add(s.queue, MESSAGE, (struct slice){0}, loop_now_ms(&s.house.net.loop) + 300), RESULT_OK);
+    uplink_wake(s.uplink, false);
+    assert_string_equal(s.states, "waiting ");
+    NET_UNTIL(&s.house.net, s.ntaken > 0 && state_of(&s) == UPLINK_READY);
+    assert_string_equal(s.states, "waiting resting searching login ready sending ready ");
+    close_scene(&s);
+}
+
+static void a_refused_login_waits_and_tells(void **state)
+{
+    struct scene s;
+    struct uplink_status status;
+    (void)state;
+    open_scene(&s, 500, "[queue]\npatience = 1h\n");
+    s.refuses_login = true;
+    /* world_put's messages have expired long ago: the lifetime ends it, although a way was open (invariant 5). */
+    enqueue(&s);
+    NET_UNTIL(&s.house.net, strcmp(world_state(&s.world, MESSAGE), "bounced") == 0);
+    assert_string_equal(s.states, "searching login waiting ");
+    uplink_status(s.uplink, &status);
+    assert_non_null(strstr(status.trouble, "refuses the name or password"));
+    assert_true(status.next_search_ms > wall_now_ms() + 3000 * 1000);
+    assert_int_equal(s.ntaken, 0);
+    close_scene(&s);
+}
+
+static void waking_it_shortens_the_wait(void **state)
+{
+    struct scene s;
+    struct uplink_status status;
+    (void)state;
+    open_scene(&s, 500, "[queue]\npatience = 1h\n");
+    s.refuses_login = true;
+    enqueue(&s);
+    NET_UNTIL(&s.house.net, state_of(&s) == UPLINK_WAITING && queue_active(s.queue) == 0);
+    uplink_wake(s.uplink, false); /* new mail: not at once after a search */
+    assert_int_equal(state_of(&s), UPLINK_WAITING);
+    uplink_status(s.uplink, &status);
+    assert_true(status.next_search_ms <= wall_now_ms() + UPLINK_NEW_MAIL_MS);
+    s.refuses_login = false;
+    assert_int_equal(queue_add(s.queue, MESSAGE + 1, (struct slice){0}, 0), RESULT_OK); /* no such message: found out after the login */
+    uplink_wake(s.uplink, true);
+    assert_int_equal(state_of(&s), UPLINK_SEARCHING);
+    NET_UNTIL(&s.house.net, state_of(&s) == UPLINK_READY && queue_active(s.queue) == 0);
+    close_scene(&s);
+}
+
+/* ---- in the middle of each ---- */
+
+static void run_turns(struct scene *s, int turns)
+{
+    netloop_arm(&s->house.net);
+    for (int i = 0; i < turns; i++) {
+        if (state_of(s) == UPLINK_READY && s->ntaken > 0 && queue_count(s->queue) == 0)
+            break; /* nothing more to come but the end of keeping warm */
+        assert_true(netloop_step(&s->house.net));
+    }
+}
+
+/* Whatever it is about: everything is closed, and the message is where it was or with the relay. */
+static void it_can_be_stopped_at_any_moment(void **state)
+{
+    (void)state;
+    for (int turns = 0; turns < 80; turns += turns < 30 ? 1 : 7) {
+        struct scene s;
+        open_scene(&s, LARGE, "");
+        enqueue(&s);
+        run_turns(&s, turns);
+        close_scene(&s);
+        assert_true(s.ntaken <= 1);
+    }
+}
+
+static void new_settings_at_any_moment_cost_no_message_and_make_no_second(void **state)
+{
+    (void)state;
+    for (int turns = 0; turns < 80; turns += turns < 30 ? 1 : 7) {
+        struct scene s;
+        open_scene(&s, LARGE, "");
+        enqueue(&s);
+        run_turns(&s, turns);
+        assert_int_equal(uplink_reload(s.uplink, s.settings, house_client_tls(), SLICE("secret")), RESULT_OK);
+        NET_UNTIL(&s.house.net, queue_count(s.queue) == 0);
+        assert_string_equal(world_state(&s.world, MESSAGE), "relayed");
+        assert_int_equal(s.ntaken, 1);
+        close_scene(&s);
+    }
+}
+
+static void new_settings_end_a_session(void **state)
+{
+    struct scene s;
+    (void)state;
+    open_scene(&s, 500, "");
+    enqueue(&s);
+    NET_UNTIL(&s.house.net, s.ntaken > 0 && state_of(&s) == UPLINK_READY && queue_count(s.queue) == 0);
+    s.states[0] = '\0';
+    assert_int_equal(uplink_reload(s.uplink, s.settings, house_client_tls(), SLICE("secret")), RESULT_OK);
+    NET_UNTIL(&s.house.net, state_of(&s) == UPLINK_RESTING);
+    assert_string_equal(s.states, "leaving resting ");
+    close_scene(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_message_takes_it_once_round),
+        cmocka_unit_test(mail_that_is_due_later_is_waited_for),
+        cmocka_unit_test(a_refused_login_waits_and_tells),
+        cmocka_unit_test(waking_it_shortens_the_wait),
+        cmocka_unit_test(it_can_be_stopped_at_any_moment),
+        cmocka_unit_test(new_settings_at_any_moment_cost_no_message_and_make_no_second),
+        cmocka_unit_test(new_settings_end_a_session),
+    };
+    return cmocka_run_group_tests_name("uplink", tests, house_make_identity, house_drop_identity);
+}
