@@ -1,21 +1,11 @@
 /* The commands of the agent's control socket: status, and those on the queue. */
 #include "agent.h"
 
-#include "mail/date.h"
 #include "mta/queue_commands.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
-
-static json_t *time_json(int64_t unix_ms)
-{
-    char text[DATE_ISO];
-    if (unix_ms <= 0)
-        return json_null();
-    date_format_iso(unix_ms, text);
-    return json_string(text);
-}
 
 /* ---- status ----------------------------------------------------------------------------------------------------- */
 
@@ -88,9 +78,9 @@ static json_t *status_json(const struct agent *agent, const struct store_counts 
     uplink_status(agent->uplink, &status);
     return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:{s:I, s:I, s:I, s:I}}", "network", network_state_name(status.network), "state",
                      uplink_state_name(status.state), "words", verdict_json(&status), "way", status.has_way ? way_json(&status.way) : json_null(), "ways",
-                     ways_json(&status), "searched", time_json(status.since_ms), "next_search", time_json(status.next_search_ms), "trouble",
+                     ways_json(&status), "searched", queue_time_json(status.since_ms), "next_search", queue_time_json(status.next_search_ms), "trouble",
                      status.trouble ? json_string(status.trouble) : json_null(), "sending", sending_json(&status), "relay",
-                     agent->settings->values.relay_host.ptr, "started", time_json(agent->started_at_ms), "queue", "queued", (json_int_t)counts->queued, "held",
+                     agent->settings->values.relay_host.ptr, "started", queue_time_json(agent->started_at_ms), "queue", "queued", (json_int_t)counts->queued, "held",
                      (json_int_t)counts->held, "uncertain", (json_int_t)counts->uncertain, "octets", (json_int_t)counts->octets);
 }
 

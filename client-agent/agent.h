@@ -54,7 +54,6 @@ int agent_open_store(const struct dirs *dirs, const struct settings *settings, c
 /* The same without waiting and without words on stderr: those go to why. */
 MUST_CHECK enum result agent_try_store(const struct dirs *dirs, const struct settings *settings, const struct log *log, uint32_t wait_ms, struct store **out, char *why,
                                        size_t why_size);
-int agent_exit_code_of(enum result result);
 /* The token that lets our own sendmail in; made at the first start. */
 int agent_read_token(const struct dirs *dirs, bool may_make, struct buffer *out);
 /* The program's name in errors. */

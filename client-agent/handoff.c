@@ -3,6 +3,7 @@
 #include "agent.h"
 
 #include "crypto/crypto.h"
+#include "mta/console.h"
 #include "net/outbound.h"
 
 #include <stdlib.h>
@@ -261,7 +262,7 @@ static bool to_store(const struct dirs *dirs, const struct settings *settings, c
     enum result result = agent_try_store(dirs, settings, NULL, 0, &store, why, sizeof why);
     if (result != RESULT_OK) {
         struct smtp_reply reply = {451, {4, 3, 0}, slice_from_cstr(why)};
-        decide(answer, agent_exit_code_of(result), &reply);
+        decide(answer, console_exit_code(result), &reply);
         return result != RESULT_BUSY;
     }
     result = RESULT_MEMORY;

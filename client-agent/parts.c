@@ -5,6 +5,7 @@
 
 #include "config/private.h"
 #include "crypto/crypto.h"
+#include "mta/console.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -85,20 +86,6 @@ int agent_make_tls(const struct settings *settings, const struct log *log, struc
     return result == RESULT_OK ? EX_OK : agent_fail(EX_CONFIG, "%s", why);
 }
 
-int agent_exit_code_of(enum result result)
-{
-    switch (result) {
-    case RESULT_OK: return EX_OK;
-    case RESULT_BUSY:
-    case RESULT_FULL: return EX_TEMPFAIL;
-    case RESULT_DENIED: return EX_NOPERM;
-    case RESULT_MEMORY: return EX_OSERR;
-    case RESULT_VERSION:
-    case RESULT_CORRUPT: return EX_DATAERR;
-    default: return EX_IOERR;
-    }
-}
-
 enum result agent_try_store(const struct dirs *dirs, const struct settings *settings, const struct log *log, uint32_t wait_ms, struct store **out, char *why,
                             size_t why_size)
 {
@@ -123,5 +110,5 @@ int agent_open_store(const struct dirs *dirs, const struct settings *settings, c
 {
     char why[400];
     enum result result = agent_try_store(dirs, settings, log, AGENT_STORE_PATIENCE_MS, out, why, sizeof why);
-    return result == RESULT_OK ? EX_OK : agent_fail(agent_exit_code_of(result), "%s", why);
+    return result == RESULT_OK ? EX_OK : agent_fail(console_exit_code(result), "%s", why);
 }

@@ -50,18 +50,12 @@ static int hash_password(const struct command_context *context, struct slice pas
 
 /* ---- printing --------------------------------------------------------------------------------------------------- */
 
-static const char *text_of(const json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-    return text ? text : "";
-}
-
 static void print_account(FILE *out, const json_t *account)
 {
     size_t i;
     json_t *address;
     json_t *send_as = json_object_get(account, "send_as");
-    fprintf(out, "name     %s%s\n", text_of(account, "name"), json_is_true(json_object_get(account, "enabled")) ? "" : " (disabled)");
+    fprintf(out, "name     %s%s\n", console_text(account, "name"), json_is_true(json_object_get(account, "enabled")) ? "" : " (disabled)");
     json_array_foreach(send_as, i, address) {
         fputs(i == 0 ? "send as  " : "         ", out);
         console_print_text(out, json_string_value(address));
@@ -69,7 +63,7 @@ static void print_account(FILE *out, const json_t *account)
     }
     if (json_array_size(send_as) == 0)
         fputs("send as  nothing: it can log in and send no mail; remove it and add it with --send-as\n", out);
-    fprintf(out, "created  %s\nchanged  %s\n", text_of(account, "created"), text_of(account, "changed"));
+    fprintf(out, "created  %s\nchanged  %s\n", console_text(account, "created"), console_text(account, "changed"));
 }
 
 static void print_accounts(FILE *out, const json_t *accounts)
@@ -80,7 +74,7 @@ static void print_accounts(FILE *out, const json_t *accounts)
         fputs("There are no accounts; make one with: " COMMAND_PROGRAM " account add NAME --send-as ADDRESS\n", out);
     json_array_foreach((json_t *)(uintptr_t)accounts, i, account) {
         size_t n = json_array_size(json_object_get(account, "send_as"));
-        fprintf(out, "%-20s %-9s ", text_of(account, "name"), json_is_true(json_object_get(account, "enabled")) ? "enabled" : "disabled");
+        fprintf(out, "%-20s %-9s ", console_text(account, "name"), json_is_true(json_object_get(account, "enabled")) ? "enabled" : "disabled");
         console_print_text(out, json_string_value(json_array_get(json_object_get(account, "send_as"), 0)));
         if (n > 1)
             fprintf(out, " and %zu more", n - 1);
@@ -90,7 +84,7 @@ static void print_accounts(FILE *out, const json_t *accounts)
 
 static void print_name(FILE *out, const json_t *account)
 {
-    fprintf(out, "%s: done\n", text_of(account, "name"));
+    fprintf(out, "%s: done\n", console_text(account, "name"));
 }
 
 /* With --json the password is a member of the account; it is shown this once and kept nowhere. */

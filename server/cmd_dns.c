@@ -74,20 +74,15 @@ static json_t *make_records(const struct conf *conf, const json_t *accounts)
     return records;
 }
 
-static const char *text_of(const json_t *record, const char *key)
-{
-    return json_string_value(json_object_get(record, key));
-}
-
 static void print_records(FILE *out, const struct conf *conf, const json_t *records)
 {
     size_t i;
     json_t *record;
     bool has_address = false;
     json_array_foreach((json_t *)(uintptr_t)records, i, record) {
-        const char *type = text_of(record, "type");
+        const char *type = console_text(record, "type");
         has_address = has_address || type[0] == 'A';
-        fprintf(out, "; %s\n%s. %s %s\n", text_of(record, "words"), text_of(record, "name"), type, text_of(record, "value"));
+        fprintf(out, "; %s\n%s. %s %s\n", console_text(record, "words"), console_text(record, "name"), type, console_text(record, "value"));
     }
     if (!has_address)
         fprintf(out, "; This machine has no public address of its own: publish A and AAAA records of %s with the addresses by which the\n"

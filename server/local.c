@@ -62,20 +62,9 @@ static int local_open_store(const struct command_context *context, struct store 
         return console_fail(&context->console, EX_NOINPUT, "there is no database at %s; make one with: " COMMAND_PROGRAM " init --name HOST",
                             context->dirs.database);
     enum result result = store_open(out, &config, why, sizeof why);
-    switch (result) {
-    case RESULT_OK:
-        return EX_OK;
-    case RESULT_BUSY:
-        return console_fail(&context->console, EX_TEMPFAIL, "the relay is just starting or stopping; try again in a moment (%s)", why);
-    case RESULT_DENIED:
-        return console_fail(&context->console, EX_NOPERM, "%s", why);
-    case RESULT_VERSION:
-        return console_fail(&context->console, EX_CONFIG, "%s", why);
-    case RESULT_CORRUPT:
-        return console_fail(&context->console, EX_DATAERR, "%s", why);
-    default:
-        return console_fail(&context->console, EX_IOERR, "%s", why);
-    }
+    if (result == RESULT_BUSY)
+        return console_fail(&context->console, console_exit_code(result), "the relay is just starting or stopping; try again in a moment (%s)", why);
+    return result == RESULT_OK ? EX_OK : console_fail(&context->console, console_exit_code(result), "%s", why);
 }
 
 static int local_call(const struct command_context *context, struct conf *conf, struct store *store, const char *command, const json_t *arguments,

@@ -6,6 +6,7 @@
 #include "watch.h"
 
 #include "mail/message_id.h"
+#include "mta/console.h"
 #include "schema.h"
 
 #include <assert.h>
@@ -75,34 +76,6 @@ static int relay_fail(struct relay *relay, int exit_code, const char *what, cons
 {
     log_event(&relay->log, LOG_ERROR, what, LOG_TEXT("reason", why));
     return exit_code;
-}
-
-static int exit_code_of(enum result result)
-{
-    switch (result) {
-    case RESULT_NOT_FOUND:
-        return EX_NOINPUT;
-    case RESULT_DENIED:
-        return EX_NOPERM;
-    case RESULT_SYNTAX:
-    case RESULT_VERSION:
-        return EX_CONFIG;
-    case RESULT_CORRUPT:
-        return EX_DATAERR;
-    case RESULT_BUSY:
-    case RESULT_EXISTS:
-        return EX_UNAVAILABLE;
-    case RESULT_IO:
-    case RESULT_FULL:
-        return EX_IOERR;
-    case RESULT_OK:
-    case RESULT_MORE:
-    case RESULT_MEMORY:
-    case RESULT_LIMIT:
-    case RESULT_CANCELLED:
-        break;
-    }
-    return EX_OSERR;
 }
 
 static uint64_t relay_next_id(void *context)
@@ -425,7 +398,7 @@ static int relay_open_store(struct relay *relay)
     };
     enum result result = store_open(&relay->store, &config, why, sizeof why);
     if (result != RESULT_OK)
-        return relay_fail(relay, exit_code_of(result), "start-failed", why);
+        return relay_fail(relay, console_exit_code(result), "start-failed", why);
     if (store_client_open(&relay->client, relay->store, &relay->loop) != RESULT_OK)
         return relay_fail(relay, EX_OSERR, "start-failed", "out of memory");
     return relay_open_secrets(relay);
@@ -440,7 +413,7 @@ static int relay_open_conf(struct relay *relay)
         return relay_fail(relay, result == RESULT_MEMORY ? EX_OSERR : EX_CONFIG, "start-failed", error.text);
     relay->log.level = (enum log_level)relay->conf->values.log_level;
     result = contexts_open(&relay->contexts, relay->conf, &relay->log, why, sizeof why);
-    return result == RESULT_OK ? EX_OK : relay_fail(relay, exit_code_of(result), "start-failed", why);
+    return result == RESULT_OK ? EX_OK : relay_fail(relay, console_exit_code(result), "start-failed", why);
 }
 
 static int relay_open_threads(struct relay *relay)
@@ -494,7 +467,7 @@ static int relay_listen_at(struct relay *relay, const struct conf_listener *list
             return EX_OK; /* a machine without IPv6 */
         }
         if (result != RESULT_OK)
-            return relay_fail(relay, exit_code_of(result), "start-failed", why);
+            return relay_fail(relay, console_exit_code(result), "start-failed", why);
     }
     relay->bound[relay->nbound++] = at;
     net_address_format(&at.address, text);
@@ -523,7 +496,7 @@ static int relay_open_dns(struct relay *relay)
     for (size_t i = 0; i < resolvers->count && config.nresolvers < DNS_RESOLVERS_MAX; i++)
         config.resolvers[config.nresolvers++] = ((const struct net_address *)resolvers->items)[i];
     enum result result = dns_open(&relay->dns, &relay->loop, &config, why, sizeof why);
-    return result == RESULT_OK ? EX_OK : relay_fail(relay, exit_code_of(result), "start-failed", why);
+    return result == RESULT_OK ? EX_OK : relay_fail(relay, console_exit_code(result), "start-failed", why);
 }
 
 static int relay_open_delivery(struct relay *relay)
@@ -557,7 +530,7 @@ static int relay_open_control(struct relay *relay)
     };
     enum result result = control_server_open(&relay->control, &relay->loop, relay->dirs->socket, admin_handle, &relay->admin, &relay->log, why,
                                              sizeof why);
-    return result == RESULT_OK ? EX_OK : relay_fail(relay, exit_code_of(result), "start-failed", why);
+    return result == RESULT_OK ? EX_OK : relay_fail(relay, console_exit_code(result), "start-failed", why);
 }
 
 static int relay_go(struct relay *relay)

@@ -26,6 +26,36 @@ int console_fail(const struct console *console, int exit_code, const char *forma
     return exit_code;
 }
 
+int console_exit_code(enum result result)
+{
+    switch (result) {
+    case RESULT_OK:
+        return EX_OK;
+    case RESULT_NOT_FOUND:
+        return EX_NOINPUT;
+    case RESULT_DENIED:
+        return EX_NOPERM;
+    case RESULT_SYNTAX:
+        return EX_CONFIG;
+    case RESULT_VERSION:
+    case RESULT_CORRUPT:
+        return EX_DATAERR;
+    case RESULT_BUSY:
+        return EX_TEMPFAIL;
+    case RESULT_EXISTS:
+        return EX_UNAVAILABLE;
+    case RESULT_IO:
+    case RESULT_FULL:
+        return EX_IOERR;
+    case RESULT_MORE:
+    case RESULT_MEMORY:
+    case RESULT_LIMIT:
+    case RESULT_CANCELLED:
+        break;
+    }
+    return EX_OSERR;
+}
+
 /* ---- asking ----------------------------------------------------------------------------------------------------- */
 
 static void on_line(void *context, const json_t *line)
@@ -158,7 +188,7 @@ void console_format_size(json_int_t octets, char *out, size_t size)
     snprintf(out, size, unit == 0 || value >= 100 ? "%.0f %s" : "%.1f %s", value, units[unit]);
 }
 
-static const char *text_of(const json_t *object, const char *key)
+const char *console_text(const json_t *object, const char *key)
 {
     const char *text = json_string_value(json_object_get(object, key));
     return text ? text : "";
@@ -181,18 +211,18 @@ static void print_line(FILE *out, const json_t *entry)
 {
     char size[16];
     const json_t *to = json_object_get(entry, "to");
-    const char *from = text_of(entry, "from");
+    const char *from = console_text(entry, "from");
     console_format_size(json_integer_value(json_object_get(entry, "size")), size, sizeof size);
-    fprintf(out, "%s  %-9s %8s  %s  ", text_of(entry, "id"), text_of(entry, "state"), size, text_of(entry, "since"));
+    fprintf(out, "%s  %-9s %8s  %s  ", console_text(entry, "id"), console_text(entry, "state"), size, console_text(entry, "since"));
     console_print_text(out, *from ? from : "<>");
     fputs(" -> ", out);
-    console_print_text(out, text_of(json_array_get(to, 0), "address"));
+    console_print_text(out, console_text(json_array_get(to, 0), "address"));
     if (json_array_size(to) > 1)
         fprintf(out, " and %zu more", json_array_size(to) - 1);
     fputc('\n', out);
-    if (*text_of(entry, "reason")) {
+    if (*console_text(entry, "reason")) {
         fputs("               ", out);
-        print_cut(out, text_of(entry, "reason"), WORDS_SHOWN);
+        print_cut(out, console_text(entry, "reason"), WORDS_SHOWN);
         fputc('\n', out);
     }
 }
@@ -219,16 +249,16 @@ static void print_field(FILE *out, const char *name, const char *text)
 static void print_recipient(FILE *out, const json_t *recipient)
 {
     fprintf(out, "%-13s ", "to");
-    console_print_text(out, text_of(recipient, "address"));
-    fprintf(out, "  %s", text_of(recipient, "state"));
-    if (*text_of(recipient, "at"))
-        fprintf(out, " at %s", text_of(recipient, "at"));
-    if (*text_of(recipient, "host")) {
+    console_print_text(out, console_text(recipient, "address"));
+    fprintf(out, "  %s", console_text(recipient, "state"));
+    if (*console_text(recipient, "at"))
+        fprintf(out, " at %s", console_text(recipient, "at"));
+    if (*console_text(recipient, "host")) {
         fputs(" by ", out);
-        console_print_text(out, text_of(recipient, "host"));
+        console_print_text(out, console_text(recipient, "host"));
     }
     fputc('\n', out);
-    print_field(out, "", text_of(recipient, "reply"));
+    print_field(out, "", console_text(recipient, "reply"));
 }
 
 void console_print_entry(FILE *out, const json_t *entry)
@@ -237,20 +267,20 @@ void console_print_entry(FILE *out, const json_t *entry)
     size_t i;
     json_t *recipient;
     console_format_size(json_integer_value(json_object_get(entry, "size")), size, sizeof size);
-    print_field(out, "id", text_of(entry, "id"));
-    print_field(out, "state", text_of(entry, "state"));
-    print_field(out, "from", *text_of(entry, "from") ? text_of(entry, "from") : "<>");
-    print_field(out, "account", text_of(entry, "account"));
+    print_field(out, "id", console_text(entry, "id"));
+    print_field(out, "state", console_text(entry, "state"));
+    print_field(out, "from", *console_text(entry, "from") ? console_text(entry, "from") : "<>");
+    print_field(out, "account", console_text(entry, "account"));
     print_field(out, "size", size);
-    print_field(out, "since", text_of(entry, "since"));
-    print_field(out, "next attempt", text_of(entry, "next_attempt"));
-    print_field(out, "reason", text_of(entry, "reason"));
-    print_field(out, "expires", text_of(entry, "expires"));
+    print_field(out, "since", console_text(entry, "since"));
+    print_field(out, "next attempt", console_text(entry, "next_attempt"));
+    print_field(out, "reason", console_text(entry, "reason"));
+    print_field(out, "expires", console_text(entry, "expires"));
     json_array_foreach(json_object_get(entry, "to"), i, recipient)
         print_recipient(out, recipient);
 }
 
 void console_print_done(FILE *out, const json_t *result)
 {
-    fprintf(out, "%s: done\n", text_of(result, "id"));
+    fprintf(out, "%s: done\n", console_text(result, "id"));
 }

@@ -29,8 +29,13 @@ int console_fetch(const struct console *console, const char *command, json_t *ar
 /* The queue, all pages of it. */
 int console_queue_list(const struct console *console, bool all);
 
+/* What a result that ends a program is to whoever started it (sysexits). */
+int console_exit_code(enum result result);
 /* "PROGRAM: words" on stderr; returns exit_code. */
 int console_fail(const struct console *console, int exit_code, const char *format, ...) PRINTF_LIKE(3, 4);
+
+/* The member's text; "" where there is none. */
+const char *console_text(const json_t *object, const char *key);
 
 /* Printers. Text that came from outside is shown with control characters replaced: a listing must not be able to drive a terminal. */
 void console_print_text(FILE *out, const char *text);

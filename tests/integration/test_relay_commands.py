@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from relay_support import EX_CANTCREAT, EX_CONFIG, EX_DATAERR, EX_NOPERM, EX_UNAVAILABLE, EX_USAGE, RELAY
+from relay_support import EX_CANTCREAT, EX_CONFIG, EX_DATAERR, EX_NOPERM, EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE, RELAY
 
 EX_NOUSER = 67
 
@@ -181,7 +181,7 @@ def test_a_newer_database_is_left_alone(relay):
         database.execute(f"pragma user_version = {version + 1}")
     for words in (("run",), ("account", "list")):
         done = relay.run(*words, check=False)
-        assert done.returncode == EX_CONFIG and "newer" in done.stderr, (done.returncode, done.stderr)
+        assert done.returncode == EX_DATAERR and "newer" in done.stderr, (done.returncode, done.stderr)
 
 
 def test_a_port_in_use_is_named(relay):
@@ -201,7 +201,7 @@ def test_a_port_in_use_is_named(relay):
 def test_only_one_relay_in_a_folder(make_relay):
     relay = make_relay()
     done = relay.run("run", check=False)
-    assert done.returncode == EX_UNAVAILABLE and done.stderr, (done.returncode, done.stderr)
+    assert done.returncode == EX_TEMPFAIL and done.stderr, (done.returncode, done.stderr)
 
 
 def test_check_and_dns(make_relay):

@@ -204,11 +204,27 @@ static void a_long_reason_is_cut(void **state)
     free(out);
 }
 
+static void a_result_has_one_exit_code(void **state)
+{
+    static const struct {
+        enum result result;
+        int code;
+    } rows[] = {
+        {RESULT_OK, EX_OK},           {RESULT_NOT_FOUND, EX_NOINPUT}, {RESULT_DENIED, EX_NOPERM},    {RESULT_SYNTAX, EX_CONFIG},
+        {RESULT_VERSION, EX_DATAERR}, {RESULT_CORRUPT, EX_DATAERR},   {RESULT_BUSY, EX_TEMPFAIL},    {RESULT_EXISTS, EX_UNAVAILABLE},
+        {RESULT_IO, EX_IOERR},        {RESULT_FULL, EX_IOERR},        {RESULT_MEMORY, EX_OSERR},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        assert_int_equal(console_exit_code(rows[i].result), rows[i].code);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_result_is_handed_out),
         cmocka_unit_test(an_error_has_its_exit_code),
+        cmocka_unit_test(a_result_has_one_exit_code),
         cmocka_unit_test(a_failure_before_the_question_is_passed_on),
         cmocka_unit_test(without_a_daemon_some_commands_cannot_be_done),
         cmocka_unit_test(a_printer_gets_the_result),
