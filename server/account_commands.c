@@ -1,7 +1,7 @@
 #include "admin.h"
 
 #include "mail/address.h"
-#include "mail/date.h"
+#include "mta/queue_commands.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,20 +54,13 @@ enum result account_password_json(struct slice password, json_t **out)
     return *out ? RESULT_OK : RESULT_MEMORY;
 }
 
-static json_t *time_json(int64_t unix_ms)
-{
-    char text[DATE_ISO];
-    date_format_iso(unix_ms, text);
-    return json_string(text);
-}
-
 static json_t *account_json(const struct store_account *account)
 {
     json_t *send_as = json_array();
     for (size_t i = 0; i < account->nsend_as; i++)
         json_array_append_new(send_as, json_stringn(account->send_as[i].ptr, account->send_as[i].len));
     return json_pack("{s:s%, s:b, s:o, s:o, s:o}", "name", account->name.ptr, account->name.len, "enabled", account->is_enabled,
-                     "send_as", send_as, "created", time_json(account->created_at_ms), "changed", time_json(account->changed_at_ms));
+                     "send_as", send_as, "created", queue_time_json(account->created_at_ms), "changed", queue_time_json(account->changed_at_ms));
 }
 
 /* ---- a command under way ---------------------------------------------------------------------------------------- */

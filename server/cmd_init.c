@@ -3,6 +3,7 @@
 #include "schema.h"
 
 #include "config/private.h"
+#include "config/template.h"
 #include "mail/address.h"
 #include "store/store.h"
 
@@ -34,26 +35,11 @@ static int init_folder(const struct init *init, const char *path)
 
 /* ---- the configuration ------------------------------------------------------------------------------------------ */
 
-static bool is_key_line(struct slice line, struct slice key)
-{
-    return slice_starts_with_nocase(line, key) && slice_starts_with_nocase(slice_trim(slice_skip(line, key.len)), SLICE("="));
-}
-
 /* The annotated reference, with name and smarthost filled in. */
 static enum result write_reference(const struct command_line *line, struct buffer *out)
 {
-    struct slice rest = slice_from_cstr(schema_config_relay), text;
-    enum result result = RESULT_OK;
-    while (rest.len > 0 && result == RESULT_OK) {
-        slice_cut(rest, '\n', &text, &rest);
-        if (is_key_line(text, SLICE("name")))
-            result = buffer_printf(out, "name = %s\n", line->name);
-        else if (line->smarthost && is_key_line(text, SLICE("#smarthost")))
-            result = buffer_printf(out, "smarthost = %s\n", line->smarthost);
-        else
-            result = buffer_printf(out, "%.*s\n", SLICE_ARG(text));
-    }
-    return result;
+    const struct config_fill fills[] = {{"relay", "name", slice_from_cstr(line->name)}, {"delivery", "smarthost", slice_from_cstr(line->smarthost)}};
+    return config_template_fill(slice_from_cstr(schema_config_relay), fills, line->smarthost ? 2 : 1, out);
 }
 
 /* What was given on the command line is judged as the file would be. */
@@ -73,7 +59,10 @@ static int init_conf(const struct init *init)
     struct buffer text = {0};
     struct private_error error;
     int code = EX_OK;
-    if (write_reference(&context->line, &text) != RESULT_OK)
+    enum result result = write_reference(&context->line, &text);
+    if (result == RESULT_SYNTAX)
+        code = console_fail(&context->console, EX_USAGE, "the smarthost holds a control character");
+    else if (result != RESULT_OK)
         code = console_fail(&context->console, EX_OSERR, "out of memory");
     if (code == EX_OK)
         code = init_check(init, buffer_slice(&text));

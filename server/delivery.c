@@ -1,5 +1,6 @@
 #include "delivery_internal.h"
 
+#include "mail/address.h"
 #include "mail/message_id.h"
 
 #include <assert.h>
@@ -92,12 +93,6 @@ void parcel_record_failure(struct parcel *parcel, const struct lane_failure *fai
 
 /* ---- from the queue --------------------------------------------------------------------------------------------- */
 
-static struct slice domain_of(struct slice address)
-{
-    ptrdiff_t at = slice_find_last(address, '@');
-    return at < 0 ? (struct slice){0} : slice_skip(address, (size_t)at + 1);
-}
-
 /* Wall time. A person's wish (delivery_release of all) is not written down: it stands for whatever has not been asked since. */
 static int64_t recipient_due_ms(const struct delivery *delivery, const struct store_recipient *recipient)
 {
@@ -117,11 +112,11 @@ static void parcel_keep_one_domain(struct parcel *parcel)
         if (recipient_due_ms(delivery, &job->recipients[i]) < recipient_due_ms(delivery, &job->recipients[first]))
             first = i;
     }
-    struct slice domain = domain_of(envelope->recipients[first].address);
+    struct slice domain = address_domain_of(envelope->recipients[first].address);
     int64_t now_ms = wall_now_ms(), first_ms = recipient_due_ms(delivery, &job->recipients[first]);
     for (size_t i = 0; i < job->nrecipients; i++) {
         int64_t due_ms = recipient_due_ms(delivery, &job->recipients[i]);
-        if (slice_equal_nocase(domain_of(envelope->recipients[i].address), domain) && (due_ms <= now_ms || due_ms == first_ms)) {
+        if (slice_equal_nocase(address_domain_of(envelope->recipients[i].address), domain) && (due_ms <= now_ms || due_ms == first_ms)) {
             envelope->recipients[kept] = envelope->recipients[i];
             job->recipients[kept++] = job->recipients[i];
         } else if (due_ms < parcel->leftover_due_ms) {
@@ -143,7 +138,7 @@ static void parcel_on_loaded(void *context, enum result result, struct store_job
     bool has_smarthost = delivery->config.conf->values.smarthost.host.len > 0;
     if (!has_smarthost)
         parcel_keep_one_domain(parcel);
-    struct slice name = has_smarthost ? CONF_HOP_SMARTHOST : domain_of(job->message.envelope.recipients[0].address);
+    struct slice name = has_smarthost ? CONF_HOP_SMARTHOST : address_domain_of(job->message.envelope.recipients[0].address);
     struct route *route = route_find(delivery, name);
     if (!route) {
         parcel_return(parcel, delivery_now_ms(delivery) + LOAD_RETRY_MS);
@@ -304,7 +299,7 @@ static void delivery_route(void *context, const struct envelope *envelope, struc
 {
     const struct delivery *delivery = context;
     for (size_t i = 0; i < envelope->nrcpt; i++)
-        hops[i] = conf_hop(delivery->config.conf, domain_of(envelope->recipients[i].address));
+        hops[i] = conf_hop(delivery->config.conf, address_domain_of(envelope->recipients[i].address));
 }
 
 static uint64_t delivery_next_id(void *context)

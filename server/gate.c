@@ -1,5 +1,6 @@
 #include "gate.h"
 
+#include "mail/address.h"
 #include "mail/date.h"
 #include "mail/message_id.h"
 #include "mail/received.h"
@@ -183,12 +184,6 @@ static void session_on_mail(struct session *session, const struct envelope *enve
         session_judge_sender(session);
 }
 
-static struct slice domain_of(struct slice address)
-{
-    ptrdiff_t at = slice_find_last(address, '@');
-    return at < 0 ? (struct slice){0} : slice_skip(address, (size_t)at + 1);
-}
-
 static void session_on_rcpt(struct session *session, const struct envelope_recipient *recipient)
 {
     if (session->sender.len == 0 && !account_may_send_as(session->account, recipient->address))
@@ -221,7 +216,7 @@ static void gate_route(void *context, const struct envelope *envelope, struct sl
 {
     const struct gate *gate = context;
     for (size_t i = 0; i < envelope->nrcpt; i++)
-        hops[i] = conf_hop(gate->services.conf, domain_of(envelope->recipients[i].address));
+        hops[i] = conf_hop(gate->services.conf, address_domain_of(envelope->recipients[i].address));
 }
 
 static void gate_on_queued(void *context, const struct intake_queued *queued)

@@ -418,3 +418,9 @@ bool address_matches(struct slice pattern, struct slice address)
         return slice_equal_nocase(slice_skip(pattern, 1), address_domain(&who));
     return address_parse(pattern, ADDRESS_ALLOW_UTF8, &listed) == RESULT_OK && slice_equal_nocase(address_text(&listed), address_text(&who));
 }
+
+struct slice address_domain_of(struct slice address)
+{
+    ptrdiff_t at = slice_find_last(address, '@');
+    return at < 0 ? (struct slice){0} : slice_skip(address, (size_t)at + 1);
+}

@@ -34,6 +34,9 @@ struct slice address_text(const struct mail_address *address);
 struct slice address_local(const struct mail_address *address);
 struct slice address_domain(const struct mail_address *address); /* with the brackets of a literal; empty for postmaster */
 
+/* What stands behind the last @ of an address that has been checked; empty without one. */
+struct slice address_domain_of(struct slice address);
+
 /* All of text is one Mailbox without angle brackets. RESULT_OK; RESULT_SYNTAX; RESULT_LIMIT: a part is too long. */
 MUST_CHECK enum result address_parse(struct slice text, unsigned flags, struct mail_address *out);
 /* A Reverse-path or Forward-path at the front of `in`, angle brackets included, as in "<a@b> SIZE=5": *used octets were taken

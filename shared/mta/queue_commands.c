@@ -36,7 +36,7 @@ static json_t *text_or_null(struct slice text)
     return text.len > 0 ? text_json(text) : json_null();
 }
 
-static json_t *time_json(int64_t unix_ms)
+json_t *queue_time_json(int64_t unix_ms)
 {
     char text[DATE_ISO];
     if (unix_ms <= 0)
@@ -48,7 +48,7 @@ static json_t *time_json(int64_t unix_ms)
 static json_t *recipient_json(const struct store_recipient *r)
 {
     return json_pack("{s:o, s:s, s:o, s:o, s:o, s:i}", "address", text_json(r->envelope.address), "state", store_state_name(r->state), "reply",
-                     text_or_null(r->reply), "host", text_or_null(r->host), "at", time_json(r->at_ms), "attempts", (int)r->attempts);
+                     text_or_null(r->reply), "host", text_or_null(r->host), "at", queue_time_json(r->at_ms), "attempts", (int)r->attempts);
 }
 
 static bool is_open(const struct store_recipient *r)
@@ -116,8 +116,8 @@ json_t *queue_entry_json(const struct store_listing *entry, const struct queue_l
         }
     return json_pack("{s:s, s:o, s:o, s:I, s:s, s:o, s:o, s:o, s:o, s:o, s:b}", "id", id, "from", text_json(entry->message.envelope.sender), "to", to, "size",
                      (json_int_t)entry->message.size_octets, "state", live->state ? live->state : entry->state, "since",
-                     time_json(entry->message.received_at_ms), "expires", time_json(entry->message.expires_at_ms), "next_attempt",
-                     time_json(next_attempt_ms(entry, live)), "reason", reason_json(entry, live), "account", text_or_null(entry->message.account), "report",
+                     queue_time_json(entry->message.received_at_ms), "expires", queue_time_json(entry->message.expires_at_ms), "next_attempt",
+                     queue_time_json(next_attempt_ms(entry, live)), "reason", reason_json(entry, live), "account", text_or_null(entry->message.account), "report",
                      entry->message.is_dsn);
 }
 

@@ -29,6 +29,8 @@ struct queue_commands {
 /* Answers "queue list" {all, after, limit}, "queue show" {id}, "queue hold|release|retry|remove" {id}. False: it is another command, untouched. */
 MUST_CHECK bool queue_command(const struct queue_commands *commands, struct control_call *call, const char *command, const json_t *arguments);
 
+/* "2026-01-31T12:00:00Z", or null for a time that is not known (0). */
+json_t *queue_time_json(int64_t unix_ms);
 /* A new reference, or NULL: out of memory. */
 json_t *queue_entry_json(const struct store_listing *entry, const struct queue_live *live);
 
