@@ -1,6 +1,8 @@
 """The agent and ways that are worse than they look; what status and the queue say meanwhile."""
+import contextlib
 import datetime
 import socket
+import sqlite3
 import threading
 
 import pytest
@@ -162,3 +164,18 @@ def test_senders_are_told_once_of_mail_that_waits_for_a_way(make_agent, tmp_path
         assert len(service.messages) == 6
     finally:
         service.close()
+
+
+def test_mail_of_a_clock_that_was_set_back_goes_at_once(make_agent, service):
+    """Stored by an agent whose clock was ten years ahead."""
+    agent = make_agent(start=False, **service.agent_options())
+    agent.sendmail("-t", stdin=make_message())
+    years_ms = 10 * 365 * 86400 * 1000
+    with contextlib.closing(sqlite3.connect(agent.path("agent.db"))) as database, database:
+        changed = database.execute("UPDATE recipient SET next_attempt_at = next_attempt_at + ?", (years_ms,)).rowcount
+        database.execute("UPDATE message SET received_at = received_at + ?, expires_at = expires_at + ?", (years_ms, years_ms))
+    assert changed == 1
+    agent.start()
+    service.wait_messages(1)
+    [entry] = agent.queue("--all")
+    agent.wait_state(entry["id"], "relayed")
