@@ -456,19 +456,27 @@ static bool is_any_v6(const struct net_address *address)
 }
 
 /* All threads listen on the same addresses; for port 0 the first one's choice. */
+static enum result relay_listen_in_all(struct relay *relay, struct conf_listener *at, char *why, size_t why_size)
+{
+    struct sockaddr_storage address = {0};
+    memcpy(&address, &at->address, sizeof at->address);
+    enum result result = service_probe(&address, why, why_size);
+    for (size_t i = 0; i < relay->nthreads && result == RESULT_OK; i++)
+        result = thread_listen(relay->threads[i], at, &at->address, why, why_size);
+    return result;
+}
+
 static int relay_listen_at(struct relay *relay, const struct conf_listener *listener)
 {
     char why[WHY] = "", text[NET_ADDRESS_TEXT];
     struct conf_listener at = *listener;
-    for (size_t i = 0; i < relay->nthreads; i++) {
-        enum result result = thread_listen(relay->threads[i], &at, &at.address, why, sizeof why);
-        if (result == RESULT_NOT_FOUND && is_any_v6(&at.address)) {
-            log_event(&relay->log, LOG_WARNING, "not-listening", LOG_TEXT("reason", why));
-            return EX_OK; /* a machine without IPv6 */
-        }
-        if (result != RESULT_OK)
-            return relay_fail(relay, console_exit_code(result), "start-failed", why);
+    enum result result = relay_listen_in_all(relay, &at, why, sizeof why);
+    if (result == RESULT_NOT_FOUND && is_any_v6(&at.address)) {
+        log_event(&relay->log, LOG_WARNING, "not-listening", LOG_TEXT("reason", why));
+        return EX_OK; /* a machine without IPv6 */
     }
+    if (result != RESULT_OK)
+        return relay_fail(relay, console_exit_code(result), "start-failed", why);
     relay->bound[relay->nbound++] = at;
     net_address_format(&at.address, text);
     log_event(&relay->log, LOG_INFO, "listening", LOG_TEXT("address", text), LOG_TEXT("mode", service_mode_name(at.mode)));

@@ -53,6 +53,9 @@ struct service_config {
 
 /* NULL: out of memory. */
 struct service *service_new(uv_loop_t *loop, const struct service_config *config);
+/* Whether service_listen could be the first to listen there: with reuse_port it would not notice another program of the same user. Results and words
+ * as service_listen's. */
+MUST_CHECK enum result service_probe(const struct sockaddr_storage *address, char *why, size_t why_size);
 /* RESULT_OK, RESULT_EXISTS (port in use), RESULT_DENIED (privileged port), RESULT_NOT_FOUND (no such address here), RESULT_IO; why gets words with the address. bound, if not NULL,
  * gets the real port (for port 0). */
 MUST_CHECK enum result service_listen(struct service *service, const struct service_listener *listener, struct sockaddr_storage *bound, char *why, size_t why_size);

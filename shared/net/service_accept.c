@@ -102,7 +102,8 @@ void service_accept_again(uv_timer_t *timer)
 
 /* ---- listening ---- */
 
-static int open_socket(const struct service *service, const struct sockaddr_storage *address)
+/* A bound socket, or -1 and errno. */
+static int open_socket(const struct sockaddr_storage *address, bool is_shared)
 {
     const int on = 1;
     bool is_v6 = address->ss_family == AF_INET6;
@@ -112,9 +113,8 @@ static int open_socket(const struct service *service, const struct sockaddr_stor
     /* V6ONLY: an address is what it says, and counts as itself. REUSEADDR: not to wait for old connections' TIME_WAIT at a restart. */
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
         (!is_v6 || setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) == 0) &&
-        (!service->config.reuse_port || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) == 0) &&
-        bind(fd, (const struct sockaddr *)address, is_v6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in)) == 0 &&
-        listen(fd, BACKLOG) == 0)
+        (!is_shared || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) == 0) &&
+        bind(fd, (const struct sockaddr *)address, is_v6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in)) == 0)
         return fd;
     int error = errno;
     close(fd);
@@ -130,7 +130,7 @@ static enum result explain(int error, const struct sockaddr_storage *address, ch
     net_address_format(&named, text);
     switch (error) {
     case EADDRINUSE:
-        snprintf(why, why_size, "%s: this port is in use by another program", text);
+        snprintf(why, why_size, "%s: this port is in use already, by another program or by another line of the configuration", text);
         return RESULT_EXISTS;
     case EACCES:
     case EPERM:
@@ -161,6 +161,15 @@ void service_port_close(struct service_port *port)
         uv_close((uv_handle_t *)&port->poll, on_port_closed);
 }
 
+enum result service_probe(const struct sockaddr_storage *address, char *why, size_t why_size)
+{
+    int fd = open_socket(address, false);
+    if (fd < 0)
+        return explain(errno, address, why, why_size);
+    close(fd);
+    return RESULT_OK;
+}
+
 enum result service_listen(struct service *service, const struct service_listener *listener, struct sockaddr_storage *bound, char *why, size_t why_size)
 {
     struct service_port *port = calloc(1, sizeof *port);
@@ -170,9 +179,10 @@ enum result service_listen(struct service *service, const struct service_listene
         snprintf(why, why_size, "out of memory");
         return RESULT_IO;
     }
-    port->fd = open_socket(service, &listener->address);
-    if (port->fd < 0 || uv_poll_init(service->loop, &port->poll, port->fd) != 0) {
-        enum result result = explain(port->fd < 0 ? errno : EIO, &listener->address, why, why_size);
+    port->fd = open_socket(&listener->address, service->config.reuse_port);
+    bool is_open = port->fd >= 0 && listen(port->fd, BACKLOG) == 0;
+    if (!is_open || uv_poll_init(service->loop, &port->poll, port->fd) != 0) {
+        enum result result = explain(!is_open ? errno : EIO, &listener->address, why, why_size);
         if (port->fd >= 0)
             close(port->fd);
         free(port);

@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from relay_support import PATIENCE_S, expect, free_port, make_certificate, make_message, submit, wait_for
+from relay_support import EX_UNAVAILABLE, PATIENCE_S, expect, free_port, make_certificate, make_message, submit, wait_for
 
 
 @pytest.fixture
@@ -198,6 +198,30 @@ def test_every_250_survives_kill_9(relay_to, sink):
     assert len(known) == len(set(known)) and set(accepted) <= set(known)
     # A duplicate needs a kill between the destination's reply and its record: at most one a kill and lane.
     assert len(arrived) - len(set(arrived)) <= 6 * 10
+
+
+def test_a_second_relay_on_the_port_is_refused(make_relay):
+    """Threads share a port, two relays do not: mail would go to either."""
+    port = free_port()
+    first = make_relay(listen=[f"127.0.0.1:{port} tls", "127.0.0.1:0 starttls"])
+    second = make_relay(start=False, listen=[f"127.0.0.1:{port} tls"])
+    second.start(wait=False)
+    assert second.wait_exit() == EX_UNAVAILABLE
+    assert f"127.0.0.1:{port}" in second.log("start-failed")[0]["reason"]
+    assert first.log("listening", address=f"127.0.0.1:{port}")
+
+
+def test_a_restart_finds_its_port_free(make_relay):
+    """Though connections of the one before are still in the kernel: closed by it first (TIME_WAIT), and not closed by their client yet (FIN_WAIT)."""
+    relay = make_relay(listen=[f"127.0.0.1:{free_port()} starttls", "127.0.0.1:0 tls"], conf=["relay.threads = 4"])
+    clients = [socket.create_connection(relay.address("starttls"), timeout=PATIENCE_S) for _ in range(8)]
+    for client in clients:
+        assert client.recv(1000).startswith(b"220")
+    assert relay.stop() == 0
+    clients[0].close()
+    relay.start()
+    for client in clients[1:]:
+        client.close()
 
 
 # ---- a full disk ----------------------------------------------------------------------------------------------------

@@ -381,6 +381,7 @@ static void test_listen_errors(void **state)
     house_open(&house, SERVICE_PLAIN, NULL);
     listener.address = house.address;
     assert_int_equal(service_listen(house.service, &listener, NULL, why, sizeof why), RESULT_EXISTS);
+    assert_int_equal(service_probe(&listener.address, why, sizeof why), RESULT_EXISTS);
     assert_non_null(strstr(why, "127.0.0.1:"));
     uv_ip4_addr("192.0.2.1", 0, (struct sockaddr_in *)&listener.address);
     assert_int_equal(service_listen(house.service, &listener, NULL, why, sizeof why), RESULT_NOT_FOUND);
@@ -391,6 +392,7 @@ static void test_listen_errors(void **state)
     house_open(&house, SERVICE_PLAIN, &config);
     house_open(&other, SERVICE_PLAIN, &config);
     listener.address = house.address;
+    assert_int_equal(service_probe(&listener.address, why, sizeof why), RESULT_EXISTS); /* which service_listen, sharing, does not notice */
     assert_int_equal(service_listen(other.service, &listener, &other.address, why, sizeof why), RESULT_OK);
     assert_memory_equal(&other.address, &house.address, sizeof(struct sockaddr_in));
     house_close(&other);
