@@ -3,6 +3,7 @@
 #include "crypto/crypto.h"
 
 #include <grp.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -210,12 +211,16 @@ int command_main(int argc, char **argv)
 {
     struct command_context context = {.console = {.program = COMMAND_PROGRAM}};
     unsigned options = 0;
+    signal(SIGPIPE, SIG_IGN); /* a reader or a relay that went away is an error to be told, not a silent death */
     context.line.send_as = calloc(COMMAND_SEND_AS_MAX, sizeof *context.line.send_as);
     if (!context.line.send_as)
         return EX_OSERR;
     int code = parse_line(argc, argv, &context.line, &options);
     if (code == EX_OK)
         code = dispatch(&context, options);
+    /* The commands tell by their exit code that the answer was lost; the words are here. */
+    if (fflush(stdout) != 0 || ferror(stdout))
+        code = console_fail(&context.console, code == EX_OK ? EX_IOERR : code, "the answer could not be written: its reader went away, or the disk is full");
     free(context.line.send_as);
     arena_free(&context.arena);
     return code;

@@ -604,7 +604,6 @@ int relay_run(const struct dirs *dirs)
     relay->started_at_ms = wall_now_ms();
     relay->rescan.open = relay_on_rescan;
     atomic_flag_clear(&relay->is_rescan_posted);
-    signal(SIGPIPE, SIG_IGN);
     relay_watch_signals(relay);
     int code = mailbox_open(&relay->mailbox, &relay->loop) == RESULT_OK ? relay_start(relay) : EX_OSERR;
     if (code == EX_OK) {

@@ -13,7 +13,7 @@ import minidns
 from daemon import BUILD, PATIENCE_S, Daemon, expect, free_port, submit, wait_for  # noqa: F401 (for tests)
 
 RELAY = os.path.join(BUILD, "postern-relay")
-EX_USAGE, EX_DATAERR, EX_NOINPUT, EX_UNAVAILABLE, EX_CANTCREAT, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 64, 65, 66, 69, 73, 75, 77, 78
+EX_USAGE, EX_DATAERR, EX_NOINPUT, EX_UNAVAILABLE, EX_CANTCREAT, EX_IOERR, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 64, 65, 66, 69, 73, 74, 75, 77, 78
 
 
 def make_message(sender="anna@example.org", to="bob@dest.example", subject="hello", body="Good day.\n", **headers):

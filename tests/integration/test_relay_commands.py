@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from relay_support import EX_CANTCREAT, EX_CONFIG, EX_DATAERR, EX_NOPERM, EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE, RELAY
+from relay_support import EX_CANTCREAT, EX_CONFIG, EX_DATAERR, EX_IOERR, EX_NOPERM, EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE, RELAY
 
 EX_NOUSER = 67
 
@@ -196,6 +196,17 @@ def test_a_port_in_use_is_named(relay):
         findings = relay.run("check", "--json", check=False)
         assert findings.returncode == EX_CONFIG
         assert [f for f in json.loads(findings.stdout) if f["what"] == "port" and f["state"] == "error" and str(port) in f["words"]]
+
+
+@pytest.mark.parametrize("words", [("account", "list"), ("account", "list", "--json"), ("help",), ("key", "show")])
+def test_an_answer_that_nobody_reads(relay, words):
+    """A pipe whose reader has gone is told, with an exit code of sysexits: no death by SIGPIPE."""
+    relay.add_account("anna", "secret", "anna@example.org")
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([RELAY, *words, "--dir", relay.folder], stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60)
+    os.close(writer)
+    assert done.returncode == EX_IOERR and "could not be written" in done.stderr, (done.returncode, done.stderr)
 
 
 def test_only_one_relay_in_a_folder(make_relay):
