@@ -4,7 +4,6 @@
 
 #include "config/private.h"
 #include "config/template.h"
-#include "mail/address.h"
 #include "store/store.h"
 
 #include <string.h>
@@ -144,7 +143,7 @@ static int init_prepare(struct init *init)
     const char *name = context->line.name;
     if (!name)
         return console_fail(&context->console, EX_USAGE, "what is the relay's host name? Give --name HOST");
-    if (!address_domain_is_valid(slice_from_cstr(name), false) || !strchr(name, '.'))
+    if (!conf_is_host_name(slice_from_cstr(name)))
         return console_fail(&context->console, EX_USAGE, "\"%s\" is not a full host name such as relay.example.org", name);
     snprintf(init->key, sizeof init->key, "%s/relay.key", dirs->keys);
     snprintf(init->certificate, sizeof init->certificate, "%s/relay.crt", dirs->keys);

@@ -1,5 +1,6 @@
 #include "conf.h"
 
+#include "mail/address.h"
 #include "smtp/sasl.h"
 
 #include <stdlib.h>
@@ -20,7 +21,7 @@ static const char default_listen[] = "0.0.0.0:465 tls\n[::]:465 tls\n0.0.0.0:587
     KEY(in, key, CONFIG_DURATION, field, .fallback = (default_text), .min = (least), .max = (most), .accepted = (words))
 
 static const struct config_key keys[] = {
-    KEY("relay", "name", CONFIG_TEXT, name, .is_required = true, .min = 1, .max = 253,
+    KEY("relay", "name", CONFIG_CUSTOM, name, .is_required = true, .parse = conf_parse_name,
         .accepted = "the relay's full host name, such as relay.example.org"),
     KEY("relay", "listen", CONFIG_CUSTOM, listen, .is_list = true, .fallback = default_listen, .item_size = sizeof(struct conf_listener),
         .parse = conf_parse_listener, .accepted = "ADDRESS:PORT tls, or ADDRESS:PORT starttls"),
@@ -71,6 +72,19 @@ static const struct config_schema schema = {
 };
 
 /* ---- forms of our own ----------------------------------------------------------------------------------------- */
+
+bool conf_is_host_name(struct slice name)
+{
+    return address_domain_is_valid(name, false) && slice_find(name, '.') >= 0;
+}
+
+enum result conf_parse_name(struct config_value *value, void *out)
+{
+    if (conf_is_host_name(value->text))
+        return arena_copy(value->arena, value->text, out);
+    value->why = "it stands in Received: fields and greetings, where others look it up";
+    return RESULT_SYNTAX;
+}
 
 enum result conf_parse_listener(struct config_value *value, void *out)
 {

@@ -70,7 +70,11 @@ MUST_CHECK enum result conf_load_text(struct conf **out, const struct dirs *dirs
 struct conf *conf_ref(struct conf *conf);
 void conf_unref(struct conf **conf);
 
+/* The relay's own name: a full host name, with a dot in it. */
+bool conf_is_host_name(struct slice name);
+
 /* The parsers of the forms that are ours; for the table and for tests. Results as config_key.parse. */
+MUST_CHECK enum result conf_parse_name(struct config_value *value, void *out);
 MUST_CHECK enum result conf_parse_listener(struct config_value *value, void *out);
 MUST_CHECK enum result conf_parse_smarthost(struct config_value *value, void *out);
 

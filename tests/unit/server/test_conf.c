@@ -138,6 +138,11 @@ static const struct {
     const char *error; /* part of it */
 } refused[] = {
     {"", "name"},
+    {"[relay]\nname = x y\n", "relay.conf:2"},
+    {"[relay]\nname = relay\n", "relay.example.org"},
+    {"[relay]\nname = .example\n", "relay.conf:2"},
+    {"[relay]\nname = [192.0.2.1]\n", "relay.conf:2"},
+    {"[relay]\nname = \"\"\n", "relay.conf:2"},
     {"[relay]\nname = a.example\nlisten = 0.0.0.0:25\n", "relay.conf:3"},
     {"[relay]\nname = a.example\nlisten = 0.0.0.0:25 plain\n", "starttls"},
     {"[relay]\nname = a.example\nlisten = nowhere:25 tls\n", "relay.conf:3"},
