@@ -46,10 +46,10 @@ enum result database_failed(struct database *db, int code, const char *what)
     return result;
 }
 
-enum result database_execute(struct database *db, const char *sql)
+enum result database_execute(struct database *db, const char *sql, const char *what)
 {
     int code = sqlite3_exec(db->handle, sql, NULL, NULL, NULL);
-    return code == SQLITE_OK ? RESULT_OK : database_failed(db, sqlite3_extended_errcode(db->handle), sql);
+    return code == SQLITE_OK ? RESULT_OK : database_failed(db, sqlite3_extended_errcode(db->handle), what);
 }
 
 int64_t database_number(struct database *db, const char *sql)
@@ -72,7 +72,7 @@ static enum result configure(struct database *db, const struct database_config *
              "PRAGMA temp_store = MEMORY; PRAGMA secure_delete = OFF; PRAGMA foreign_keys = OFF; PRAGMA trusted_schema = OFF;"
              "PRAGMA cell_size_check = ON; PRAGMA cache_size = -%u; PRAGMA query_only = %s",
              config->cache_kib, config->role == DATABASE_READER ? "ON" : "OFF");
-    return database_execute(db, sql);
+    return database_execute(db, sql, "configure");
 }
 
 static int prepare(struct database *db, enum sql which)

@@ -41,8 +41,8 @@ struct database_config {
 /* RESULT_OK, or the failure with words in why. Nothing is left open then. */
 MUST_CHECK enum result database_open(struct database *db, const struct database_config *config, char *why, size_t why_size);
 void database_close(struct database *db);
-/* Runs SQL text without results, several statements at a time. */
-MUST_CHECK enum result database_execute(struct database *db, const char *sql);
+/* Runs SQL text without results, several statements at a time. what: how the log names a failure. */
+MUST_CHECK enum result database_execute(struct database *db, const char *sql, const char *what);
 /* The one number that a pragma gives, or -1. */
 int64_t database_number(struct database *db, const char *sql);
 /* Remembers and logs a failure of SQLite's, and names it in our words. */

@@ -139,6 +139,20 @@ static enum result check_sqlite(char *why, size_t why_size)
     return RESULT_VERSION;
 }
 
+static bool is_damage(const struct database *db)
+{
+    return (db->last_error & 0xff) == SQLITE_CORRUPT || (db->last_error & 0xff) == SQLITE_NOTADB;
+}
+
+/* What SQLite found damaged; a database of another program's is refused with words of its own. */
+static void advise_on_damage(const struct store *store, char *why, size_t why_size)
+{
+    size_t len = strlen(why);
+    if (is_damage(&store->writer_db) || is_damage(&store->reader_db) || is_damage(&store->keeper_db))
+        snprintf(why + len, why_size - len, "; the file is damaged: keep a copy, and restore a backup, or rescue what is readable: sqlite3 %s .recover",
+                 store->path);
+}
+
 static enum result open_databases(struct store *store, const struct store_config *config, char *why, size_t why_size)
 {
     struct database_config c = {
@@ -192,6 +206,8 @@ static enum result prepare(struct store *store, const struct store_config *confi
         result = room_open(&store->room, store->path, config->max_octets, store->log);
     if (result == RESULT_OK)
         result = open_databases(store, config, why, why_size);
+    if (result == RESULT_CORRUPT)
+        advise_on_damage(store, why, why_size);
     if (result == RESULT_FULL && room_give_way(store->room)) {
         close_databases(store);
         result = open_databases(store, config, why, why_size);

@@ -13,9 +13,9 @@ static enum result apply(struct database *db, const struct schema_file *file, in
     snprintf(mark, sizeof mark, "PRAGMA user_version = %d", number);
     enum result result = database_begin(db);
     if (result == RESULT_OK)
-        result = database_execute(db, file->sql);
+        result = database_execute(db, file->sql, file->name);
     if (result == RESULT_OK)
-        result = database_execute(db, mark);
+        result = database_execute(db, mark, file->name);
     if (result == RESULT_OK)
         result = database_commit(db);
     if (result != RESULT_OK)

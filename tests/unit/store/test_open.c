@@ -91,9 +91,12 @@ static void what_is_no_database_of_ours_is_refused(void **state)
     struct world *w = *state;
     write_file(w, "This is a text, and a long one, so that SQLite takes it for something that once was a database perhaps.\n");
     assert_refused(w, RESULT_CORRUPT, "not a database", w->path);
+    assert_non_null(strstr(w->why, "restore a backup"));
+    assert_non_null(strstr(w->why, ".recover"));
     assert_int_equal(unlink(w->path), 0);
     execute(w, "CREATE TABLE theirs (x)");
     assert_refused(w, RESULT_CORRUPT, "another program", "choose another path");
+    assert_null(strstr(w->why, "backup"));
     assert_int_equal(number(w, "SELECT count(*) FROM sqlite_schema"), 1);
 }
 
