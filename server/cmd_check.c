@@ -1,5 +1,7 @@
 #include "command.h"
 
+#include "config/private.h"
+
 #include "net/dns.h"
 
 #include <errno.h>
@@ -48,7 +50,10 @@ static void check_certificate(struct check *check)
 {
     const struct tls_server_config config = {.certificate_file = check->conf->values.certificate.ptr, .key_file = check->conf->values.key.ptr};
     struct tls_context *tls;
+    struct private_error folder;
     char why[400] = "";
+    if (private_check_folder_of(config.key_file, &folder) == RESULT_DENIED)
+        add(check, "certificate", "error", "%s", folder.text);
     if (tls_context_server(&tls, &config, why, sizeof why) != RESULT_OK) {
         add(check, "certificate", "error", "%s", why);
         return;

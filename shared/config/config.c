@@ -420,6 +420,18 @@ static enum result read_file(struct loader *loader, int fd, struct buffer *conte
     }
 }
 
+/* Who can write to the file says whom the program trusts, and sends its mail to. */
+static enum result check_unwritable(struct loader *loader, int fd)
+{
+    struct private_error error = {0};
+    enum result result = private_check_unwritable(fd, loader->file, &error);
+    if (result != RESULT_OK) {
+        error_add(loader->error, "%s", error.text);
+        loader->error->count++;
+    }
+    return result;
+}
+
 static enum result check_private(struct loader *loader, int fd)
 {
     struct private_error error = {0};
@@ -442,6 +454,8 @@ enum result config_load(const struct config_schema *schema, const char *file, st
     loader_init(&loader, schema, file, arena, out, error);
     memset(out, 0, schema->size);
     enum result result = open_file(&loader, &fd);
+    if (result == RESULT_OK)
+        result = check_unwritable(&loader, fd);
     if (result == RESULT_OK)
         result = read_file(&loader, fd, &content);
     if (result == RESULT_OK)

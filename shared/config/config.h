@@ -107,8 +107,8 @@ struct config_error {
 };
 
 /* Both fill *out (schema->size octets, zeroed first). RESULT_OK; RESULT_SYNTAX: error says what; RESULT_MEMORY. config_load also RESULT_NOT_FOUND,
- * RESULT_DENIED (not readable, or it holds a secret and is not private) and RESULT_IO, with error filled. On any error *out and the arena are to be
- * given to config_unload all the same. file is the name that errors show, and whose folder relative paths are taken from. */
+ * RESULT_DENIED (not readable, writable by others, or it holds a secret and is not private) and RESULT_IO, with error filled. On any error *out and
+ * the arena are to be given to config_unload all the same. file is the name that errors show, and whose folder relative paths are taken from. */
 MUST_CHECK enum result config_load(const struct config_schema *schema, const char *file, struct arena *arena, void *out, struct config_error *error);
 MUST_CHECK enum result config_load_text(const struct config_schema *schema, const char *file, struct slice text, struct arena *arena, void *out,
                                         struct config_error *error);

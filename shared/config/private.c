@@ -109,6 +109,30 @@ static bool folder_of(const char *path, char out[static PATH_SIZE])
     return slice_to_cstr(slice_take(folder, slash > 0 ? (size_t)slash : 1), out, PATH_SIZE);
 }
 
+enum result private_check_unwritable(int fd, const char *path, struct private_error *error)
+{
+    struct stat status;
+    if (fstat(fd, &status) != 0)
+        return refuse_errno(error, path);
+    bool is_file = S_ISREG(status.st_mode), is_folder = S_ISDIR(status.st_mode) && (status.st_mode & S_ISVTX) == 0;
+    if ((is_file || is_folder) && (status.st_mode & 022) != 0)
+        return refuse(error, RESULT_DENIED, "%s: others can write to it; run: chmod go-w %s", path, path);
+    return RESULT_OK;
+}
+
+enum result private_check_folder_of(const char *path, struct private_error *error)
+{
+    char folder[PATH_SIZE];
+    if (!folder_of(path, folder))
+        return refuse(error, RESULT_IO, "%.80s...: the path is too long", path);
+    int fd = open(folder, O_PATH | O_CLOEXEC | O_DIRECTORY);
+    if (fd < 0)
+        return refuse_errno(error, folder);
+    enum result result = private_check_unwritable(fd, folder, error);
+    close(fd);
+    return result;
+}
+
 static bool sync_folder(const char *folder)
 {
     int fd = open(folder, O_RDONLY | O_CLOEXEC | O_DIRECTORY);

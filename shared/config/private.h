@@ -15,6 +15,11 @@ struct private_error {
 
 /* Checks an open file or folder. RESULT_OK; RESULT_DENIED with error filled; RESULT_IO. path is for the error's text. */
 MUST_CHECK enum result private_check_fd(int fd, const char *path, struct private_error *error);
+/* Of what is not secret but must be nobody else's to change: neither group nor others can write to the file or folder (one with the sticky bit is let
+ * pass: nobody can replace another's file in it). RESULT_OK; RESULT_DENIED with error filled; RESULT_IO. */
+MUST_CHECK enum result private_check_unwritable(int fd, const char *path, struct private_error *error);
+/* The same of the folder that a file is in. Also RESULT_NOT_FOUND. */
+MUST_CHECK enum result private_check_folder_of(const char *path, struct private_error *error);
 /* Opens, checks and reads a secret of at most the buffer's maximum. The memory is reserved in full before the first octet is read, so free it with
  * buffer_wipe_free. RESULT_OK, RESULT_NOT_FOUND, RESULT_DENIED, RESULT_LIMIT (too long), RESULT_IO, RESULT_MEMORY; error filled on all but OK. */
 MUST_CHECK enum result private_read(const char *path, struct buffer *out, struct private_error *error);

@@ -116,9 +116,10 @@ static enum result read_pem(const char *file, bool is_key, char **out, size_t *l
     if (fd < 0)
         return tell(why, why_size, errno == EACCES || errno == EPERM ? RESULT_DENIED : RESULT_NOT_FOUND, file, strerror(errno));
     enum result result;
-    if (is_key && fstat(fd, &info) == 0 && (info.st_mode & (S_IRWXG | S_IRWXO)) != 0)
-        result = tell(why, why_size, RESULT_DENIED, file, "others than its owner can read this private key; chmod 600 it");
-    else {
+    if (is_key && fstat(fd, &info) == 0 && (info.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
+        snprintf(why, why_size, "%s: others can read this private key; run: chmod 600 %s", file, file);
+        result = RESULT_DENIED;
+    } else {
         result = read_open_file(fd, out, len);
         if (result != RESULT_OK)
             tell(why, why_size, result, file, result == RESULT_MEMORY ? "out of memory" : "not a readable PEM file");

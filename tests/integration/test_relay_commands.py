@@ -158,10 +158,14 @@ def test_a_configuration_with_a_password_must_be_private(relay):
     assert done.returncode == EX_CONFIG and "chmod 600" in done.stderr and "tellnobody" not in done.stderr, done.stderr
 
 
-def test_a_key_that_others_can_read_is_refused(relay):
-    os.chmod(relay.path("keys/relay.key"), 0o644)
+@pytest.mark.parametrize("name, mode, code, advice", [
+    ("keys/relay.key", 0o644, EX_NOPERM, "chmod 600"), ("keys/relay.key", 0o640, EX_NOPERM, "chmod 600"), ("keys", 0o770, EX_NOPERM, "chmod go-w"),
+    ("keys", 0o702, EX_NOPERM, "chmod go-w"), ("relay.conf", 0o664, EX_CONFIG, "chmod go-w"), ("relay.conf", 0o646, EX_CONFIG, "chmod go-w")])
+def test_what_others_can_read_or_write_is_refused(relay, name, mode, code, advice):
+    os.chmod(relay.path(name), mode)
     done = relay.run("run", check=False)
-    assert done.returncode == EX_NOPERM and "chmod" in done.stderr and "relay.key" in done.stderr, done.stderr
+    assert done.returncode == code and f"{advice} {relay.path(name)}" in done.stderr, (done.returncode, done.stderr)
+    assert advice in relay.run("check", check=False).stdout
 
 
 def test_missing_files(relay):
@@ -182,6 +186,19 @@ def test_a_newer_database_is_left_alone(relay):
     for words in (("run",), ("account", "list")):
         done = relay.run(*words, check=False)
         assert done.returncode == EX_DATAERR and "newer" in done.stderr, (done.returncode, done.stderr)
+
+
+@pytest.mark.parametrize("at, octets", [(0, b"nonsense" * 40), (18, b"\xff" * 40), (100, b"\x77" * 16000)],
+                         ids=["magic", "header", "schema"])
+def test_a_damaged_database_is_told_what_to_do(relay, at, octets):
+    """In words, and without SQL in them."""
+    with open(relay.path("relay.db"), "r+b") as file:
+        file.seek(at)
+        file.write(octets)
+    done = relay.run("run", check=False)
+    assert done.returncode == EX_DATAERR, (done.returncode, done.stderr)
+    assert "restore a backup" in done.stderr and f"sqlite3 {relay.path('relay.db')} .recover" in done.stderr, done.stderr
+    assert "PRAGMA" not in done.stderr, done.stderr
 
 
 def test_a_port_in_use_is_named(relay):

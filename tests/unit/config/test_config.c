@@ -461,6 +461,24 @@ static void test_file(void **state)
     assert_int_equal(rmdir(path), 0);
 }
 
+/* A file without a secret may be read by everybody, and written by its owner alone. */
+static void test_writable_file(void **state)
+{
+    (void)state;
+    static const mode_t writable[] = {0620, 0602, 0666};
+    struct loaded l;
+    char words[256];
+    snprintf(words, sizeof words, "others can write to it; run: chmod go-w %s", path);
+    for (size_t i = 0; i < sizeof writable / sizeof writable[0]; i++) {
+        write_file("name = x\n", 9, writable[i]);
+        assert_int_equal(load_file(&l), RESULT_DENIED);
+        assert_error(&l, words);
+    }
+    write_file("name = x\n", 9, 0644);
+    assert_int_equal(load_file(&l), RESULT_OK);
+    unload(&l);
+}
+
 /* Only a file that holds a secret must be private. */
 static void test_secret_file(void **state)
 {
@@ -485,7 +503,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults),   cmocka_unit_test(test_every_type), cmocka_unit_test(test_values_survive), cmocka_unit_test(test_long_lines),
         cmocka_unit_test(test_long_lists), cmocka_unit_test(test_refusals),   cmocka_unit_test(test_nul),            cmocka_unit_test(test_many_errors),
-        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_set),     IN_FOLDER(test_file),                  IN_FOLDER(test_secret_file),
+        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_set),     IN_FOLDER(test_file),                  IN_FOLDER(test_writable_file),
+        IN_FOLDER(test_secret_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -169,6 +169,25 @@ static void test_makes_folders(void **state)
     assert_int_equal(private_make_folder("", &error), RESULT_IO);
 }
 
+static void test_folder_of_a_file(void **state)
+{
+    (void)state;
+    static const struct {
+        mode_t mode;
+        enum result result;
+    } modes[] = {{0700, RESULT_OK}, {0755, RESULT_OK}, {0770, RESULT_DENIED}, {0702, RESULT_DENIED}, {01777, RESULT_OK}};
+    struct private_error error = {0};
+    char advice[256];
+    for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
+        assert_int_equal(chmod(folder, modes[i].mode), 0);
+        assert_int_equal(private_check_folder_of(path, &error), modes[i].result);
+    }
+    snprintf(advice, sizeof advice, "%s: others can write to it; run: chmod go-w %s", folder, folder);
+    assert_string_equal(error.text, advice);
+    snprintf(advice, sizeof advice, "%s/none/key", folder);
+    assert_int_equal(private_check_folder_of(advice, &error), RESULT_NOT_FOUND);
+}
+
 #define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -176,7 +195,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         IN_FOLDER(test_reads_a_private_file),    IN_FOLDER(test_refuses_what_others_read), IN_FOLDER(test_refuses_a_stranger),
         IN_FOLDER(test_refuses_what_is_no_file), IN_FOLDER(test_refuses_what_is_too_long), IN_FOLDER(test_writes_privately),
-        IN_FOLDER(test_a_write_that_fails_leaves_nothing), IN_FOLDER(test_makes_folders),
+        IN_FOLDER(test_a_write_that_fails_leaves_nothing), IN_FOLDER(test_makes_folders), IN_FOLDER(test_folder_of_a_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
