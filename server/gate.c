@@ -194,22 +194,28 @@ static void session_on_rcpt(struct session *session, const struct envelope_recip
 
 /* ---- the message ---------------------------------------------------------------------------------------------- */
 
-/* Every address that a mail program may show as the author is the account's, or the message is refused. */
+static bool session_may_show(struct session *session, const char *field, struct slice address, struct smtp_reply *refusal)
+{
+    if (account_may_send_as(session->account, address))
+        return true;
+    char *text = arena_alloc(&session->arena, 420);
+    session_log_refused(session, "author-refused", address);
+    if (text)
+        session_describe_stranger(session, field, address, text, 420);
+    *refusal = (struct smtp_reply){550, {5, 7, 1}, slice_from_cstr(text ? text : "From: or Sender: is not the account's")};
+    return false;
+}
+
+/* Every address that a mail program may show as the author, or as who sent it for him, is the account's, or the message is refused. */
 static bool gate_judge(void *owner, const struct submission_facts *facts, const struct envelope *envelope, struct smtp_reply *refusal)
 {
     struct session *session = owner;
     (void)envelope;
     for (size_t i = 0; i < facts->nfrom; i++) {
-        if (account_may_send_as(session->account, facts->from[i]))
-            continue;
-        char *text = arena_alloc(&session->arena, 420);
-        session_log_refused(session, "author-refused", facts->from[i]);
-        if (text)
-            session_describe_stranger(session, "From:", facts->from[i], text, 420);
-        *refusal = (struct smtp_reply){550, {5, 7, 1}, slice_from_cstr(text ? text : "From: is not the account's")};
-        return false;
+        if (!session_may_show(session, "From:", facts->from[i], refusal))
+            return false;
     }
-    return true;
+    return facts->sender.len == 0 || session_may_show(session, "Sender:", facts->sender, refusal);
 }
 
 static void gate_route(void *context, const struct envelope *envelope, struct slice *hops)

@@ -3,7 +3,7 @@
  *   AUTH         login.h
  *   MAIL         the sender is one that the account may send as, or <> (then only to itself)
  *   RCPT         any full address; the queue finds out the rest
- *   body         mta/intake.h; every address of From: is one that the account may send as
+ *   body         mta/intake.h; every address of From: and Sender: is one that the account may send as
  *   end of body  the store's commit, and only it, is the 250; then the delivery is told (on_queued)
  *
  * Nobody sends without a login: the core answers 530 on every port to everybody. What the client's address or EHLO name is stands in the log, never

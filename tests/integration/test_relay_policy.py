@@ -86,6 +86,9 @@ FROM_FIELDS = [
     ('From: "anna@example.org" <bob@dest.example>', 550), ("From: anna@example.org\r\nFrom: bob@dest.example", 554), ("From: bob@dest.example\r\nFrom: anna@example.org", 554),
     ("From: anna@example.org (bob) <bob@dest.example>", 554), ("From: <anna@example.org> <bob@dest.example>", 554), ("From: friends: bob@dest.example;", 550),
     ("From : bob@dest.example", 550), ("From: anna@example.org\0", 554), ("From: =?utf-8?q?anna=40example.org?=", 554), ("From: @dest.example:anna@example.org", 554), ("X-From: bob", 554),
+    ("From: anna@example.org\r\nSender: Anna <anna@example.org>", 250), ("From: anna@example.org\r\nSender: bob@dest.example", 550),
+    ("Sender: bob@dest.example\r\nFrom: anna@example.org", 550), ("From: anna@example.org\r\nResent-From: bob@dest.example", 250),
+    ("From: anna@example.org\r\nSender: anna@example.org\r\nSender: bob@dest.example", 554),
     ("From:", 554), ("From: anna@example.org\rFrom: bob@dest.example", 554), ("\u0046rom: bob@dest.example", 550),
 ]
 
