@@ -436,9 +436,9 @@ static void start_search(struct uplink *uplink)
         .on_end = on_search_end,
         .context = uplink,
     };
-    /* Only a search that has failed knows that there is no network. */
-    if (uplink->searched_at_ms == 0 && uplink->network == NETWORK_OFFLINE)
-        uplink->network = NETWORK_BLOCKED;
+    /* The bad news are for a search that has failed to tell. */
+    if (uplink->searched_at_ms == 0)
+        uplink->network = NETWORK_ONLINE;
     uplink->last_search_ms = now_of(uplink);
     uplink->next_search_ms = 0;
     enter(uplink, UPLINK_SEARCHING);
@@ -605,7 +605,7 @@ void uplink_status(const struct uplink *uplink, struct uplink_status *out)
         .sent_octets = uplink->courier ? courier_octets(uplink->courier) : 0,
         .sending_octets = uplink->sending ? uplink->sending_octets : 0,
     };
-    if (uplink->search && search_ntrials(uplink->search) > 0) {
+    if (uplink->search && uplink->searched_at_ms == 0) {
         out->trials = search_trials(uplink->search);
         out->ntrials = search_ntrials(uplink->search);
     }

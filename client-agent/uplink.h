@@ -60,10 +60,10 @@ void uplink_free(struct uplink **uplink);
 /* For status. */
 struct uplink_status {
     enum uplink_state state;
-    enum network_state network;        /* while a search runs: as it was before */
+    enum network_state network;        /* while a search runs: as it was before; while the first one runs: online, for nothing speaks against it yet */
     bool has_way;
     struct path way;
-    const struct search_trial *trials; /* of the running search as far as it has come, or of the last; valid until the loop turns */
+    const struct search_trial *trials; /* of the last search; of the first one as far as it has come. Valid until the loop turns */
     size_t ntrials;
     int64_t since_ms;                  /* wall time of the last search's end; 0: none yet */
     int64_t next_search_ms;            /* wall time; 0: none planned */

@@ -139,7 +139,7 @@ def test_a_search_that_runs_says_so_and_not_that_there_is_no_network(make_agent)
         id = agent.send()
         agent.wait_log("uplink", to="searching")
         status = wait_for(lambda: (s := agent.status()) and len(s["ways"]) == 2 and s["ways"][1]["verdict"] == "refused" and s, "the first verdict")
-        assert status["state"] == "searching" and status["network"] != "offline" and status["searched"] is None
+        assert status["state"] == "searching" and status["network"] == "online" and status["way"] is None and status["searched"] is None
         assert agent.entry(id)["reason"] == "a way to the relay is being looked for"
 
 
