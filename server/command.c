@@ -220,7 +220,8 @@ int command_main(int argc, char **argv)
         code = dispatch(&context, options);
     /* The commands tell by their exit code that the answer was lost; the words are here. */
     if (fflush(stdout) != 0 || ferror(stdout))
-        code = console_fail(&context.console, code == EX_OK ? EX_IOERR : code, "the answer could not be written: its reader went away, or the disk is full");
+        code = console_fail(&context.console, code == EX_OK ? EX_IOERR : code,
+                            "the answer could not be written: its reader went away, or the disk is full");
     free(context.line.send_as);
     arena_free(&context.arena);
     return code;

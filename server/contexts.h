@@ -10,7 +10,8 @@ struct contexts {
     struct tls_context *verified; /* to a smarthost that is verified; NULL: there is none */
 };
 
-/* RESULT_OK, RESULT_DENIED (others can write to the key's folder), or as tls_context_server and tls_context_client, with words in why and nothing in out. */
+/* RESULT_OK, RESULT_DENIED (others can write to the key's folder), or as tls_context_server and tls_context_client; with words in why and nothing in
+ * out. */
 MUST_CHECK enum result contexts_open(struct contexts *out, const struct conf *conf, const struct log *log, char *why, size_t why_size);
 void contexts_close(struct contexts *contexts);
 

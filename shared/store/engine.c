@@ -149,8 +149,8 @@ static void advise_on_damage(const struct store *store, char *why, size_t why_si
 {
     size_t len = strlen(why);
     if (is_damage(&store->writer_db) || is_damage(&store->reader_db) || is_damage(&store->keeper_db))
-        snprintf(why + len, why_size - len, "; the file is damaged: keep a copy, and restore a backup, or rescue what is readable: sqlite3 %s .recover",
-                 store->path);
+        snprintf(why + len, why_size - len,
+                 "; the file is damaged: keep a copy, and restore a backup, or rescue what is readable: sqlite3 %s .recover", store->path);
 }
 
 static enum result open_databases(struct store *store, const struct store_config *config, char *why, size_t why_size)
