@@ -124,10 +124,11 @@ check: setup-build setup-check
 	@mkdir -p build && rm -f build/test-results
 	@$(MAKE) --no-print-directory -j$(JOBS) programs tests
 	@$(MAKE) --no-print-directory -j$(JOBS) V=clang programs tests
-	@$(MAKE) --no-print-directory lint
-	@$(MAKE) --no-print-directory check-quick
-	@tests/support/run-pytest -m "not long" tests/lint tests/integration tests/lab
-	@tests/support/summary
+	@status=0; \
+	$(MAKE) --no-print-directory lint || status=1; \
+	$(MAKE) --no-print-directory check-quick || status=1; \
+	tests/support/run-pytest -m "not long" tests/lint tests/integration tests/lab || status=1; \
+	tests/support/summary && exit $$status
 
 check-asan: setup-build setup-check
 	@$(MAKE) --no-print-directory -j$(JOBS) V=asan programs tests
@@ -169,6 +170,10 @@ PREFIX ?= /usr/local
 install: all
 	install -Dm755 build/postern-relay $(DESTDIR)$(PREFIX)/sbin/postern-relay
 	install -Dm755 build/postern-agent $(DESTDIR)$(PREFIX)/bin/postern-agent
+	install -Dm644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system deploy/systemd/*.service
+	install -Dm644 -t $(DESTDIR)$(PREFIX)/lib/systemd/user deploy/systemd/user/*.service
+	install -Dm644 -t $(DESTDIR)$(PREFIX)/lib/sysusers.d deploy/sysusers.d/*.conf
+	install -Dm644 -t $(DESTDIR)$(PREFIX)/lib/tmpfiles.d deploy/tmpfiles.d/*.conf
 	for p in deploy/man/*.[158]; do install -Dm644 $$p $(DESTDIR)$(PREFIX)/share/man/man$${p##*.}/$${p##*/}; done
 
 clean:

@@ -169,7 +169,7 @@ static int listen_on_all(struct agent *agent)
             net_address_format(&bound, text);
             log_event(&agent->log, LOG_INFO, "listening", LOG_TEXT("address", text));
         } else if (result != RESULT_NOT_FOUND) {
-            return agent_fail(result == RESULT_DENIED ? EX_NOPERM : EX_UNAVAILABLE, "%s", why);
+            return agent_fail(result == RESULT_DENIED ? EX_NOPERM : EX_UNAVAILABLE, "%s; another is set as [local] listen in %s", why, agent->dirs->config_file);
         } else {
             /* No IPv6 on this laptop, say: the other addresses will do. */
             log_event(&agent->log, LOG_WARNING, "not-listening", LOG_TEXT("address", text), LOG_TEXT("why", why));

@@ -48,7 +48,10 @@ static void fail_login(struct session *session)
 {
     log_event(session->reception->services.log, LOG_WARNING, "auth-failed", LOG_TEXT("session", service_id(session->service)));
     sasl_server_free(&session->sasl);
-    answer(session, SMTP_REPLY(535, 5, 7, 8, "Wrong name or password; they stand in the agent's configuration under [local]"));
+    if (session->reception->local.user.len > 0)
+        answer(session, SMTP_REPLY(535, 5, 7, 8, "Wrong name or password; they stand in the agent's configuration under [local]"));
+    else
+        answer(session, SMTP_REPLY(535, 5, 7, 8, "No login is needed here; set the mail program to none"));
 }
 
 static void succeed_login(struct session *session, struct slice user)

@@ -169,8 +169,9 @@ static void make_session(void *context)
 static void test_tls_session(void **state)
 {
     (void)state;
-    assert_in_range(oom_loop(ALLOCATIONS_MAX, make_session, &server_tls), 5, 500);
-    assert_in_range(oom_loop(ALLOCATIONS_MAX, make_session, &client_tls), 5, 500);
+    /* Of a shared mbedTLS the wrapped allocator sees our own allocations only, and one of those there is. */
+    assert_in_range(oom_loop(ALLOCATIONS_MAX, make_session, &server_tls), 1, 500);
+    assert_in_range(oom_loop(ALLOCATIONS_MAX, make_session, &client_tls), 1, 500);
 }
 
 static int make_contexts(void **state)

@@ -34,6 +34,8 @@ def msmtp(relay, mechanism, password="secret", mode="tls", user="anna"):
 @pytest.mark.parametrize("mechanism, used", [("plain", "PLAIN"), ("login", "LOGIN"), ("scram-sha-256", "SCRAM-SHA-256")])
 def test_msmtp(relay, mechanism, used, mode):
     done = msmtp(relay, mechanism, mode=mode)
+    if b"GNU SASL" in done.stderr and not relay.log("auth"):
+        pytest.skip("this msmtp's own library gives the mechanism up before it asks")
     assert done.returncode == 0, done.stderr
     relay.wait_log("auth", result="ok", user="anna", mechanism=used)
     relay.wait_log("message-queued", user="anna")
