@@ -13,7 +13,7 @@
 #define ACCOUNT_NAME "NAME"
 
 static const struct command commands[] = {
-    {"init", "--name HOST [--smarthost URL]", "make key, certificate, database and configuration", OPTION_NAME | OPTION_SMARTHOST, 0, 0, true,
+    {"init", "--name HOST [--smarthost URL]", "make key, certificate, database and configuration", OPTION_NAME | OPTION_SMARTHOST, 0, 0, false,
      cmd_init},
     {"run", "", "take mail in and deliver it, in the foreground", 0, 0, 0, true, cmd_run},
     {"status", "[--json]", "what the relay is doing", OPTION_JSON, 0, 0, false, cmd_status},
@@ -59,6 +59,25 @@ static int print_command_help(const struct command *command)
 {
     fprintf(stdout, "Usage: " COMMAND_PROGRAM " %s %s [--dir DIR]\n\n%s\n", command->words, command->arguments, command->help);
     return EX_OK;
+}
+
+static bool is_of_group(const struct command *command, const char *group)
+{
+    size_t len = strlen(group);
+    return strncmp(command->words, group, len) == 0 && command->words[len] == ' ';
+}
+
+/* The commands of "queue", "account", "key"; false: there is no such group. */
+static bool print_group(FILE *out, const char *group)
+{
+    bool is_any = false;
+    for (size_t i = 0; i < NCOMMANDS; i++) {
+        if (!is_of_group(&commands[i], group))
+            continue;
+        fprintf(out, "%s" COMMAND_PROGRAM " %s %s\n", is_any ? "       " : "Usage: ", commands[i].words, commands[i].arguments);
+        is_any = true;
+    }
+    return is_any;
 }
 
 /* ---- the line --------------------------------------------------------------------------------------------------- */
@@ -196,6 +215,8 @@ static int dispatch(struct command_context *context, unsigned options)
         return print_help();
     const char *first = line->words[0];
     const struct command *command = find_command(line);
+    if (!command && print_group(line->wants_help ? stdout : stderr, first))
+        return line->wants_help ? EX_OK : EX_USAGE;
     if (!command)
         return usage_error("no such command", first);
     if (line->wants_help)

@@ -2,10 +2,12 @@
 import json
 import os
 import re
+import shutil
 import socket
 import sqlite3
 import stat
 import subprocess
+import tempfile
 
 import pytest
 
@@ -70,7 +72,7 @@ def test_init_keeps_the_smarthost(tmp_path):
 @pytest.mark.parametrize("words, detail", [
     ([], "which command"),
     (["fly"], "no such command"),
-    (["queue"], "no such command"),
+    (["queue"], "postern-relay queue list"),
     (["queue", "show"], "missing"),
     (["queue", "show", "a", "b"], "too much"),
     (["status", "--colour"], "unknown option"),
@@ -256,3 +258,29 @@ def test_status_of_a_running_relay(make_relay):
     assert sorted(listener["mode"] for listener in status["listeners"]) == ["starttls", "tls"]
     assert status["pins"] == relay.json("key", "show")
     assert "listens" in relay.run("status").stdout
+
+
+@pytest.mark.parametrize("words", [["queue"], ["queue", "lsit"], ["account"], ["key", "shwo"]])
+def test_a_group_tells_its_commands(make_relay, words):
+    relay = make_relay(start=False)
+    done = relay.run(*words, check=False)
+    assert done.returncode == 64
+    assert f"postern-relay {words[0]} " in done.stderr
+    assert relay.run(words[0], "--help").stdout == done.stderr
+
+
+def test_root_sets_up_for_the_user_whose_folder_it_is(make_relay):
+    """What deploy/tmpfiles.d prepares: folders of another user, in which root gives the commands."""
+    if os.geteuid() != 0 or not os.path.exists("/proc/self/uid_map") or len(open("/proc/self/uid_map").read().splitlines()) > 1:
+        pytest.skip("only root of the whole machine can act as somebody else")
+    relay = make_relay(start=False)
+    shutil.rmtree(relay.folder)
+    folder = tempfile.mkdtemp(prefix="postern-owner-")
+    try:
+        os.chown(folder, 65534, 65534)
+        relay.folder = folder
+        relay.run("init", "--name", "relay.example")
+        assert {os.stat(os.path.join(folder, name)).st_uid for name in os.listdir(folder)} == {65534}
+        relay.run("check", check=False)
+    finally:
+        shutil.rmtree(folder)
