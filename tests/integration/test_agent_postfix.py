@@ -35,6 +35,7 @@ smtpd_tls_security_level = encrypt
 smtpd_tls_auth_only = yes
 smtpd_sasl_auth_enable = yes
 smtpd_sasl_path = smtpd
+smtpd_sasl_mechanism_filter = {mechanisms}
 smtpd_relay_restrictions = permit_sasl_authenticated,reject
 smtpd_recipient_restrictions = check_recipient_access inline:{{{{ nobody@dest.example = REJECT no such user }}}},permit
 smtpd_discard_ehlo_keywords = {discarded}
@@ -74,7 +75,7 @@ class Postfix:
         certificate, key = make_certificate(folder, HOST)
         self.certificate = shutil.copy(certificate, os.path.join(folder, "certificate"))
         shutil.copy(key, os.path.join(folder, "key"))
-        self.write("conf/main.cf", MAIN.format(folder=folder, sink=sink_port, discarded=discarded))
+        self.write("conf/main.cf", MAIN.format(folder=folder, sink=sink_port, discarded=discarded, mechanisms=mechanisms))
         self.write("conf/master.cf", self.master())
         self.write("conf/sasl/smtpd.conf", f"pwcheck_method: auxprop\nauxprop_plugin: sasldb\nmech_list: {mechanisms}\n")
         self.make_etc()

@@ -2,7 +2,9 @@
 import json
 import os
 import re
+import shutil
 import subprocess
+import tempfile
 
 import pytest
 
@@ -207,9 +209,13 @@ def test_another_user_is_told_whose_the_agent_is(agent, tmp_path):
     for folder in tmp_path.parents:
         if folder.stat().st_uid == os.geteuid() and str(folder).startswith("/tmp/"):
             os.chmod(folder, 0o755)
+    reachable = tempfile.mkdtemp(prefix="postern-program-")  # the tree may lie where the other user cannot go
+    os.chmod(reachable, 0o755)
+    program = shutil.copy(agent.program, reachable)
     for words in (["status"], ["queue", "list"]):
-        done = subprocess.run([agent.program, *words, "--dir", agent.folder], capture_output=True, text=True, timeout=60, user=65534, group=65534, extra_groups=[])
+        done = subprocess.run([program, *words, "--dir", agent.folder], capture_output=True, text=True, timeout=60, user=65534, group=65534, extra_groups=[])
         assert done.returncode == EX_NOPERM and "run this as that user" in done.stderr, done
+    shutil.rmtree(reachable)
 
 
 @pytest.mark.parametrize("words", [["queue"], ["queue", "dance"], ["queue", "show"], ["queue", "list", "x"], ["queue", "hold", "!"], ["status", "x"], ["dance"], [],
