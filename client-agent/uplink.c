@@ -447,7 +447,6 @@ static void start_search(struct uplink *uplink)
         wait_a_while(uplink);
 }
 
-/* The one place that decides what to do next. */
 /* RFC 9422 4: the relay takes so many messages in a session, and the next in another. */
 static bool is_used_up(const struct uplink *uplink)
 {
@@ -455,6 +454,7 @@ static bool is_used_up(const struct uplink *uplink)
     return peer->transactions_max > 0 && uplink->ncarried >= peer->transactions_max;
 }
 
+/* The one place that decides what to do next. */
 static void go_on(struct uplink *uplink)
 {
     if (uplink->is_stopping)

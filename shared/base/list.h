@@ -49,18 +49,6 @@ static inline void list_append(struct list *l, struct list_node *node)
     l->count++;
 }
 
-static inline void list_prepend(struct list *l, struct list_node *node)
-{
-    assert(node->list == NULL);
-    *node = (struct list_node){.next = l->first, .list = l};
-    if (l->first)
-        l->first->prev = node;
-    else
-        l->last = node;
-    l->first = node;
-    l->count++;
-}
-
 /* Removing a node that is in no list does nothing. */
 static inline void list_remove(struct list_node *node)
 {

@@ -264,13 +264,3 @@ void intake_free(struct intake **intake)
     else
         release(i);
 }
-
-uint64_t intake_id(const struct intake *intake)
-{
-    return intake->config.id;
-}
-
-uint64_t intake_octets(const struct intake *intake)
-{
-    return intake->submission ? submission_facts(intake->submission)->size_octets : 0;
-}

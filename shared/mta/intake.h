@@ -57,9 +57,6 @@ void intake_finish(struct intake *intake);
 /* At any time, after on_reply at the latest. Before intake_finish it drops what was gathered; after it the commit takes its course. */
 void intake_free(struct intake **intake);
 
-uint64_t intake_id(const struct intake *intake);
-uint64_t intake_octets(const struct intake *intake); /* that are on their way to the store so far */
-
 /* What a result of the store means for a sender: 452 4.3.1 for a full disk, 451 4.3.0 for the rest. Never positive but for RESULT_OK, which has no reply here. */
 struct smtp_reply intake_reply_of(enum result result);
 /* The reply to a message whose submission refused it; its text lives as long as the submission. */
