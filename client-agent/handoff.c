@@ -93,6 +93,7 @@ static void on_smtp(struct delivery *delivery, const struct smtp_client_event *e
             settle(delivery, event->reply);
         break;
     case SMTP_CLIENT_STARTTLS:
+    case SMTP_CLIENT_DEVICE:
     case SMTP_CLIENT_FAILED:
     case SMTP_CLIENT_CLOSED:
         break;

@@ -80,14 +80,15 @@ static void follow_login(struct session *session, struct sasl_server_step *step)
             credential = find(session->reception, step->user);
             sasl_server_verifier_found(session->sasl, credential ? &credential->scram : &session->reception->nobody, credential != NULL, step);
             continue;
+        case SASL_NEED_TOKEN: /* not offered here */
+        case SASL_FAILED:
+            fail_login(session);
+            return;
         case SASL_SUCCEEDED:
             if (step->challenge.len > 0)
                 service_challenge(session->service, step->challenge);
             else
                 succeed_login(session, step->user);
-            return;
-        case SASL_FAILED:
-            fail_login(session);
             return;
         case SASL_MALFORMED:
             sasl_server_free(&session->sasl);
@@ -258,6 +259,7 @@ static void on_event(void *context, struct service_session *service, const struc
             answer(session, intake_reply_of(RESULT_MEMORY));
         break;
     case SMTP_SERVER_TRANSACTION_ENDED: intake_free(&session->intake); break;
+    case SMTP_SERVER_DEVICE: /* not offered here */
     case SMTP_SERVER_STARTTLS:
     case SMTP_SERVER_CLOSE: break;
     }

@@ -399,6 +399,7 @@ static void gate_on_event(void *context, struct service_session *service, const 
     case SMTP_SERVER_TRANSACTION_ENDED:
         intake_free(&session->intake);
         break;
+    case SMTP_SERVER_DEVICE: /* not offered yet */
     case SMTP_SERVER_STARTTLS:
     case SMTP_SERVER_CLOSE:
         break; /* the service's own */

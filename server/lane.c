@@ -160,6 +160,7 @@ static void lane_on_smtp(struct lane *lane, const struct outbound_event *event)
         lane_become_ready(lane);
         break;
     case SMTP_CLIENT_STARTTLS:
+    case SMTP_CLIENT_DEVICE:
     case SMTP_CLIENT_RECIPIENT:
     case SMTP_CLIENT_BODY_WANTED:
     case SMTP_CLIENT_SENT:

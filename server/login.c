@@ -279,6 +279,9 @@ static void login_step(struct login *login, const struct sasl_server_step *step)
     case SASL_NEED_VERIFIER:
         login_look_up(login, step);
         break;
+    case SASL_NEED_TOKEN:
+        login_fail(login);
+        break;
     case SASL_SUCCEEDED:
         login_finish(login, step);
         break;

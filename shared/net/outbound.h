@@ -14,6 +14,7 @@
 #define POSTERN_NET_OUTBOUND_H
 
 #include "net/stream.h"
+#include "net/tunnel.h"
 #include "path/path.h"
 #include "smtp/client.h"
 
@@ -21,6 +22,8 @@ struct outbound_target {
     struct sockaddr_storage address;
     struct tls_context *tls;          /* a reference is taken; NULL only with SMTP_SECURITY_NONE */
     const char *server_name;          /* for SNI and the CA path; copied */
+    enum path_alpn alpn;
+    const struct tunnel_config *tunnel; /* NULL: direct. Else `address` is the proxy's, and the dialogue with it comes first, after outbound_proceed where held; copied */
     struct smtp_client_config smtp;   /* security, names, credentials: copied, and wiped with the session; session_id may be empty */
     int64_t connect_timeout_ms;       /* default 30,000 */
     int64_t handshake_timeout_ms;     /* TLS; default 15,000 */

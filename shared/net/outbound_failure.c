@@ -122,6 +122,7 @@ static enum path_verdict verdict_of_smtp(const struct outbound *outbound, enum s
     case SMTP_FAIL_AUTH_LATER:
     case SMTP_FAIL_AUTH_FORGED:
     case SMTP_FAIL_SHUT:
+    case SMTP_FAIL_EARLY:
         return PATH_RELAY_REFUSED;
     case SMTP_FAIL_PROTOCOL:
         return outbound->has_been_proven ? PATH_DIED_EARLY : PATH_FOREIGN_BANNER;
@@ -154,6 +155,7 @@ static const char *words_of_smtp(enum smtp_failure failure)
     case SMTP_FAIL_AUTH_REFUSED: return "the user name or the password is wrong";
     case SMTP_FAIL_AUTH_LATER: return "logging in does not work at present";
     case SMTP_FAIL_AUTH_FORGED: return "the server could not prove that it knows the password";
+    case SMTP_FAIL_EARLY: return "the relay is not as it was the last time";
     case SMTP_FAIL_PROTOCOL: return "the server answered with something that is no SMTP reply";
     case SMTP_FAIL_TIMEOUT: return "the server does not answer";
     case SMTP_FAIL_EOF: return "the connection ended";

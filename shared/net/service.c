@@ -11,6 +11,7 @@ const char *service_mode_name(enum service_mode mode)
     case SERVICE_PLAIN: return "plain";
     case SERVICE_STARTTLS: return "starttls";
     case SERVICE_TLS: return "tls";
+    case SERVICE_HTTP: return "http";
     }
     return "unknown";
 }

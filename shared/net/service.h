@@ -18,12 +18,14 @@
 #include "net/stream.h"
 #include "smtp/server.h"
 
-enum service_mode { SERVICE_PLAIN, SERVICE_STARTTLS, SERVICE_TLS };
+/* HTTP: no SMTP at all, but the challenge of net/challenge.h and a word to whoever else asks. */
+enum service_mode { SERVICE_PLAIN, SERVICE_STARTTLS, SERVICE_TLS, SERVICE_HTTP };
 const char *service_mode_name(enum service_mode mode);
 
 struct service_listener {
     struct sockaddr_storage address;
     enum service_mode mode;
+    bool takes_proxy_header; /* every connection begins with a PROXY header (net/proxy_header.h), whose address is the client's from then on */
 };
 
 struct service;
@@ -47,6 +49,8 @@ struct service_config {
     int64_t paused_look_ms;                /* while a session is paused nothing is read: how often it is looked whether the connection still is; default 5,000 */
     int64_t linger_ms;                     /* how long the client's FIN is waited for after our last words; default 2,000 */
     bool reuse_port;
+    const struct net_prefix *proxies;      /* who may send PROXY headers; copied; none: loopback */
+    size_t nproxies;
     struct service_handler handler;
     const struct log *log;
 };

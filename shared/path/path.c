@@ -17,6 +17,19 @@ const char *path_mode_name(enum path_mode mode)
     return "?";
 }
 
+const char *path_alpn_name(enum path_alpn alpn)
+{
+    switch (alpn) {
+    case PATH_ALPN_NONE:
+        return "";
+    case PATH_ALPN_SMTP:
+        return "smtp";
+    case PATH_ALPN_HTTP:
+        return "http/1.1";
+    }
+    return "?";
+}
+
 const char *path_via_name(enum path_via via)
 {
     switch (via) {
@@ -73,7 +86,8 @@ bool path_address_equal(const struct path_address *a, const struct path_address 
 
 bool path_equal(const struct path *a, const struct path *b)
 {
-    return path_address_equal(&a->address, &b->address) && a->port == b->port && a->mode == b->mode && a->via == b->via;
+    return path_address_equal(&a->address, &b->address) && a->port == b->port && a->mode == b->mode && a->alpn == b->alpn && a->via == b->via &&
+           (a->via == PATH_DIRECT || (path_address_equal(&a->proxy.address, &b->proxy.address) && a->proxy.port == b->proxy.port));
 }
 
 static unsigned group_of(const struct path_address *address, size_t i)
@@ -158,13 +172,26 @@ void path_address_format(const struct path_address *address, char *out, size_t s
     add_address(&text, address);
 }
 
+static void add_endpoint(struct text *text, const struct path_address *address, uint16_t port)
+{
+    bool is_v6 = address->family == 6;
+    add(text, "%s", is_v6 ? "[" : "");
+    if (address->family == 0)
+        add(text, "*");
+    else
+        add_address(text, address);
+    add(text, "%s:%u", is_v6 ? "]" : "", (unsigned)port);
+}
+
 void path_format(const struct path *path, char *out, size_t size)
 {
     struct text text = {out, size, 0};
-    bool is_v6 = path->address.family == 6;
-    add(&text, "%s", is_v6 ? "[" : "");
-    add_address(&text, &path->address);
-    add(&text, "%s:%u %s", is_v6 ? "]" : "", (unsigned)path->port, path_mode_name(path->mode));
-    if (path->via != PATH_DIRECT)
-        add(&text, " via %s", path_via_name(path->via));
+    add_endpoint(&text, &path->address, path->port);
+    add(&text, " %s", path_mode_name(path->mode));
+    if (path->alpn != PATH_ALPN_NONE)
+        add(&text, " %s", path_alpn_name(path->alpn));
+    if (path->via == PATH_DIRECT)
+        return;
+    add(&text, " via %s ", path_via_name(path->via));
+    add_endpoint(&text, &path->proxy.address, path->proxy.port);
 }

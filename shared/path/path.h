@@ -1,10 +1,13 @@
-/* A path is one way to the relay: address, port, mode, via. A value. And the verdict: what became of trying it. */
+/* A path is one way to the relay: address, port, mode, ALPN, via. A value. And the verdict: what became of trying it. */
 #ifndef POSTERN_PATH_PATH_H
 #define POSTERN_PATH_PATH_H
 
 #include "base/slice.h"
 
 enum path_mode { PATH_TLS, PATH_STARTTLS };
+/* What the ClientHello says we speak (RFC 7301). On 443 firewalls filter by it: "smtp" is what honest demultiplexers look for, "http/1.1" what every network lets
+ * through; inside TLS the first octets then tell that it is SMTP (schema/link.md). */
+enum path_alpn { PATH_ALPN_NONE, PATH_ALPN_SMTP, PATH_ALPN_HTTP };
 enum path_via { PATH_DIRECT, PATH_HTTP_CONNECT, PATH_SOCKS5 };
 
 struct path_address {
@@ -13,11 +16,19 @@ struct path_address {
     uint32_t scope; /* of a link-local IPv6 address */
 };
 
-struct path {
+/* Where a proxy listens. */
+struct path_proxy {
     struct path_address address;
     uint16_t port;
+};
+
+struct path {
+    struct path_address address; /* the relay's; family 0 only through a proxy, which then resolves the relay's name itself */
+    uint16_t port;
     enum path_mode mode;
+    enum path_alpn alpn;
     enum path_via via;
+    struct path_proxy proxy; /* zero when direct */
 };
 
 enum path_verdict {
@@ -37,15 +48,17 @@ enum path_verdict {
     PATH_RELAY_REFUSED,     /* the relay itself said no */
 };
 
-/* "tls", "starttls"; "direct", "http-connect", "socks5"; "open", "dropped", ... as in the JSON of `status`. */
+/* "tls", "starttls"; "", "smtp", "http/1.1"; "direct", "http-connect", "socks5"; "open", "dropped", ... as in the JSON of `status`. */
 const char *path_mode_name(enum path_mode mode);
+const char *path_alpn_name(enum path_alpn alpn);
 const char *path_via_name(enum path_via via);
 const char *path_verdict_name(enum path_verdict verdict);
 /* A half-sentence for people: "does not answer", "is answered by a stranger's certificate". */
 const char *path_verdict_words(enum path_verdict verdict);
 bool path_address_equal(const struct path_address *a, const struct path_address *b);
 bool path_equal(const struct path *a, const struct path *b);
-/* "192.0.2.1:465 tls", "[2001:db8::1]:587 starttls", "192.0.2.1:443 tls via socks5"; 96 octets are enough. */
+/* "192.0.2.1:465 tls", "[2001:db8::1]:587 starttls", "192.0.2.1:443 tls http/1.1", "*:443 tls http/1.1 via socks5 10.0.0.1:1080" ("*": by name); PATH_TEXT octets are enough. */
+enum { PATH_TEXT = 192 };
 void path_format(const struct path *path, char *out, size_t size);
 /* "192.0.2.1", "2001:db8::1" (RFC 5952); 64 octets are enough. */
 void path_address_format(const struct path_address *address, char *out, size_t size);

@@ -25,6 +25,7 @@ const char *smtp_failure_name(enum smtp_failure failure)
     case SMTP_FAIL_AUTH_REFUSED: return "auth-refused";
     case SMTP_FAIL_AUTH_LATER: return "auth-later";
     case SMTP_FAIL_AUTH_FORGED: return "auth-forged";
+    case SMTP_FAIL_EARLY: return "early";
     case SMTP_FAIL_PROTOCOL: return "protocol";
     case SMTP_FAIL_TIMEOUT: return "timeout";
     case SMTP_FAIL_EOF: return "eof";

@@ -21,6 +21,7 @@
  *                large as may be make the fewest commands. SENT waits for the piece that was asked for; only FAILED may overtake it.
  *   RECIPIENT    the reply for one recipient, or ours for it (`is_local`): an address that can't be written, or one more than the peer takes
  *                at a time (452 4.5.3: send another transaction). All come before SENT. If MAIL is refused there are none of the peer's.
+ *   DEVICE       the answer to smtp_client_ask_device; READY follows.
  *   SENT         the transaction is over: `reply` is the reply to the message if it got that far; outcome says what it means. READY follows
  *                unless the session is broken.
  *   FAILED       the session is over without our wish: failure, phase, reply if there was one; is_uncertain if the message's
@@ -48,6 +49,8 @@ enum {
     SMTP_CLIENT_OUTPUT_MAX = 128 * 1024,  /* octets that may wait in the output */
     SMTP_CLIENT_QUIT_TIMEOUT_MS = 10000,
     SMTP_CLIENT_BINDINGS_MAX = 4,
+    SMTP_WAYS_MAX = 480,
+    SMTP_DEVICE_ID_MAX = 64,              /* octets of a device's id */
 };
 
 enum smtp_security {
@@ -70,6 +73,9 @@ enum smtp_capability {
     SMTP_CAP_STARTTLS = 1 << 8,
     SMTP_CAP_AUTH = 1 << 9,
     SMTP_CAP_LIMITS = 1 << 10,
+    SMTP_CAP_PIPECONNECT = 1 << 11, /* commands may come before the greeting (schema/link.md) */
+    SMTP_CAP_XDEVICE = 1 << 12,     /* gives tokens to devices */
+    SMTP_CAP_XWAYS = 1 << 13,       /* tells its ways */
 };
 
 struct smtp_peer {
@@ -79,6 +85,7 @@ struct smtp_peer {
     uint64_t nrcpt_max;       /* LIMITS RCPTMAX (RFC 9422); 0: none told */
     uint64_t transactions_max; /* LIMITS MAILMAX; 0: none told */
     struct slice name;        /* first word after 250 of EHLO or HELO, at most 255 octets */
+    struct slice ways;        /* parameters of XWAYS as they stand, at most SMTP_WAYS_MAX octets */
 };
 
 struct smtp_client_config {
@@ -86,6 +93,11 @@ struct smtp_client_config {
     struct slice ehlo_name;           /* copied */
     struct slice ehlo_name_cleartext; /* before TLS, where EHLO must not name us; empty: ehlo_name */
     struct slice user, password;      /* empty user: no AUTH; copied and wiped with the core */
+    struct slice device, token;       /* of an earlier SMTP_CLIENT_DEVICE: tried first, by HT-SHA-256-EXPR, where that is offered; empty: none. Copied and wiped likewise */
+    /* What this very peer said after TLS the last time, PIPECONNECT among it: once TLS and identity stand (smtp_client_tls_started) the session is PROVEN without a round trip, and EHLO, AUTH and
+     * the first message leave in one flight. Needs device and token. What then differs from it in a way that matters ends the session with SMTP_FAIL_EARLY: forget it and try again without. Copied; NULL: none. */
+    const struct smtp_peer *early;
+    bool speaks_first;                /* EHLO goes before the greeting is there (inside TLS with ALPN http/1.1, where the relay waits to hear which protocol it is) */
     bool allows_auth_without_tls;     /* SCRAM only, even then */
     int64_t greeting_timeout_ms;      /* default 300,000 (RFC 5321 4.5.3.2) */
     int64_t command_timeout_ms;       /* default 300,000 */
@@ -111,6 +123,7 @@ enum smtp_failure {
     SMTP_FAIL_AUTH_REFUSED,     /* 5yz: the credentials are wrong; reply. Without one: they can't be right (empty, controls, too long) and were not sent */
     SMTP_FAIL_AUTH_LATER,       /* 4yz: reply */
     SMTP_FAIL_AUTH_FORGED,      /* the server could not prove that it knows the password */
+    SMTP_FAIL_EARLY,            /* the peer is not what `early` said, or refuses the token: nothing was accepted. reply if there was one */
     SMTP_FAIL_PROTOCOL,         /* a reply that is none, too long, or out of place */
     SMTP_FAIL_TIMEOUT,
     SMTP_FAIL_EOF,              /* the peer closed */
@@ -139,6 +152,7 @@ enum smtp_client_event_type {
     SMTP_CLIENT_STARTTLS,
     SMTP_CLIENT_PROVEN,
     SMTP_CLIENT_READY,
+    SMTP_CLIENT_DEVICE,
     SMTP_CLIENT_RECIPIENT,
     SMTP_CLIENT_BODY_WANTED,
     SMTP_CLIENT_SENT,
@@ -155,6 +169,7 @@ struct smtp_client_event {
     enum smtp_failure failure;
     const char *phase;               /* "greeting", "EHLO", "AUTH", "MAIL FROM", "end of data" ... for words to people */
     bool is_uncertain;
+    struct slice device, token;      /* DEVICE: valid until the next call, then wiped; device empty: the peer gave none, `reply` says why */
 };
 
 struct smtp_client;
@@ -172,6 +187,10 @@ void smtp_client_eof(struct smtp_client *client);
 MUST_CHECK enum result smtp_client_tls_started(struct smtp_client *client, const struct sasl_binding *bindings, size_t nbindings, int64_t now_ms);
 /* For SMTP_SECURITY_TLS the bindings are told at the start, before the greeting is fed, with the same function. */
 void smtp_client_login(struct smtp_client *client, int64_t now_ms);
+/* Asks the peer to know this device by a token from now on (XDEVICE). label: for people, UTF-8, at most 64 octets. Only in READY, when the peer offers XDEVICE and AUTH was by name and password. DEVICE follows. */
+void smtp_client_ask_device(struct smtp_client *client, struct slice label, int64_t now_ms);
+/* Whether AUTH was, or is being, done by the device's token. */
+bool smtp_client_uses_token(const struct smtp_client *client);
 /* Only in READY. */
 void smtp_client_send(struct smtp_client *client, const struct smtp_transaction *transaction, int64_t now_ms);
 /* Only after BODY_WANTED. The octets are copied to the output, dot-stuffed where needed. `octets` may be empty only with is_last. */

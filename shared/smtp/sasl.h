@@ -1,4 +1,5 @@
-/* SASL for both ends: PLAIN (RFC 4616), LOGIN (draft-murchison-sasl-login), SCRAM-SHA-256 and -PLUS (RFC 5802, 7677).
+/* SASL for both ends: PLAIN (RFC 4616), LOGIN (draft-murchison-sasl-login), SCRAM-SHA-256 and -PLUS (RFC 5802, 7677), and HT-SHA-256-EXPR (draft-ietf-kitten-sasl-ht)
+ * for devices that hold a token: one message each way, mutual, bound to the TLS channel by tls-exporter.
  *
  * Names and passwords are ASCII, or UTF-8 without controls, and are taken octet for octet. SASLprep (RFC 4013) would also normalise
  * (NFKC), for which the libraries at hand are either heavy or no longer tended; its successor (RFC 8265) asks for less, and the
@@ -19,12 +20,14 @@ enum sasl_mechanism {
     SASL_LOGIN = 2,
     SASL_SCRAM_SHA_256 = 4,
     SASL_SCRAM_SHA_256_PLUS = 8,
+    SASL_HT_SHA_256_EXPR = 16, /* offered and used only where the channel has "tls-exporter" */
 };
 
 enum {
     SASL_NAME_MAX = 255,      /* octets of an authentication or authorization identity */
     SASL_PASSWORD_MAX = 1024, /* octets */
     SASL_MESSAGE_MAX = 9216,  /* octets of one message before base64: 12288 of RFC 4954 4 after it */
+    SASL_TOKEN = 32,          /* octets of a device's token: fresh randomness of the relay's */
     SCRAM_SALT = 16,          /* octets of the salts that we make */
     SCRAM_SALT_MAX = 64,
     SCRAM_KEY = 32,           /* octets of SHA-256 */
@@ -66,7 +69,7 @@ void scram_verifier_make_up(const uint8_t key[static 32], struct slice user, str
 /* ---- client ---- */
 struct sasl_client;
 struct sasl_client_config {
-    struct slice user, password; /* copied */
+    struct slice user, password; /* copied. HT: user is the device's id, password its token of SASL_TOKEN octets */
     const struct sasl_binding *bindings;
     size_t nbindings;
     uint8_t nonce[18]; /* fresh randomness */
@@ -95,6 +98,7 @@ enum sasl_server_need {
     SASL_NEED_PASSWORD, /* check user and password: sasl_server_password_checked */
     SASL_NEED_VERIFIER, /* look up the user's verifier: sasl_server_verifier_found; for an unknown user give a made-up one with is_known false, so
                            that nobody learns which names exist */
+    SASL_NEED_TOKEN,    /* look up the token of the device that `user` names: sasl_server_token_found */
     SASL_SUCCEEDED,     /* user is authenticated. If `challenge` is not empty, send it as one more challenge before 235 (RFC 4954 4) and bring the
                            response, which must be empty: SASL_SUCCEEDED again with an empty challenge, or SASL_MALFORMED */
     SASL_FAILED,        /* 535 5.7.8: wrong password, somebody else's authorization identity, a channel binding that is not this channel's */
@@ -104,6 +108,7 @@ enum sasl_server_need {
 struct sasl_server_step {
     enum sasl_server_need need;
     struct slice challenge; /* valid until the next call */
+    bool goes_with_success; /* SASL_SUCCEEDED: `challenge` is the text of the 235 itself, in base64, and no response follows (HT; ours: schema/link.md) */
     struct slice user;      /* valid until the next call */
     struct slice password;  /* SASL_NEED_PASSWORD only; valid until the next call */
 };
@@ -117,6 +122,8 @@ void sasl_server_start(struct sasl_server *server, bool has_initial, struct slic
 void sasl_server_response(struct sasl_server *server, struct slice response, struct sasl_server_step *step);
 void sasl_server_password_checked(struct sasl_server *server, bool is_right, struct sasl_server_step *step);
 void sasl_server_verifier_found(struct sasl_server *server, const struct scram_verifier *verifier, bool is_known, struct sasl_server_step *step);
+/* token: SASL_TOKEN octets; for an unknown device any, with is_known false. */
+void sasl_server_token_found(struct sasl_server *server, const uint8_t *token, bool is_known, struct sasl_server_step *step);
 void sasl_server_free(struct sasl_server **server);
 
 #endif

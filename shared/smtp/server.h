@@ -20,7 +20,7 @@
  *
  * Which events owe an answer:
  *   AUTH, AUTH_RESPONSE   smtp_server_challenge, or smtp_server_answer with 235 (after smtp_server_set_user), 535, 454, 501 ...
- *   MAIL, RCPT            smtp_server_answer
+ *   MAIL, RCPT, DEVICE    smtp_server_answer
  *   BODY_BEGIN            smtp_server_answer: any positive reply lets the body come (354 is then sent for DATA, nothing for BDAT); a
  *                         negative one is the reply to DATA, or to this BDAT, whose octets are read and dropped
  *   BODY_END              smtp_server_answer, which the driver gives only when the store has reported its commit
@@ -83,7 +83,10 @@ struct smtp_server_config {
     bool allows_auth_without_tls; /* only for loopback listeners and SCRAM-less clients on them */
     bool requires_tls;
     bool requires_auth;
+    bool offers_device;          /* XDEVICE, to who has logged in by name and password inside TLS */
+    bool offers_pipeconnect;     /* PIPECONNECT, inside TLS: octets before our greeting are welcome */
     bool offers_smtputf8, offers_binarymime; /* off where the next hop is known to lack them */
+    const char *ways;            /* parameters of XWAYS, announced inside TLS; NULL: none; outlives the core */
     const struct log *log;       /* state changes, at debug level; may be NULL */
     struct slice session_id;     /* for the log */
 };
@@ -92,6 +95,7 @@ enum smtp_server_event_type {
     SMTP_SERVER_AUTH,              /* mechanism, has_data, data: the initial response out of base64 */
     SMTP_SERVER_AUTH_RESPONSE,     /* data */
     SMTP_SERVER_AUTH_CANCELLED,    /* the client sent "*" or broke the exchange; already answered: drop the SASL state */
+    SMTP_SERVER_DEVICE,            /* XDEVICE, data: the device's label, out of xtext: smtp_server_answer with 250 2.0.0 "ID TOKEN" */
     SMTP_SERVER_STARTTLS,          /* send all output, then handshake, then smtp_server_tls_started */
     SMTP_SERVER_MAIL,              /* envelope: sender and parameters; size_octets as declared, 0 if not */
     SMTP_SERVER_RCPT,              /* recipient */

@@ -51,15 +51,16 @@ struct smtp_server {
     unsigned nevents;
 
     struct buffer line;   /* a command line that came in pieces; no memory between lines */
-    bool line_has_cr;     /* its last octet was a CR, which is not in the buffer */
-    bool line_is_long;    /* it is read to its end and dropped */
     struct buffer output; /* no memory when all is sent */
 
     bool is_tls, has_binding, is_esmtp, is_authenticated;
+    bool line_has_cr;     /* the last octet of `line` was a CR, which is not in the buffer */
+    bool line_is_long;    /* it is read to its end and dropped */
+    bool has_transaction; /* a MAIL event was given that no TRANSACTION_ENDED or answer to BODY_END has closed */
+    bool chunk_is_last;
     struct slice helo, user; /* on the heap */
     struct buffer secret;    /* what AUTH said, out of base64 */
 
-    bool has_transaction; /* a MAIL event was given that no TRANSACTION_ENDED or answer to BODY_END has closed */
     struct arena arena;   /* of the transaction; no memory without one */
     struct envelope envelope;
     size_t rcpt_capacity;
@@ -70,7 +71,6 @@ struct smtp_server {
     uint64_t body_octets;                /* of the message so far */
     uint64_t taken_octets;               /* of bodies, as they came, since a message was last accepted */
     uint64_t chunk_octets, chunk_left;   /* of this BDAT */
-    bool chunk_is_last;
     enum smtp_server_state after_drop;   /* CHUNK_DROP: where to go on */
     const struct smtp_reply *verdict;    /* DATA_DROP, CHUNK_DROP: the reply at the end */
     struct smtp_reply refusal;           /* what the driver said of a BDAT, for verdict; its text is on the heap */

@@ -82,12 +82,15 @@ struct store_job;
 struct store_listing;
 struct store_counts;
 struct store_account;
+struct store_device;
 typedef void store_queue_row(void *context, const struct store_due *due, size_t n, bool is_last, enum result result);
 typedef void store_job_done(void *context, enum result result, struct store_job *job);
 typedef void store_octets_done(void *context, enum result result, struct slice octets);
 typedef void store_listing_row(void *context, enum result result, const struct store_listing *rows, size_t n, bool is_last);
 typedef void store_count_done(void *context, enum result result, const struct store_counts *counts);
 typedef void store_account_done(void *context, enum result result, const struct store_account *account);
+typedef void store_device_done(void *context, enum result result, const struct store_device *device, const struct store_account *account);
+typedef void store_device_row(void *context, enum result result, const struct store_device *devices, size_t n, bool is_last);
 typedef void store_account_row(void *context, enum result result, const struct store_account *accounts, size_t n, bool is_last);
 
 /* ---- taking mail in ------------------------------------------------------------------------------------------- */
@@ -231,6 +234,24 @@ void store_account_list(struct store_client *client, store_account_row *row, voi
 /* RESULT_EXISTS when is_new and the name is taken; RESULT_NOT_FOUND when not is_new and it is not there. */
 void store_account_put(struct store_client *client, const struct store_account *account, bool is_new, store_done *done, void *context);
 void store_account_remove(struct store_client *client, struct slice name, store_done *done, void *context);
+
+/* ---- devices (relay): laptops that log in by a token of their own ---------------------------------------------- */
+
+struct store_device {
+    struct slice id;      /* the relay's making; ASCII, at most 64 octets */
+    struct slice account; /* goes with it: removed, and given a new password, an account has no devices any more */
+    struct slice label;   /* for people, UTF-8 */
+    uint8_t token[SASL_TOKEN];
+    int64_t created_at_ms, seen_at_ms;
+};
+/* The device and its account, both valid during the callback. RESULT_OK, RESULT_NOT_FOUND, RESULT_IO. */
+void store_device_get(struct store_client *client, struct slice id, store_device_done *done, void *context);
+/* Of one account, or (empty) of all; oldest first. */
+void store_device_list(struct store_client *client, struct slice account, store_device_row *row, void *context);
+/* RESULT_NOT_FOUND: no such account; RESULT_EXISTS: the id is taken; RESULT_LIMIT: the account has `most` already. */
+void store_device_add(struct store_client *client, const struct store_device *device, uint32_t most, store_done *done, void *context);
+void store_device_seen(struct store_client *client, struct slice id, int64_t now_ms, store_done *done, void *context);
+void store_device_remove(struct store_client *client, struct slice id, store_done *done, void *context);
 
 /* ---- small things --------------------------------------------------------------------------------------------- */
 

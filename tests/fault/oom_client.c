@@ -48,6 +48,7 @@ static void on_event(struct session *s, const struct smtp_client_event *event)
         break;
     case SMTP_CLIENT_CLOSED: s->is_over = true; break;
     case SMTP_CLIENT_STARTTLS:
+    case SMTP_CLIENT_DEVICE:
     case SMTP_CLIENT_RECIPIENT: break;
     }
 }

@@ -102,6 +102,7 @@ static void on_event(struct client *client, const struct smtp_server_event *even
         answer(client, &STORED);
         break;
     case SMTP_SERVER_CLOSE: client->is_closed = true; break;
+    case SMTP_SERVER_DEVICE:
     case SMTP_SERVER_STARTTLS:
     case SMTP_SERVER_AUTH_CANCELLED:
     case SMTP_SERVER_TRANSACTION_ENDED: break;

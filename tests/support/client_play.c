@@ -49,6 +49,7 @@ static void tell(struct play *p, const struct smtp_client_event *event)
     switch (event->type) {
     case SMTP_CLIENT_STARTTLS: must(buffer_append_cstr(&p->told, "STARTTLS\n")); break;
     case SMTP_CLIENT_PROVEN: must(buffer_append_cstr(&p->told, "PROVEN\n")); break;
+    case SMTP_CLIENT_DEVICE: must(buffer_printf(&p->told, "DEVICE %.*s %s%s\n", SLICE_ARG(event->device), reply, ours)); break;
     case SMTP_CLIENT_READY: must(buffer_append_cstr(&p->told, "READY\n")); break;
     case SMTP_CLIENT_BODY_WANTED: must(buffer_append_cstr(&p->told, "BODY\n")); break;
     case SMTP_CLIENT_CLOSED: must(buffer_append_cstr(&p->told, "CLOSED\n")); break;

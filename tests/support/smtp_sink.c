@@ -137,6 +137,10 @@ static void on_event(struct smtp_sink *sink, const struct smtp_server_event *eve
         answer_auth(sink, event->data);
         break;
     case SMTP_SERVER_AUTH_CANCELLED: note_line(sink, "auth-cancelled", SLICE(""), 0); break;
+    case SMTP_SERVER_DEVICE:
+        note_line(sink, "device", event->data, 0);
+        answer(sink, event->data);
+        break;
     case SMTP_SERVER_STARTTLS: note_line(sink, "starttls", SLICE(""), 0); break;
     case SMTP_SERVER_MAIL: on_mail(sink, event); break;
     case SMTP_SERVER_RCPT:

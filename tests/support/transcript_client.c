@@ -36,7 +36,7 @@ static void say_reply(struct buffer *out, const struct smtp_client_event *event)
 
 void transcript_say_client_event(const struct smtp_client_event *event, struct buffer *out)
 {
-    static const char *const names[] = {"STARTTLS", "PROVEN", "READY", "RECIPIENT", "BODY_WANTED", "SENT", "FAILED", "CLOSED"};
+    static const char *const names[] = {"STARTTLS", "PROVEN", "READY", "DEVICE", "RECIPIENT", "BODY_WANTED", "SENT", "FAILED", "CLOSED"};
     static const char *const outcomes[] = {"accepted", "deferred", "refused", "nobody"};
     assert_int_equal(buffer_append_cstr(out, names[event->type]), RESULT_OK);
     if (event->type == SMTP_CLIENT_RECIPIENT)

@@ -39,7 +39,7 @@ static void test_addresses(void **state)
 static void test_paths(void **state)
 {
     (void)state;
-    char text[96], cut[8];
+    char text[PATH_TEXT], cut[8];
     struct path path = {.address = address_of("192.0.2.1"), .port = 465, .mode = PATH_TLS};
     path_format(&path, text, sizeof text);
     assert_string_equal(text, "192.0.2.1:465 tls");
@@ -48,10 +48,10 @@ static void test_paths(void **state)
     path = (struct path){.address = address_of("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"), .port = 65535, .mode = PATH_STARTTLS, .via = PATH_HTTP_CONNECT};
     path.address.scope = UINT32_MAX;
     path_format(&path, text, sizeof text);
-    assert_string_equal(text, "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff%4294967295]:65535 starttls via http-connect");
-    path = (struct path){.port = 25, .via = PATH_SOCKS5};
+    assert_string_equal(text, "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff%4294967295]:65535 starttls via http-connect *:0");
+    path = (struct path){.port = 25, .via = PATH_SOCKS5, .proxy = {.address = {.family = 4, .octets = {10, 0, 0, 1}}, .port = 1080}};
     path_format(&path, text, sizeof text);
-    assert_string_equal(text, "none:25 tls via socks5");
+    assert_string_equal(text, "*:25 tls via socks5 10.0.0.1:1080");
 }
 
 static void test_equal(void **state)
