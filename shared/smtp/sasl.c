@@ -11,6 +11,7 @@ static const struct {
     {SASL_SCRAM_SHA_256, "SCRAM-SHA-256"},
     {SASL_PLAIN, "PLAIN"},
     {SASL_LOGIN, "LOGIN"},
+    {SASL_HT_SHA_256_EXPR, "HT-SHA-256-EXPR"},
 };
 enum { NMECHANISMS = sizeof mechanisms / sizeof *mechanisms };
 

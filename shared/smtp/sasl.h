@@ -75,13 +75,14 @@ struct sasl_client_config {
     uint8_t nonce[18]; /* fresh randomness */
 };
 
-/* The best of `offered` that we can do with what we have, or 0: PLUS (with a binding), SCRAM, PLAIN, LOGIN. Without
- * TLS (allow_plaintext false) only SCRAM. */
+/* The best of `offered` that we can do with a name and a password, or 0: PLUS (with a binding), SCRAM, PLAIN, LOGIN. Without
+ * TLS (allow_plaintext false) only SCRAM. Never HT, which wants a device and its token: who has these asks for it by name. */
 enum sasl_mechanism sasl_client_choose(unsigned offered, bool has_binding, bool allow_plaintext);
-/* NULL: out of memory, or user or password break their bounds. offered is needed too, because SCRAM tells the server whether its offer of
+/* NULL: out of memory, or user or password break their bounds, or PLUS or HT lack their binding (HT: "tls-exporter"). offered is needed too, because SCRAM tells the server whether its offer of
  * PLUS was seen (gs2 flag y). */
 struct sasl_client *sasl_client_new(enum sasl_mechanism mechanism, unsigned offered, const struct sasl_client_config *config);
-/* The initial response is the step with an empty challenge; all four mechanisms but LOGIN have one.
+/* The initial response is the step with an empty challenge; all mechanisms but LOGIN have one. HT has one more step: the octets that came with the server's 235,
+ * out of base64.
  * RESULT_OK: append-ed to *response is what to send, perhaps nothing (an empty line then); RESULT_DENIED: the server could not prove that
  * it knows the password, or a challenge broke the protocol: give up, send "*"; RESULT_LIMIT, RESULT_MEMORY: of the buffer.
  * A server that reports an error inside SCRAM ("e=invalid-proof") gets its empty line, and the reply that follows tells the rest. */
@@ -108,7 +109,7 @@ enum sasl_server_need {
 struct sasl_server_step {
     enum sasl_server_need need;
     struct slice challenge; /* valid until the next call */
-    bool goes_with_success; /* SASL_SUCCEEDED: `challenge` is the text of the 235 itself, in base64, and no response follows (HT; ours: schema/link.md) */
+    bool goes_with_success; /* SASL_SUCCEEDED: `challenge`, base64 already, is the text of the 235 itself, and no response follows (HT; ours: schema/link.md) */
     struct slice user;      /* valid until the next call */
     struct slice password;  /* SASL_NEED_PASSWORD only; valid until the next call */
 };

@@ -3,7 +3,9 @@
  *   PLAIN   first -> done
  *   LOGIN   name -> password -> done
  *   SCRAM   first -> final -> verdict -> done
+ *   HT      first -> verdict -> done
  * A challenge that does not fit ends in `broken`, and stays there. What is secret lies in one block of locked memory. */
+#include "smtp/sasl_ht.h"
 #include "smtp/sasl_scram.h"
 
 #include "crypto/crypto.h"
@@ -16,7 +18,7 @@ enum client_state { CLIENT_FIRST, CLIENT_NAME, CLIENT_PASSWORD, CLIENT_FINAL, CL
 struct client_secret {
     char user[SASL_NAME_MAX];
     size_t user_len;
-    char password[SASL_PASSWORD_MAX];
+    char password[SASL_PASSWORD_MAX]; /* HT: the token */
     size_t password_len;
     uint8_t signature[SCRAM_KEY]; /* what the server must send to prove itself */
 };
@@ -51,6 +53,11 @@ static bool is_scram(enum sasl_mechanism mechanism)
     return mechanism == SASL_SCRAM_SHA_256 || mechanism == SASL_SCRAM_SHA_256_PLUS;
 }
 
+static bool is_ht(enum sasl_mechanism mechanism)
+{
+    return mechanism == SASL_HT_SHA_256_EXPR;
+}
+
 static const struct sasl_binding *pick_binding(const struct sasl_client_config *config)
 {
     for (size_t i = 0; i < config->nbindings; i++)
@@ -79,15 +86,33 @@ static bool set_gs2(struct sasl_client *client, unsigned offered, const struct s
     return true;
 }
 
+static bool is_password_valid(const struct sasl_client *client, struct slice password)
+{
+    return is_ht(client->mechanism) ? password.len == SASL_TOKEN : sasl_text_is_valid(password, SASL_PASSWORD_MAX);
+}
+
+/* Without the exporter a proof would be good on any channel. */
+static bool set_exporter(struct sasl_client *client, const struct sasl_client_config *config)
+{
+    const struct sasl_binding *binding = pick_binding(config);
+    if (!binding || !slice_equal(binding->name, SLICE("tls-exporter")) || binding->data.len == 0 || binding->data.len > sizeof client->binding)
+        return false;
+    memcpy(client->binding, binding->data.ptr, binding->data.len);
+    client->binding_len = binding->data.len;
+    return true;
+}
+
 static bool set_up(struct sasl_client *client, unsigned offered, const struct sasl_client_config *config)
 {
     struct client_secret *secret = client->secret = crypto_secret_alloc(sizeof *secret);
-    if (!secret || !sasl_text_is_valid(config->user, sizeof secret->user) || !sasl_text_is_valid(config->password, sizeof secret->password))
+    if (!secret || !sasl_text_is_valid(config->user, sizeof secret->user) || !is_password_valid(client, config->password))
         return false;
     memcpy(secret->user, config->user.ptr, config->user.len);
     secret->user_len = config->user.len;
     memcpy(secret->password, config->password.ptr, config->password.len);
     secret->password_len = config->password.len;
+    if (is_ht(client->mechanism))
+        return set_exporter(client, config);
     return !is_scram(client->mechanism) ||
            (set_gs2(client, offered, config) && crypto_base64_encode(slice_of(config->nonce, sizeof config->nonce), &client->nonce) == RESULT_OK);
 }
@@ -283,17 +308,45 @@ static enum result step_scram_verdict(struct sasl_client *client, struct slice c
     return has_error || client->is_satisfied ? RESULT_OK : RESULT_DENIED;
 }
 
+/* ---- HT ---- */
+
+static void ht_proof(const struct sasl_client *client, struct slice role, uint8_t out[static SCRAM_KEY])
+{
+    sasl_ht_proof(password_of(client), role, slice_of(client->binding, client->binding_len), out);
+}
+
+static enum result step_ht_first(struct sasl_client *client, struct buffer *response)
+{
+    uint8_t proof[SCRAM_KEY];
+    ht_proof(client, SASL_HT_INITIATOR, proof);
+    ht_proof(client, SASL_HT_RESPONDER, client->secret->signature);
+    const struct slice parts[] = {user_of(client), SLICE("\0"), slice_of(proof, sizeof proof)};
+    return respond(client, CLIENT_VERDICT, response, parts, 3);
+}
+
+static enum result step_ht_verdict(struct sasl_client *client, struct slice challenge)
+{
+    client->state = CLIENT_DONE;
+    client->is_satisfied = crypto_equal(challenge, slice_of(client->secret->signature, SCRAM_KEY));
+    return client->is_satisfied ? RESULT_OK : RESULT_DENIED;
+}
+
+static enum result step_first(struct sasl_client *client, struct buffer *response)
+{
+    if (is_ht(client->mechanism))
+        return step_ht_first(client, response);
+    return is_scram(client->mechanism) ? step_scram_first(client, response) : step_plain(client, response);
+}
+
 enum result sasl_client_step(struct sasl_client *client, struct slice challenge, struct buffer *response)
 {
     enum result result = RESULT_DENIED;
     switch (client->state) {
-    case CLIENT_FIRST:
-        result = is_scram(client->mechanism) ? step_scram_first(client, response) : step_plain(client, response);
-        break;
+    case CLIENT_FIRST: result = step_first(client, response); break;
     case CLIENT_NAME:
     case CLIENT_PASSWORD: result = step_login(client, response); break;
     case CLIENT_FINAL: result = step_scram_final(client, challenge, response); break;
-    case CLIENT_VERDICT: result = step_scram_verdict(client, challenge); break;
+    case CLIENT_VERDICT: result = is_ht(client->mechanism) ? step_ht_verdict(client, challenge) : step_scram_verdict(client, challenge); break;
     case CLIENT_DONE:
     case CLIENT_BROKEN: break;
     }

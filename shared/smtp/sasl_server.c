@@ -2,11 +2,13 @@
  *
  *   PLAIN   message -> checking -> succeeded | failed
  *   LOGIN   name -> password -> checking -> succeeded | failed
+ *   HT      message -> token -> succeeded | failed
  *   SCRAM   first -> verifier -> final -> verdict -> succeeded | failed
  *   any -> failed | malformed, and they stay
  *
  * All memory is taken when the machine is made, so that no step can fail for want of it: there would be no honest
  * answer (535 would blame the password). */
+#include "smtp/sasl_ht.h"
 #include "smtp/sasl_scram.h"
 
 #include "crypto/crypto.h"
@@ -22,6 +24,7 @@ enum server_state {
     SERVER_CHECKING,
     SERVER_FIRST,
     SERVER_VERIFIER,
+    SERVER_TOKEN,
     SERVER_FINAL,
     SERVER_VERDICT,
     SERVER_SUCCEEDED,
@@ -45,6 +48,7 @@ struct server_secret {
     char password[SASL_PASSWORD_MAX];
     size_t password_len;
     struct scram_verifier verifier;
+    uint8_t proof[SCRAM_KEY]; /* HT: what the client sent */
 };
 
 struct sasl_server {
@@ -68,6 +72,11 @@ struct sasl_server {
 static bool is_scram(const struct sasl_server *server)
 {
     return server->mechanism == SASL_SCRAM_SHA_256 || server->mechanism == SASL_SCRAM_SHA_256_PLUS;
+}
+
+static bool is_ht(const struct sasl_server *server)
+{
+    return server->mechanism == SASL_HT_SHA_256_EXPR;
 }
 
 static void copy_bindings(struct sasl_server *server, const struct sasl_binding *bindings, size_t nbindings)
@@ -106,7 +115,7 @@ struct sasl_server *sasl_server_new(enum sasl_mechanism mechanism, bool offered_
         return NULL;
     server->mechanism = mechanism;
     server->offered_plus = offered_plus;
-    server->state = mechanism == SASL_PLAIN ? SERVER_MESSAGE : mechanism == SASL_LOGIN ? SERVER_NAME : SERVER_FIRST;
+    server->state = is_scram(server) ? SERVER_FIRST : mechanism == SASL_LOGIN ? SERVER_NAME : SERVER_MESSAGE;
     memcpy(server->random, nonce, sizeof server->random);
     copy_bindings(server, bindings, nbindings);
     if (!take_memory(server))
@@ -149,8 +158,12 @@ static void tell(const struct sasl_server *server, struct sasl_server_step *step
         step->password = slice_of(server->secret->password, server->secret->password_len);
         break;
     case SERVER_VERIFIER: step->need = SASL_NEED_VERIFIER; break;
-    case SERVER_VERDICT:
-    case SERVER_SUCCEEDED: step->need = SASL_SUCCEEDED; break;
+    case SERVER_TOKEN: step->need = SASL_NEED_TOKEN; break;
+    case SERVER_VERDICT: step->need = SASL_SUCCEEDED; break;
+    case SERVER_SUCCEEDED:
+        step->need = SASL_SUCCEEDED;
+        step->goes_with_success = is_ht(server);
+        break;
     case SERVER_FAILED: step->need = SASL_FAILED; break;
     case SERVER_MALFORMED: step->need = SASL_MALFORMED; break;
     }
@@ -346,13 +359,46 @@ static enum server_state take_final(struct sasl_server *server, struct slice mes
     return is_right && server->is_known ? write_verdict(server) : SERVER_FAILED;
 }
 
+/* ---- HT ---- */
+
+/* authcid NUL initiator-hashed-token. What the proof is worth shows when the token is there. */
+static enum server_state take_ht(struct sasl_server *server, struct slice message)
+{
+    struct slice user, proof;
+    buffer_clear(&server->challenge);
+    if (!slice_cut(message, '\0', &user, &proof) || user.len == 0 || proof.len != SCRAM_KEY)
+        return SERVER_MALFORMED;
+    server->binding = find_binding(server, SLICE("tls-exporter"));
+    if (!server->binding || server->binding->data_len == 0 || !set_user(server, user))
+        return SERVER_FAILED;
+    memcpy(server->secret->proof, proof.ptr, proof.len);
+    return SERVER_TOKEN;
+}
+
+static enum server_state judge_ht(struct sasl_server *server, struct slice token, bool is_known)
+{
+    uint8_t expected[SCRAM_KEY], own[SCRAM_KEY];
+    struct slice binding = slice_of(server->binding->data, server->binding->data_len);
+    sasl_ht_proof(token, SASL_HT_INITIATOR, binding, expected);
+    sasl_ht_proof(token, SASL_HT_RESPONDER, binding, own);
+    /* Both proofs are made and compared for an unknown device too: it costs what a wrong token costs. */
+    bool is_right = crypto_equal(slice_of(expected, sizeof expected), slice_of(server->secret->proof, SCRAM_KEY));
+    crypto_wipe(expected, sizeof expected);
+    is_right &= is_known;
+    buffer_clear(&server->challenge);
+    enum result result = is_right ? crypto_base64_encode(slice_of(own, sizeof own), &server->challenge) : RESULT_OK;
+    assert(result == RESULT_OK);
+    crypto_wipe(own, sizeof own);
+    return is_right ? SERVER_SUCCEEDED : SERVER_FAILED;
+}
+
 /* ---- steps ---- */
 
 void sasl_server_response(struct sasl_server *server, struct slice response, struct sasl_server_step *step)
 {
     enum server_state next = server->state;
     switch (server->state) {
-    case SERVER_MESSAGE: next = take_plain(server, response); break;
+    case SERVER_MESSAGE: next = is_ht(server) ? take_ht(server, response) : take_plain(server, response); break;
     case SERVER_NAME: next = take_login_name(server, response); break;
     case SERVER_PASSWORD: next = take_login_password(server, response); break;
     case SERVER_FIRST: next = take_first(server, response); break;
@@ -363,6 +409,7 @@ void sasl_server_response(struct sasl_server *server, struct slice response, str
         break;
     case SERVER_CHECKING:
     case SERVER_VERIFIER:
+    case SERVER_TOKEN:
     case SERVER_SUCCEEDED:
     case SERVER_FAILED:
     case SERVER_MALFORMED: break;
@@ -395,5 +442,12 @@ void sasl_server_verifier_found(struct sasl_server *server, const struct scram_v
     server->secret->verifier = *verifier;
     server->is_known = is_known;
     go(server, write_server_first(server));
+    tell(server, step);
+}
+
+void sasl_server_token_found(struct sasl_server *server, const uint8_t *token, bool is_known, struct sasl_server_step *step)
+{
+    assert(server->state == SERVER_TOKEN);
+    go(server, judge_ht(server, slice_of(token, SASL_TOKEN), is_known));
     tell(server, step);
 }

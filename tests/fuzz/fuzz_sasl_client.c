@@ -1,4 +1,4 @@
-/* Challenges of a hostile server, one a line. It does not know the password, so SCRAM must never be satisfied. */
+/* Challenges of a hostile server, one a line. It does not know the password or the token, so SCRAM and HT must never be satisfied. */
 #include "crypto/crypto.h"
 #include "smtp/sasl.h"
 
@@ -20,8 +20,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static const struct sasl_binding binding = {{"tls-exporter", 12}, {"12345678", 8}};
     if (size == 0 || crypto_init() != RESULT_OK || is_slow(slice_of(data, size)))
         return 0;
-    enum sasl_mechanism mechanism = 1U << (data[0] & 3);
+    enum sasl_mechanism mechanism = data[0] & 128 ? SASL_HT_SHA_256_EXPR : 1U << (data[0] & 3);
     struct sasl_client_config config = {.user = SLICE("user"), .password = SLICE("pencil"), .bindings = &binding, .nbindings = 1};
+    if (mechanism == SASL_HT_SHA_256_EXPR)
+        config.password = SLICE("0123456789abcdef0123456789abcdef");
     struct sasl_client *client = sasl_client_new(mechanism, data[0] >> 2, &config);
     struct slice line, rest = slice_of(data + 1, size - 1);
     struct buffer response = BUFFER(SASL_MESSAGE_MAX);

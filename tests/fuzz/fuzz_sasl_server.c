@@ -1,4 +1,4 @@
-/* Responses of a hostile client, one a line ("\n" can't be part of any valid one). It does not know the password, so nothing may succeed. */
+/* Responses of a hostile client, one a line ("\n" can't be part of any valid one). It knows neither password nor token, so nothing may succeed. */
 #include "crypto/crypto.h"
 #include "smtp/sasl.h"
 
@@ -16,6 +16,9 @@ static void answer(struct sasl_server *server, struct sasl_server_step *step)
         assert(sasl_text_is_valid(step->user, SASL_NAME_MAX));
         sasl_server_verifier_found(server, &verifier, true, step);
         assert(step->need == SASL_NEED_RESPONSE);
+    } else if (step->need == SASL_NEED_TOKEN) {
+        assert(sasl_text_is_valid(step->user, SASL_NAME_MAX));
+        sasl_server_token_found(server, (const uint8_t *)"0123456789abcdef0123456789abcdef", true, step);
     }
     assert(step->need != SASL_SUCCEEDED && step->challenge.len <= SASL_MESSAGE_MAX);
 }
@@ -25,7 +28,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static const struct sasl_binding binding = {{"tls-exporter", 12}, {"12345678", 8}};
     if (size == 0 || crypto_init() != RESULT_OK)
         return 0;
-    struct sasl_server *server = sasl_server_new(1U << (data[0] & 3), data[0] & 4, &binding, 1, (const uint8_t *)"abcdefghijklmnopqr");
+    enum sasl_mechanism mechanism = data[0] & 16 ? SASL_HT_SHA_256_EXPR : 1U << (data[0] & 3);
+    struct sasl_server *server = sasl_server_new(mechanism, data[0] & 4, &binding, 1, (const uint8_t *)"abcdefghijklmnopqr");
     struct slice line, rest = slice_of(data + 1, size - 1);
     struct sasl_server_step step;
     assert(server);
