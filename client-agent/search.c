@@ -75,15 +75,7 @@ static void add_address(struct search *search, const struct path_address *addres
 bool search_address(const struct sockaddr *from, struct path_address *out)
 {
     *out = (struct path_address){0};
-    if (from->sa_family == AF_INET) {
-        out->family = 4;
-        memcpy(out->octets, &((const struct sockaddr_in *)(const void *)from)->sin_addr, 4);
-    } else if (from->sa_family == AF_INET6) {
-        const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)(const void *)from;
-        out->family = 6;
-        out->scope = v6->sin6_scope_id;
-        memcpy(out->octets, &v6->sin6_addr, 16);
-    }
+    out->family = net_address_to_octets(from, out->octets, &out->scope);
     return out->family != 0;
 }
 
@@ -120,7 +112,7 @@ static void add_path(struct search *search, const struct path *path)
 /* The configuration may have changed since that path worked. */
 static bool is_offered(const struct settings_values *values, const struct path *path)
 {
-    const struct settings_way *ways = values->way.items;
+    const struct finder_way *ways = values->way.items;
     for (size_t w = 0; w < values->way.count; w++)
         if (ways[w].port == path->port && ways[w].mode == path->mode)
             return true;
@@ -146,7 +138,7 @@ static bool is_known_address(const struct search *search, const struct path_addr
 static void add_usual_paths(struct search *search)
 {
     const struct settings_values *values = &search->config.settings->values;
-    const struct settings_way *ways = values->way.items;
+    const struct finder_way *ways = values->way.items;
     search->has_known = search->has_known && is_offered(values, &search->known) && !is_demoted(search, &search->known);
     if (search->has_known)
         add_path(search, &search->known);

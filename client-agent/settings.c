@@ -1,5 +1,6 @@
 #include "settings.h"
 
+#include "config/url.h"
 #include "crypto/crypto.h"
 #include "net/tls.h"
 #include "path/race.h"
@@ -26,9 +27,14 @@ static const struct config_key keys[] = {
     KEY("relay", "password_file", CONFIG_PATH, password_file, .accepted = "a file that holds the account's password, readable by its owner only"),
     KEY("relay", "pin", CONFIG_CUSTOM, pin, .is_list = true, .item_size = TLS_PIN, .parse = settings_parse_pin, .accepted = "sha256//BASE64"),
     KEY("relay", "ca_file", CONFIG_PATH, ca_file, .accepted = "a PEM file with the certificates to trust"),
-    KEY("relay", "way", CONFIG_CUSTOM, way, .is_list = true, .fallback = "465 tls\n587 starttls\n2525 starttls\n25 starttls",
-        .item_size = sizeof(struct settings_way), .parse = settings_parse_way, .accepted = "PORT tls, or PORT starttls"),
+    KEY("relay", "way", CONFIG_CUSTOM, way, .is_list = true, .fallback = "465 tls\n443 tls\n587 starttls\n2525 starttls\n25 starttls",
+        .item_size = sizeof(struct finder_way), .parse = settings_parse_way, .accepted = "[ADDRESS:]PORT tls, or [ADDRESS:]PORT starttls"),
+    COUNT("relay", "http_port", http_port, "80", 0, 65535, "a port, or 0 when the relay answers no plain HTTP"),
     TIME("relay", "keep_warm", keep_warm, "30s", 0, MINUTES(4), "a duration up to 4m"),
+
+    KEY("proxy", "proxy", CONFIG_CUSTOM, proxy, .is_list = true, .is_secret = true, .item_size = sizeof(struct settings_proxy),
+        .parse = settings_parse_proxy, .accepted = "http://[USER:PASSWORD@]HOST:PORT, or socks5://[USER:PASSWORD@]HOST[:PORT]"),
+    KEY("proxy", "system", CONFIG_BOOL, uses_system_proxies, .fallback = "yes", .accepted = "yes or no"),
 
     KEY("local", "listen", CONFIG_ADDRESS, listen, .is_list = true, .fallback = "127.0.0.1:2525\n[::1]:2525", .accepted = "ADDRESS:PORT"),
     KEY("local", "require_login", CONFIG_BOOL, requires_auth, .fallback = "no", .accepted = "yes or no"),
@@ -57,26 +63,57 @@ static const struct config_schema schema = {
 
 /* ---- forms of our own ------------------------------------------------------------------------------------------- */
 
+/* [ADDRESS:]PORT */
+static enum result parse_endpoint(struct config_value *value, struct slice text, struct finder_way *way)
+{
+    struct net_address address;
+    uint64_t number;
+    if (slice_find(text, ':') < 0) {
+        value->why = "the port is a number from 1 to 65535";
+        way->port = slice_to_u64(text, 65535, &number) ? (uint16_t)number : 0;
+        return way->port > 0 ? RESULT_OK : RESULT_SYNTAX;
+    }
+    value->why = "before the port stands an IPv4 address, or an IPv6 one in brackets";
+    if (net_address_parse(text, &address) != RESULT_OK)
+        return RESULT_SYNTAX;
+    way->address.family = net_address_to_octets(&address.any, way->address.octets, &way->address.scope);
+    way->port = net_address_port(&address);
+    return way->port > 0 ? RESULT_OK : RESULT_SYNTAX;
+}
+
 enum result settings_parse_way(struct config_value *value, void *out)
 {
-    struct settings_way *way = out;
-    struct slice port, mode;
-    uint64_t number;
-    if (!slice_cut(value->text, ' ', &port, &mode)) {
+    struct finder_way *way = out;
+    struct slice endpoint, mode;
+    *way = (struct finder_way){0};
+    if (!slice_cut(value->text, ' ', &endpoint, &mode)) {
         value->why = "the mode is missing";
         return RESULT_SYNTAX;
     }
-    if (!slice_to_u64(port, 65535, &number) || number == 0) {
-        value->why = "the port is a number from 1 to 65535";
+    if (parse_endpoint(value, endpoint, way) != RESULT_OK)
         return RESULT_SYNTAX;
-    }
     mode = slice_trim(mode);
-    way->port = (uint16_t)number;
     way->mode = slice_equal(mode, SLICE("tls")) ? PATH_TLS : PATH_STARTTLS;
     if (way->mode == PATH_TLS || slice_equal(mode, SLICE("starttls")))
         return RESULT_OK;
     value->why = "the mode is tls or starttls: nothing goes to the relay in the clear";
     return RESULT_SYNTAX;
+}
+
+static const struct config_url_scheme proxy_schemes[] = {
+    {{"http://", 7}, PATH_HTTP_CONNECT, 8080},
+    {{"socks5h://", 10}, PATH_SOCKS5, 1080}, /* curl's word for "the proxy resolves names", which ours always does */
+    {{"socks5://", 9}, PATH_SOCKS5, 1080},
+};
+
+enum result settings_parse_proxy(struct config_value *value, void *out)
+{
+    struct settings_proxy *proxy = out;
+    struct config_url url;
+    enum result result = config_url_parse(value, proxy_schemes, sizeof proxy_schemes / sizeof proxy_schemes[0], "it begins with http:// or socks5://", &url);
+    if (result == RESULT_OK)
+        *proxy = (struct settings_proxy){(enum path_via)url.scheme, url.host, url.port, url.user, url.password};
+    return result;
 }
 
 enum result settings_parse_pin(struct config_value *value, void *out)

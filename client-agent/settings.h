@@ -8,13 +8,14 @@
 #include "config/config.h"
 #include "config/dirs.h"
 #include "net/address.h"
-#include "path/path.h"
-#include "queue/schedule.h"
+#include "path/finder.h"
 
-/* One kind of way to the relay: "465 tls". With each of the relay's addresses it makes a path. */
-struct settings_way {
+/* "http://user:password@host:3128", "socks5://host". */
+struct settings_proxy {
+    enum path_via via;
+    struct slice host; /* a name or an address, without brackets */
     uint16_t port;
-    enum path_mode mode;
+    struct slice user, password; /* both or neither */
 };
 
 /* Filled by a table. Times are milliseconds, sizes octets. */
@@ -25,8 +26,12 @@ struct settings_values {
     struct slice password_file;  /* private */
     struct config_list pin;      /* uint8_t[32]: SPKI SHA-256; any of them */
     struct slice ca_file;        /* empty: the system's, unless there are pins */
-    struct config_list way;      /* struct settings_way, in order of preference */
+    struct config_list way;      /* struct finder_way, in order of preference: "465 tls", "198.51.100.7:8443 tls" */
+    int64_t http_port;           /* of the relay's answer to the captive-portal challenge; 0: it has none */
     int64_t keep_warm;           /* an idle session to the relay stays open so long */
+
+    struct config_list proxy;    /* struct settings_proxy */
+    bool uses_system_proxies;
 
     struct config_list listen;   /* struct net_address */
     bool requires_auth;
@@ -55,6 +60,7 @@ void settings_unref(struct settings **settings);
 
 /* Parsers of our own forms; for the table and for tests. Results as config_key.parse. */
 MUST_CHECK enum result settings_parse_way(struct config_value *value, void *out);
+MUST_CHECK enum result settings_parse_proxy(struct config_value *value, void *out);
 MUST_CHECK enum result settings_parse_pin(struct config_value *value, void *out);
 
 #endif

@@ -1,5 +1,6 @@
 #include "conf.h"
 
+#include "config/url.h"
 #include "mail/address.h"
 #include "smtp/sasl.h"
 
@@ -106,99 +107,23 @@ enum result conf_parse_listener(struct config_value *value, void *out)
     return net_address_parse(address, &listener->address);
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-/* Into the arena. A decoded control character is refused: no user name or password has one. */
-static enum result percent_decode(struct arena *arena, struct slice text, struct slice *out)
-{
-    char *to = arena_alloc(arena, text.len + 1);
-    size_t len = 0;
-    if (!to)
-        return RESULT_MEMORY;
-    for (size_t i = 0; i < text.len; i++) {
-        int value = (unsigned char)text.ptr[i];
-        if (value == '%') {
-            int high = i + 2 < text.len ? hex_digit(text.ptr[i + 1]) : -1;
-            int low = i + 2 < text.len ? hex_digit(text.ptr[i + 2]) : -1;
-            if (high < 0 || low < 0)
-                return RESULT_SYNTAX;
-            value = high * 16 + low;
-            i += 2;
-        }
-        if (value < 32 || value == 127)
-            return RESULT_SYNTAX;
-        to[len++] = (char)value;
-    }
-    *out = slice_of(to, len);
-    return RESULT_OK;
-}
-
-struct scheme {
-    struct slice prefix;
-    enum smarthost_scheme scheme;
-    uint16_t port;
-};
-
-static const struct scheme schemes[] = {
+static const struct config_url_scheme schemes[] = {
     {{"smtps://", 8}, SMARTHOST_TLS, 465},
     {{"smtp+tls://", 11}, SMARTHOST_STARTTLS, 587},
     {{"smtp://", 7}, SMARTHOST_OPPORTUNISTIC, 25},
 };
 
-static enum result parse_credentials(struct config_value *value, struct slice text, struct smarthost *smarthost)
-{
-    struct slice user, password;
-    if (!slice_cut(text, ':', &user, &password) || user.len == 0 || password.len == 0) {
-        value->why = "before the @ stand USER:PASSWORD; write @ as %40, : as %3A, / as %2F, % as %25";
-        return RESULT_SYNTAX;
-    }
-    enum result result = percent_decode(value->arena, user, &smarthost->user);
-    if (result == RESULT_OK)
-        result = percent_decode(value->arena, password, &smarthost->password);
-    if (result == RESULT_SYNTAX)
-        value->why = "user or password hold a % without two hex digits behind it, or a control character";
-    return result;
-}
-
 enum result conf_parse_smarthost(struct config_value *value, void *out)
 {
     struct smarthost *smarthost = out;
-    struct slice rest = value->text, host;
-    const struct scheme *scheme = NULL;
-    if (rest.len == 0)
+    struct config_url url;
+    if (value->text.len == 0)
         return RESULT_OK; /* as if it were not there */
-    for (size_t i = 0; i < sizeof schemes / sizeof schemes[0] && !scheme; i++) {
-        if (slice_starts_with_nocase(rest, schemes[i].prefix))
-            scheme = &schemes[i];
-    }
-    if (!scheme) {
-        value->why = "it begins with smtps://, smtp+tls:// or smtp://";
-        return RESULT_SYNTAX;
-    }
-    smarthost->scheme = scheme->scheme;
-    smarthost->port = scheme->port;
-    rest = slice_skip(rest, scheme->prefix.len);
-    ptrdiff_t at = slice_find_last(rest, '@');
-    if (at >= 0) {
-        enum result result = parse_credentials(value, slice_take(rest, (size_t)at), smarthost);
-        if (result != RESULT_OK)
-            return result;
-        rest = slice_skip(rest, (size_t)at + 1);
-    }
-    if (slice_ends_with_nocase(rest, SLICE("/")))
-        rest = slice_take(rest, rest.len - 1);
-    if (net_host_port_parse(rest, &host, &smarthost->port) != RESULT_OK || host.len == 0 || smarthost->port == 0) {
-        value->why = "host and port are not well-formed";
-        return RESULT_SYNTAX;
-    }
-    return arena_copy(value->arena, host, &smarthost->host);
+    enum result result = config_url_parse(value, schemes, sizeof schemes / sizeof schemes[0], "it begins with smtps://, smtp+tls:// or smtp://", &url);
+    if (result != RESULT_OK)
+        return result;
+    *smarthost = (struct smarthost){(enum smarthost_scheme)url.scheme, url.host, url.port, url.user, url.password};
+    return RESULT_OK;
 }
 
 /* ---- loading -------------------------------------------------------------------------------------------------- */

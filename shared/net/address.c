@@ -128,6 +128,22 @@ struct net_address net_address_from_octets(uint8_t family, const uint8_t *octets
     return address;
 }
 
+uint8_t net_address_to_octets(const struct sockaddr *address, uint8_t octets[static 16], uint32_t *scope)
+{
+    if (address->sa_family == AF_INET) {
+        memcpy(octets, &((const struct sockaddr_in *)(const void *)address)->sin_addr, 4);
+        *scope = 0;
+        return 4;
+    }
+    if (address->sa_family == AF_INET6) {
+        const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)(const void *)address;
+        memcpy(octets, &v6->sin6_addr, 16);
+        *scope = v6->sin6_scope_id;
+        return 6;
+    }
+    return 0;
+}
+
 uint16_t net_address_port(const struct net_address *address)
 {
     return address->any.sa_family == AF_INET6 ? ntohs(address->v6.sin6_port) : ntohs(address->v4.sin_port);

@@ -34,6 +34,8 @@ MUST_CHECK enum result net_address_parse_ip(struct slice text, uint16_t port, st
 MUST_CHECK enum result net_host_port_parse(struct slice text, struct slice *host, uint16_t *port);
 /* From the octets of a DNS record or a path: family 4 or 6. */
 struct net_address net_address_from_octets(uint8_t family, const uint8_t *octets, uint32_t scope, uint16_t port);
+/* The way back: the family, 4 or 6; 0 for any other, and then nothing is written. */
+uint8_t net_address_to_octets(const struct sockaddr *address, uint8_t octets[static 16], uint32_t *scope);
 
 uint16_t net_address_port(const struct net_address *address);
 socklen_t net_address_len(const struct net_address *address);

@@ -27,17 +27,66 @@ static void test_the_least_that_works(void **state)
     (void)state;
     assert_int_equal(load(RELAY, &settings, &error), RESULT_OK);
     const struct settings_values *v = &settings->values;
-    const struct settings_way *ways = v->way.items;
-    assert_int_equal(v->way.count, 4);
+    const struct finder_way *ways = v->way.items;
+    assert_int_equal(v->way.count, 5);
     assert_int_equal(ways[0].port, 465);
     assert_int_equal(ways[0].mode, PATH_TLS);
-    assert_int_equal(ways[3].port, 25);
-    assert_int_equal(ways[3].mode, PATH_STARTTLS);
+    assert_int_equal(ways[1].port, 443);
+    assert_int_equal(ways[1].mode, PATH_TLS);
+    assert_int_equal(ways[4].port, 25);
+    assert_int_equal(ways[4].mode, PATH_STARTTLS);
+    assert_int_equal(v->http_port, 80);
+    assert_int_equal(v->proxy.count, 0);
+    assert_true(v->uses_system_proxies);
     assert_int_equal(v->listen.count, 2);
     assert_string_equal(v->password_file.ptr, "/k/relay.password");
     assert_false(v->requires_auth);
     settings_unref(&settings);
     assert_null(settings);
+}
+
+static void test_ways_at_an_address(void **state)
+{
+    struct settings *settings;
+    struct config_error error;
+    (void)state;
+    assert_int_equal(load(RELAY "way = 198.51.100.7:8443 tls\nway = [2001:db8::7]:26 starttls\nway = 465 tls\n", &settings, &error), RESULT_OK);
+    const struct finder_way *ways = settings->values.way.items;
+    assert_int_equal(settings->values.way.count, 3);
+    assert_int_equal(ways[0].address.family, 4);
+    assert_memory_equal(ways[0].address.octets, "\xc6\x33\x64\x07", 4);
+    assert_int_equal(ways[0].port, 8443);
+    assert_int_equal(ways[1].address.family, 6);
+    assert_int_equal(ways[1].address.octets[15], 7);
+    assert_int_equal(ways[1].port, 26);
+    assert_int_equal(ways[1].mode, PATH_STARTTLS);
+    assert_int_equal(ways[2].address.family, 0);
+    settings_unref(&settings);
+}
+
+static void expect_proxy(const struct settings_proxy *proxy, enum path_via via, const char *host, uint16_t port, const char *user, const char *password)
+{
+    assert_int_equal(proxy->via, via);
+    assert_true(slice_equal(proxy->host, slice_from_cstr(host)));
+    assert_int_equal(proxy->port, port);
+    assert_true(slice_equal(proxy->user, slice_from_cstr(user)));
+    assert_true(slice_equal(proxy->password, slice_from_cstr(password)));
+}
+
+static void test_proxies(void **state)
+{
+    struct settings *settings;
+    struct config_error error;
+    (void)state;
+    assert_int_equal(load(RELAY "[proxy]\nproxy = http://anna:a%40b%3A@proxy.test:3128/\nproxy = SOCKS5://[2001:db8::1]\nproxy = socks5h://10.0.0.1:9\nsystem = no\n", &settings, &error),
+                     RESULT_OK);
+    const struct settings_proxy *proxies = settings->values.proxy.items;
+    assert_int_equal(settings->values.proxy.count, 3);
+    expect_proxy(&proxies[0], PATH_HTTP_CONNECT, "proxy.test", 3128, "anna", "a@b:");
+    expect_proxy(&proxies[1], PATH_SOCKS5, "2001:db8::1", 1080, "", "");
+    expect_proxy(&proxies[2], PATH_SOCKS5, "10.0.0.1", 9, "", "");
+    assert_false(settings->values.uses_system_proxies);
+    settings_unref(&settings);
 }
 
 struct refusal {
@@ -51,6 +100,15 @@ static const struct refusal refusals[] = {
     {RELAY "way = 465 plain\n", "nothing goes to the relay in the clear"},
     {RELAY "way = 0 tls\n", "1 to 65535"},
     {RELAY "way = 65536 tls\n", "1 to 65535"},
+    {RELAY "way = 198.51.100.7 tls\n", "1 to 65535"},
+    {RELAY "way = 198.51.100.7:0 tls\n", "before the port"},
+    {RELAY "way = relay.test:465 tls\n", "before the port stands an IPv4 address"},
+    {RELAY "way = 2001:db8::1:465 tls\n", "IPv6 one in brackets"},
+    {RELAY "http_port = 65536\n", "0 when the relay answers no plain HTTP"},
+    {RELAY "[proxy]\nproxy = ftp://proxy.test\n", "it begins with http:// or socks5://"},
+    {RELAY "[proxy]\nproxy = http://anna@proxy.test:3128\n", "before the @ stand USER:PASSWORD"},
+    {RELAY "[proxy]\nproxy = http://anna:%zz@proxy.test\n", "two hex digits"},
+    {RELAY "[proxy]\nproxy = socks5://\n", "host and port"},
     {RELAY "pin = sha256//short\n", "postern-relay key show"},
     {RELAY "colour = red\n", "agent.conf:4"},
     {RELAY "[locale]\n", "locale"},
@@ -78,7 +136,7 @@ static void test_refusals_say_where_and_what(void **state)
 /* The reference with every "#key = value" put in force, but for the lines that have no default. */
 static void uncomment(char *out, size_t size)
 {
-    static const char *const without_default[] = {"#name", "#pin", "#ca_file", "#user", "#password_file"};
+    static const char *const without_default[] = {"#name", "#pin", "#ca_file", "#user", "#password_file", "#proxy"};
     struct slice rest = slice_from_cstr(schema_config_agent), line;
     size_t len = 0;
     while (rest.len > 0) {
@@ -105,7 +163,11 @@ static void test_the_reference_tells_the_defaults(void **state)
     const struct settings_values *a = &plain->values, *b = &told->values;
     assert_int_equal(a->keep_warm, b->keep_warm);
     assert_int_equal(a->way.count, b->way.count);
-    assert_memory_equal(a->way.items, b->way.items, a->way.count * sizeof(struct settings_way));
+    const struct finder_way *ours = a->way.items, *theirs = b->way.items;
+    for (size_t i = 0; i < a->way.count; i++)
+        assert_true(ours[i].address.family == 0 && ours[i].port == theirs[i].port && ours[i].mode == theirs[i].mode);
+    assert_int_equal(a->http_port, b->http_port);
+    assert_int_equal(a->uses_system_proxies, b->uses_system_proxies);
     assert_int_equal(a->listen.count, b->listen.count);
     assert_memory_equal(a->listen.items, b->listen.items, a->listen.count * sizeof(struct net_address));
     assert_int_equal(a->message_size, b->message_size);
@@ -127,6 +189,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_least_that_works),
+        cmocka_unit_test(test_ways_at_an_address),
+        cmocka_unit_test(test_proxies),
         cmocka_unit_test(test_refusals_say_where_and_what),
         cmocka_unit_test(test_the_reference_tells_the_defaults),
     };
