@@ -107,7 +107,7 @@ def refused(agent, code, *words):
 @pytest.mark.parametrize("key, value, words", [
     ("relay.color", "red", ["agent.conf:", "color"]),
     ("queue.lifetime", "yes", ["agent.conf:", "lifetime", "a duration"]),
-    ("relay.way", "465 plain", ["agent.conf:", "PORT tls, or PORT starttls"]),
+    ("relay.way", "465 plain", ["agent.conf:", "[ADDRESS:]PORT tls, or [ADDRESS:]PORT starttls"]),
     ("local.listen", "localhost", ["agent.conf:", "ADDRESS:PORT"]),
     ("log.level", "loud", ["agent.conf:", "error, warning, info or debug"]),
     ("local.require_login", "yes", ["require_login = yes needs user"]),
