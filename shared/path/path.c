@@ -172,6 +172,92 @@ void path_address_format(const struct path_address *address, char *out, size_t s
     add_address(&text, address);
 }
 
+/* ---- addresses out of text ---- */
+
+static bool parse_v4(struct slice text, uint8_t out[static 4])
+{
+    for (size_t i = 0; i < 4; i++) {
+        struct slice number;
+        uint64_t value;
+        bool has_more = slice_cut(text, '.', &number, &text);
+        bool has_leading_zero = number.len > 1 && number.ptr[0] == '0'; /* octal to some */
+        if (has_more != (i < 3) || has_leading_zero || !slice_to_u64(number, 255, &value))
+            return false;
+        out[i] = (uint8_t)value;
+    }
+    return true;
+}
+
+static bool parse_group(struct slice text, uint8_t out[static 2])
+{
+    unsigned value = 0;
+    if (text.len == 0 || text.len > 4)
+        return false;
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.ptr[i], lower = (char)(c | 0x20);
+        if (!(c >= '0' && c <= '9') && !(lower >= 'a' && lower <= 'f'))
+            return false;
+        value = value << 4 | (unsigned)(c <= '9' ? c - '0' : lower - 'a' + 10);
+    }
+    out[0] = (uint8_t)(value >> 8);
+    out[1] = (uint8_t)value;
+    return true;
+}
+
+/* Groups with a colon between two of them, the last two perhaps as IPv4: their octets, at most 16; SIZE_MAX: it is something else. */
+static size_t parse_groups(struct slice text, uint8_t out[static 16])
+{
+    size_t n = 0;
+    for (bool has_more = text.len > 0; has_more;) {
+        struct slice group;
+        has_more = slice_cut(text, ':', &group, &text);
+        bool is_v4 = !has_more && slice_find(group, '.') >= 0;
+        size_t len = is_v4 ? 4 : 2;
+        if (n + len > 16 || !(is_v4 ? parse_v4(group, out + n) : parse_group(group, out + n)))
+            return SIZE_MAX;
+        n += len;
+    }
+    return n;
+}
+
+/* RFC 4291 2.2: eight groups, or fewer around one "::". */
+static bool parse_v6(struct slice text, uint8_t out[static 16])
+{
+    uint8_t tail[16];
+    ptrdiff_t gap = -1;
+    for (size_t i = 0; i + 1 < text.len && gap < 0; i++)
+        if (text.ptr[i] == ':' && text.ptr[i + 1] == ':')
+            gap = (ptrdiff_t)i;
+    if (gap < 0)
+        return parse_groups(text, out) == 16;
+    struct slice front = slice_take(text, (size_t)gap);
+    size_t nfront = parse_groups(front, out), ntail = parse_groups(slice_skip(text, (size_t)gap + 2), tail);
+    if (nfront == SIZE_MAX || ntail == SIZE_MAX || nfront + ntail > 14 || slice_find(front, '.') >= 0)
+        return false;
+    memset(out + nfront, 0, 16 - nfront - ntail);
+    memcpy(out + 16 - ntail, tail, ntail);
+    return true;
+}
+
+bool path_address_parse(struct slice text, struct path_address *out)
+{
+    struct path_address address = {.family = 6};
+    struct slice scope;
+    uint64_t number = 0;
+    if (slice_find(text, ':') < 0) {
+        address.family = 4;
+        if (!parse_v4(text, address.octets))
+            return false;
+    } else if ((slice_cut(text, '%', &text, &scope) && (!slice_to_u64(scope, UINT32_MAX, &number) || number == 0)) || !parse_v6(text, address.octets)) {
+        return false;
+    }
+    address.scope = (uint32_t)number;
+    *out = address;
+    return true;
+}
+
+/* ---- paths as text ---- */
+
 static void add_endpoint(struct text *text, const struct path_address *address, uint16_t port)
 {
     bool is_v6 = address->family == 6;

@@ -62,5 +62,7 @@ enum { PATH_TEXT = 192 };
 void path_format(const struct path *path, char *out, size_t size);
 /* "192.0.2.1", "2001:db8::1" (RFC 5952); 64 octets are enough. */
 void path_address_format(const struct path_address *address, char *out, size_t size);
+/* The inverse, strict: "192.0.2.1" in decimal without leading zeros, any text form of IPv6 (RFC 4291 2.2), a scope in digits behind "%". False: neither; *out is not changed. */
+bool path_address_parse(struct slice text, struct path_address *out);
 
 #endif

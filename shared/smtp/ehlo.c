@@ -9,7 +9,8 @@ static const struct {
     {SLICE("DSN"), SMTP_CAP_DSN},               {SLICE("ENHANCEDSTATUSCODES"), SMTP_CAP_ENHANCEDSTATUSCODES},
     {SLICE("CHUNKING"), SMTP_CAP_CHUNKING},     {SLICE("BINARYMIME"), SMTP_CAP_BINARYMIME},
     {SLICE("STARTTLS"), SMTP_CAP_STARTTLS},     {SLICE("AUTH"), SMTP_CAP_AUTH},
-    {SLICE("LIMITS"), SMTP_CAP_LIMITS},
+    {SLICE("LIMITS"), SMTP_CAP_LIMITS},         {SLICE("PIPECONNECT"), SMTP_CAP_PIPECONNECT},
+    {SLICE("XDEVICE"), SMTP_CAP_XDEVICE},       {SLICE("XWAYS"), SMTP_CAP_XWAYS},
 };
 
 static unsigned capability_of(struct slice keyword)
@@ -50,6 +51,16 @@ static void parse_limits(struct slice rest, struct smtp_peer *peer)
     }
 }
 
+/* As they stand, as many whole words as SMTP_WAYS_MAX holds: half a word could be another way. */
+static struct slice take_ways(struct slice rest)
+{
+    rest = slice_trim(rest);
+    if (rest.len <= SMTP_WAYS_MAX)
+        return rest;
+    ptrdiff_t end = slice_find_last(slice_take(rest, SMTP_WAYS_MAX + 1), ' ');
+    return slice_trim(slice_take(rest, end < 0 ? 0 : (size_t)end));
+}
+
 /* Firewalls that "inspect" SMTP overwrite what they do not want with as many X (Cisco PIX and ASA: XXXXXXXX, XXXXXXXA) or stars,
  * so that no checksum of lengths has to change. */
 static bool is_masked(struct slice keyword)
@@ -75,6 +86,8 @@ static void parse_line(struct slice line, struct smtp_peer *peer, bool *is_start
         parse_mechanisms(line, peer);
     else if (capability == SMTP_CAP_LIMITS)
         parse_limits(line, peer);
+    else if (capability == SMTP_CAP_XWAYS)
+        peer->ways = take_ways(line);
     else if (capability == SMTP_CAP_SIZE && !slice_to_u64(slice_trim(line), UINT64_MAX, &peer->size_max_octets))
         peer->size_max_octets = 0;
     if (is_masked(keyword))

@@ -20,6 +20,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check(peer.size_max_octets == 0 || peer.capabilities & SMTP_CAP_SIZE);
     check((peer.nrcpt_max == 0 && peer.transactions_max == 0) || peer.capabilities & SMTP_CAP_LIMITS);
     check(!is_masked || !(peer.capabilities & SMTP_CAP_STARTTLS));
+    check(peer.ways.len == 0 || peer.capabilities & SMTP_CAP_XWAYS);
+    check(peer.ways.len <= SMTP_WAYS_MAX && slice_find(peer.ways, '\n') < 0);
+    check(peer.ways.len == 0 || (peer.ways.ptr >= (const char *)data && peer.ways.ptr + peer.ways.len <= (const char *)data + size));
     check(peer.name.len == 0 || (peer.name.ptr >= (const char *)data && peer.name.ptr + peer.name.len <= (const char *)data + size));
     return 0;
 }

@@ -38,6 +38,11 @@ static const struct row ROWS[] = {
     {SLICE("mx\nAUTH="), PEER(.capabilities = SMTP_CAP_AUTH), false},
     {SLICE("mx\nLIMITS RCPTMAX=100 MAILMAX=20 RCPTDOMAINMAX=1"), PEER(.capabilities = SMTP_CAP_LIMITS, .nrcpt_max = 100, .transactions_max = 20), false},
     {SLICE("mx\nlimits rcptmax=x MAILMAX= RCPTMAX"), PEER(.capabilities = SMTP_CAP_LIMITS), false},
+    {SLICE("mx\nAUTH HT-SHA-256-EXPR PLAIN"), PEER(.capabilities = SMTP_CAP_AUTH, .mechanisms = SASL_HT_SHA_256_EXPR | SASL_PLAIN), false},
+    {SLICE("mx\nPIPECONNECT\nxdevice\nXWAYS  465/tls  587/starttls "),
+     PEER(.capabilities = SMTP_CAP_PIPECONNECT | SMTP_CAP_XDEVICE | SMTP_CAP_XWAYS, .ways = SLICE("465/tls  587/starttls")), false},
+    {SLICE("mx\nXWAYS"), PEER(.capabilities = SMTP_CAP_XWAYS), false},
+    {SLICE("mx\nXWAY 465/tls\nX-WAYS 465/tls\nPIPE_CONNECT"), PEER(.capabilities = 0), false},
     {SLICE("mx\nXXXXXXXX"), PEER(.mechanisms = 0), true},
     {SLICE("mx\nXXXXXXXA"), PEER(.mechanisms = 0), true},
     {SLICE("mx\nxxxxxxxx"), PEER(.mechanisms = 0), true},
@@ -57,17 +62,39 @@ static void parses_announcements(void **state)
         smtp_ehlo_parse(text, &peer, &is_masked);
         if (peer.capabilities != ROWS[i].peer.capabilities || peer.mechanisms != ROWS[i].peer.mechanisms ||
             peer.size_max_octets != ROWS[i].peer.size_max_octets || peer.nrcpt_max != ROWS[i].peer.nrcpt_max ||
-            peer.transactions_max != ROWS[i].peer.transactions_max || !slice_equal(peer.name, ROWS[i].peer.name) || is_masked != ROWS[i].is_masked)
+            peer.transactions_max != ROWS[i].peer.transactions_max || !slice_equal(peer.name, ROWS[i].peer.name) ||
+            !slice_equal(peer.ways, ROWS[i].peer.ways) || is_masked != ROWS[i].is_masked)
             fail_msg("row %zu: %.*s", i, SLICE_ARG(ROWS[i].text));
         guard_free(&text);
     }
     smtp_ehlo_parse(SLICE("mx\nXXXXXXXX"), &(struct smtp_peer){0}, NULL);
 }
 
+/* The word that crosses SMTP_WAYS_MAX goes, and no half of it stays. */
+static void keeps_whole_ways(void **state)
+{
+    (void)state;
+    for (size_t first = SMTP_WAYS_MAX - 20; first < SMTP_WAYS_MAX + 5; first++) {
+        struct smtp_peer peer;
+        struct buffer text = {0};
+        assert_int_equal(buffer_printf(&text, "mx\nXWAYS %*s 10465/tls", (int)first, "587/starttls"), RESULT_OK);
+        char *at = memchr(buffer_slice(&text).ptr, 'X', buffer_len(&text));
+        for (at += strlen("XWAYS "); *at == ' '; at++)
+            *at = 'x';
+        struct slice guarded = guard_dup(buffer_slice(&text));
+        smtp_ehlo_parse(guarded, &peer, NULL);
+        size_t expected = first + sizeof " 10465/tls" - 1 <= SMTP_WAYS_MAX ? first + sizeof " 10465/tls" - 1 : first <= SMTP_WAYS_MAX ? first : 0;
+        assert_int_equal(peer.ways.len, expected);
+        guard_free(&guarded);
+        buffer_free(&text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(parses_announcements),
+        cmocka_unit_test(keeps_whole_ways),
     };
     return cmocka_run_group_tests_name("smtp/ehlo", tests, NULL, NULL);
 }
