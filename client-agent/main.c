@@ -20,6 +20,7 @@ static const struct command commands[] = {
     {"run", command_run, "run                                   take mail and carry it to the relay, in the foreground"},
     {"status", command_status, "status [--json]                       the network, the way in use, the queue"},
     {"queue", command_queue, "queue list|show|flush|hold|release|remove   [--json]"},
+    {"proxies", command_proxies, "proxies HOST                          the proxies that the system's settings name for that host"},
     {"sendmail", command_sendmail, "sendmail ...                          the sendmail(1) interface; also under the name sendmail"},
 };
 enum { NCOMMANDS = sizeof commands / sizeof *commands };

@@ -104,6 +104,7 @@ static const struct config_url_scheme proxy_schemes[] = {
     {{"http://", 7}, PATH_HTTP_CONNECT, 8080},
     {{"socks5h://", 10}, PATH_SOCKS5, 1080}, /* curl's word for "the proxy resolves names", which ours always does */
     {{"socks5://", 9}, PATH_SOCKS5, 1080},
+    {{"socks://", 8}, PATH_SOCKS5, 1080}, /* GNOME's word */
 };
 
 enum result settings_parse_proxy(struct config_value *value, void *out)
