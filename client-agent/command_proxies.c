@@ -127,7 +127,7 @@ int command_proxies(const struct command_line *line, int argc, char **argv)
     ask_libproxy(&urls, argv[1]);
     ask_environment(&urls, argv[1]);
     for (size_t i = 0; i < urls.n; i++) {
-        puts(urls.items[i]);
+        fprintf(stdout, "%s\n", urls.items[i]);
         free(urls.items[i]);
     }
     return fflush(stdout) == 0 ? EX_OK : agent_fail(EX_IOERR, "the output can't be written");
