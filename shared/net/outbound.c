@@ -104,6 +104,8 @@ static void start_tls(struct outbound *outbound, bool from_waiting_input)
 {
     enter(outbound, OUTBOUND_STATE_SECURING);
     outbound->phase_by_ms = now_ms(outbound) + outbound->handshake_timeout_ms;
+    outbound->octets_before_tls = stream_octets_in(outbound->stream) - stream_input(outbound->stream).len;
+    stream_offer_alpn(outbound->stream, outbound->alpn);
     if (stream_start_tls(outbound->stream, outbound->tls, outbound->server_name, from_waiting_input) != RESULT_OK)
         fail_memory(outbound);
     arm(outbound);
@@ -251,6 +253,7 @@ static void on_opened(struct outbound *outbound)
 {
     struct sockaddr_storage address;
     outbound->phase_by_ms = INT64_MAX;
+    outbound->opened_at_ms = now_ms(outbound);
     enter(outbound, OUTBOUND_STATE_CONNECTED);
     if (outbound->accepts_address && (stream_peer_address(outbound->stream, &address) != RESULT_OK ||
                                       !outbound->accepts_address(outbound->accepts_context, (struct sockaddr *)&address))) {
@@ -346,7 +349,9 @@ static struct slice keep_text(char **at, struct slice text)
 static bool keep_config(struct outbound *outbound, const struct smtp_client_config *from)
 {
     struct smtp_client_config *to = &outbound->smtp;
-    outbound->texts_len = from->ehlo_name.len + from->ehlo_name_cleartext.len + from->user.len + from->password.len + 1;
+    outbound->texts_len = from->ehlo_name.len + from->ehlo_name_cleartext.len + from->user.len + from->password.len + from->device.len + from->token.len + 1;
+    if (from->early)
+        outbound->texts_len += from->early->name.len + from->early->ways.len;
     outbound->texts = malloc(outbound->texts_len);
     if (!outbound->texts)
         return false;
@@ -356,6 +361,14 @@ static bool keep_config(struct outbound *outbound, const struct smtp_client_conf
     to->ehlo_name_cleartext = keep_text(&at, from->ehlo_name_cleartext);
     to->user = keep_text(&at, from->user);
     to->password = keep_text(&at, from->password);
+    to->device = keep_text(&at, from->device);
+    to->token = keep_text(&at, from->token);
+    if (from->early) {
+        outbound->early = *from->early;
+        outbound->early.name = keep_text(&at, from->early->name);
+        outbound->early.ways = keep_text(&at, from->early->ways);
+        to->early = &outbound->early;
+    }
     to->session_id = slice_from_cstr(outbound->id);
     return true;
 }
@@ -363,6 +376,7 @@ static bool keep_config(struct outbound *outbound, const struct smtp_client_conf
 static void fill(struct outbound *outbound, const struct outbound_target *target)
 {
     outbound->tls = tls_context_ref(target->tls);
+    outbound->alpn = target->alpn;
     outbound->accepts_address = target->accepts_address;
     outbound->accepts_context = target->accepts_context;
     outbound->holds = target->hold_at_connect;

@@ -22,7 +22,7 @@ struct outbound_target {
     struct sockaddr_storage address;
     struct tls_context *tls;          /* a reference is taken; NULL only with SMTP_SECURITY_NONE */
     const char *server_name;          /* for SNI and the CA path; copied */
-    enum path_alpn alpn;
+    enum path_alpn alpn;              /* what TLS offers, at once or after STARTTLS. A server that knows nothing of ALPN is welcome; one that takes none of ours is PATH_TLS_FAILED */
     const struct tunnel_config *tunnel; /* NULL: direct. Else `address` is the proxy's, and the dialogue with it comes first, after outbound_proceed where held; copied */
     struct smtp_client_config smtp;   /* security, names, credentials: copied, and wiped with the session; session_id may be empty */
     int64_t connect_timeout_ms;       /* default 30,000 */
@@ -35,6 +35,8 @@ struct outbound_target {
 
 enum outbound_event_type { OUTBOUND_CONNECTED, OUTBOUND_SMTP, OUTBOUND_FAILED, OUTBOUND_CLOSED };
 
+enum { OUTBOUND_WORDS = 344 };
+
 /* The cause in the words of paths, with what is known beneath. */
 struct outbound_failure {
     enum path_verdict verdict;
@@ -44,7 +46,8 @@ struct outbound_failure {
     bool is_uncertain;              /* the message's last octet was sent, no reply came */
     bool is_permanent;              /* trying again the same way is useless until a person acts: wrong credentials, wrong certificate */
     const char *phase;              /* "connect", "TLS handshake", "greeting", "AUTH", "end of data" ... */
-    char words[200];                /* one sentence for a person */
+    char words[OUTBOUND_WORDS];     /* one sentence for a person */
+    char whose[TLS_WHOSE];          /* PATH_WRONG_CERTIFICATE: what the certificate calls itself and its issuer, "portal.hotel.example, issued by Hotel CA"; "": not known */
 };
 
 struct outbound_event {

@@ -1,6 +1,7 @@
 /* What went wrong, in the words of paths (path/path.h) and in a sentence for a person. */
 #include "net/outbound_internal.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -12,6 +13,11 @@ static void set_words(struct outbound *outbound, const char *words)
 static bool has_heard(const struct outbound *outbound)
 {
     return outbound->stream && stream_octets_in(outbound->stream) > 0;
+}
+
+static bool has_heard_of_tls(const struct outbound *outbound)
+{
+    return stream_octets_in(outbound->stream) > outbound->octets_before_tls;
 }
 
 /* ---- the connection ---- */
@@ -53,9 +59,14 @@ void outbound_blame_timeout(struct outbound *outbound)
 {
     bool is_connecting = outbound->state == OUTBOUND_STATE_CONNECTING;
     outbound->failure = (struct outbound_failure){.phase = is_connecting ? "connect" : "TLS handshake"};
-    outbound->failure.verdict = has_heard(outbound) ? PATH_TLS_FAILED : PATH_DROPPED;
+    outbound->failure.verdict = is_connecting ? PATH_DROPPED : PATH_TLS_FAILED;
     outbound->failure.tls = is_connecting ? TLS_FAIL_NONE : TLS_FAIL_CLOSED;
-    set_words(outbound, is_connecting ? "no answer to the attempt to connect" : "the TLS handshake does not come to an end");
+    if (is_connecting)
+        set_words(outbound, "no answer to the attempt to connect");
+    else if (has_heard_of_tls(outbound))
+        set_words(outbound, "the TLS handshake does not come to an end");
+    else
+        set_words(outbound, "TLS is cut off after the first message: nothing comes back");
 }
 
 /* ---- TLS ---- */
@@ -77,6 +88,7 @@ static enum path_verdict verdict_of_tls(enum tls_failure tls, struct slice input
         return PATH_WRONG_CERTIFICATE;
     case TLS_FAIL_NONE:
     case TLS_FAIL_ALERT:
+    case TLS_FAIL_ALPN:
     case TLS_FAIL_CLOSED:
     case TLS_FAIL_PROTOCOL:
         return PATH_TLS_FAILED;
@@ -98,7 +110,15 @@ void outbound_blame_stream(struct outbound *outbound, const struct stream_error 
     failure->tls = error->kind == STREAM_ERROR_TLS ? error->tls : TLS_FAIL_CLOSED;
     failure->verdict = outbound->state == OUTBOUND_STATE_SECURING ? verdict_of_tls(failure->tls, input) : PATH_DIED_EARLY;
     failure->is_permanent = failure->verdict == PATH_WRONG_CERTIFICATE;
-    set_words(outbound, error->words);
+    if (failure->verdict == PATH_WRONG_CERTIFICATE && error->whose[0]) {
+        snprintf(failure->whose, sizeof failure->whose, "%s", error->whose);
+        snprintf(failure->words, sizeof failure->words, "%s (it names %s)", error->words, error->whose);
+    } else if (failure->tls == TLS_FAIL_CLOSED && outbound->state == OUTBOUND_STATE_SECURING && !has_heard_of_tls(outbound)) {
+        /* How deep packet inspection ends what it has recognised: by the ClientHello, nothing else was said. */
+        snprintf(failure->words, sizeof failure->words, "TLS is cut off after the first message: %s", error->kind == STREAM_ERROR_SOCKET ? error->words : "the connection is closed");
+    } else {
+        set_words(outbound, error->words);
+    }
 }
 
 /* ---- SMTP ---- */
@@ -147,8 +167,8 @@ static const char *words_of_smtp(enum smtp_failure failure)
     case SMTP_FAIL_FOREIGN: return "what answers does not speak SMTP";
     case SMTP_FAIL_HTTP: return "what answers speaks HTTP: a captive portal or a web proxy";
     case SMTP_FAIL_EHLO: return "the server refuses our EHLO";
-    case SMTP_FAIL_STARTTLS_MISSING: return "STARTTLS is not offered";
-    case SMTP_FAIL_STARTTLS_MASKED: return "STARTTLS has been masked by something on the way";
+    case SMTP_FAIL_STARTTLS_MISSING: return "STARTTLS is not offered: something on the way has taken it out, or the server has none";
+    case SMTP_FAIL_STARTTLS_MASKED: return "STARTTLS has been masked: something on the way wrote over the offer";
     case SMTP_FAIL_STARTTLS_REFUSED: return "STARTTLS is offered, then refused";
     case SMTP_FAIL_INJECTED: return "somebody put words behind the answer to STARTTLS";
     case SMTP_FAIL_AUTH_MISSING: return "the server offers no way to log in that we may use";
@@ -176,11 +196,22 @@ static void keep_reply(struct outbound *outbound, const struct smtp_reply *reply
     outbound->failure.reply.text = slice_of(outbound->reply_text, len);
 }
 
+/* "AUTH", and of a connection that died early: "AUTH, after 3412 octets and 2.1 s". */
+static void describe_place(const struct outbound *outbound, const char *phase, char *out, size_t size)
+{
+    uint64_t octets = stream_octets_in(outbound->stream) + stream_octets_out(outbound->stream);
+    long long tenths = (long long)(loop_now_ms(outbound->loop) - outbound->opened_at_ms) / 100;
+    if (outbound->failure.verdict == PATH_DIED_EARLY)
+        snprintf(out, size, "%s, after %" PRIu64 " octets and %lld.%lld s", phase, octets, tenths / 10, tenths % 10);
+    else
+        snprintf(out, size, "%s", phase);
+}
+
 void outbound_blame_smtp(struct outbound *outbound, const struct smtp_client_event *event)
 {
     struct outbound_failure *failure = &outbound->failure;
     const struct stream_error *error = stream_error(outbound->stream);
-    char text[160];
+    char text[160], where[96];
     *failure = (struct outbound_failure){.smtp = event->failure, .phase = event->phase, .is_uncertain = event->is_uncertain};
     failure->verdict = verdict_of_smtp(outbound, event->failure);
     failure->is_permanent = event->failure == SMTP_FAIL_AUTH_REFUSED || event->failure == SMTP_FAIL_AUTH_MISSING || event->failure == SMTP_FAIL_AUTH_FORGED;
@@ -190,9 +221,9 @@ void outbound_blame_smtp(struct outbound *outbound, const struct smtp_client_eve
         keep_reply(outbound, event->reply);
         smtp_reply_format(event->reply, text, sizeof text);
         snprintf(failure->words, sizeof failure->words, "%s: %s", words_of_smtp(event->failure), text);
-    } else if (event->failure == SMTP_FAIL_EOF && error->kind != STREAM_ERROR_NONE) {
-        snprintf(failure->words, sizeof failure->words, "%s (%s)", error->words, event->phase);
     } else {
-        snprintf(failure->words, sizeof failure->words, "%s (%s)", words_of_smtp(event->failure), event->phase);
+        bool is_socket = event->failure == SMTP_FAIL_EOF && error->kind != STREAM_ERROR_NONE;
+        describe_place(outbound, event->phase, where, sizeof where);
+        snprintf(failure->words, sizeof failure->words, "%s (%s)", is_socket ? error->words : words_of_smtp(event->failure), where);
     }
 }

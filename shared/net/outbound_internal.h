@@ -21,7 +21,9 @@ struct outbound {
     struct smtp_client *core;
     struct tls_context *tls;
     char *server_name;
-    struct smtp_client_config smtp; /* its texts lie in `texts` until the core has copied them */
+    enum path_alpn alpn;
+    struct smtp_client_config smtp; /* its texts lie in `texts`, and its `early` is this one, until the core has copied them */
+    struct smtp_peer early;
     char *texts;
     size_t texts_len;
     struct outbound_handler handler;
@@ -36,6 +38,8 @@ struct outbound {
     int64_t connect_timeout_ms, handshake_timeout_ms, linger_ms;
     int64_t phase_by_ms;  /* end of connecting, or of the handshake; INT64_MAX: none */
     int64_t timer_at_ms;
+    int64_t opened_at_ms;
+    uint64_t octets_before_tls; /* that had come from the peer */
     uv_timer_t timer;
     uv_idle_t idle;
     unsigned pending_closes;

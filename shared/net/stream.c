@@ -82,6 +82,8 @@ void stream_fail(struct stream *stream, enum stream_error_kind kind, int uv_code
 
 void stream_fail_tls(struct stream *stream)
 {
+    if (stream->error.kind == STREAM_ERROR_NONE)
+        snprintf(stream->error.whose, sizeof stream->error.whose, "%s", tls_session_failure_whose(stream->session));
     stream_fail(stream, STREAM_ERROR_TLS, 0, tls_session_failure(stream->session), tls_session_failure_words(stream->session));
 }
 

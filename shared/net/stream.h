@@ -17,6 +17,7 @@
 #include "net/tls.h"
 
 #include "base/buffer.h"
+#include "path/path.h"
 
 #include <sys/socket.h>
 #include <uv.h>
@@ -50,6 +51,7 @@ struct stream_error {
     int uv_code;              /* UV_ECONNREFUSED, UV_ETIMEDOUT, UV_EHOSTUNREACH, ... of a socket error */
     enum tls_failure tls;
     char words[160];          /* for a person: "connection refused", "certificate of another key: sha256//..." */
+    char whose[TLS_WHOSE];    /* of a certificate that was not believed: "portal.hotel.example, issued by Hotel CA"; what it says of itself, cleaned of controls. "": not known */
 };
 
 /* An outgoing connection. RESULT_OK: OPENED or FAILED follows. RESULT_MEMORY, RESULT_IO (no sockets left). */
@@ -63,6 +65,8 @@ void stream_set_owner(struct stream *stream, struct stream_owner owner);
  * resumption: a context keeps the last ticket of each server name and uses it once; NULL: none of these. RESULT_OK, RESULT_MEMORY. On TLS_FAIL_NOT_TLS
  * stream_input shows what came instead of TLS. */
 MUST_CHECK enum result stream_start_tls(struct stream *stream, struct tls_context *context, const char *server_name, bool from_waiting_input);
+/* What a client offers in ALPN from the first message on; only before stream_start_tls. Without it: nothing. */
+void stream_offer_alpn(struct stream *stream, enum path_alpn alpn);
 const struct tls_info *stream_tls_info(const struct stream *stream); /* NULL before SECURED */
 
 struct slice stream_input(const struct stream *stream);

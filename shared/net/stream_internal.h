@@ -47,6 +47,7 @@ struct stream {
     enum stream_state state;
     enum stream_tls tls;
     struct tls_session *session;
+    enum path_alpn alpn;
     unsigned pending_closes;
 
     bool is_in_turn, needs_turn;

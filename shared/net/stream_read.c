@@ -194,11 +194,17 @@ void stream_reading_update(struct stream *stream)
         uv_read_stop((uv_stream_t *)&stream->tcp);
 }
 
+void stream_offer_alpn(struct stream *stream, enum path_alpn alpn)
+{
+    assert(!stream->session);
+    stream->alpn = alpn;
+}
+
 enum result stream_start_tls(struct stream *stream, struct tls_context *context, const char *server_name, bool from_waiting_input)
 {
     struct slice waiting = stream_input(stream);
     assert(!stream->session && (from_waiting_input || waiting.len == 0));
-    enum result result = tls_session_new(&stream->session, context, server_name);
+    enum result result = tls_session_new(&stream->session, context, server_name, stream->alpn);
     if (result == RESULT_OK && waiting.len > 0)
         result = buffer_append(&stream->raw, waiting);
     if (result == RESULT_OK) /* what was said in the clear goes out in the clear */

@@ -10,7 +10,7 @@
 #include "base/result.h"
 #include "smtp/sasl.h"
 
-enum { TLS_PIN = 32, TLS_PINS_MAX = 8, TLS_BINDINGS_MAX = 2 };
+enum { TLS_PIN = 32, TLS_PINS_MAX = 8, TLS_BINDINGS_MAX = 2, TLS_WHOSE = 160 };
 
 struct tls_context;
 
@@ -26,10 +26,9 @@ struct tls_client_config {
     uint8_t pins[TLS_PINS_MAX][TLS_PIN];
     size_t npins;
     const char *ca_file; /* PEM; NULL: the system's */
-    const char *alpn;    /* NULL: none; "smtp", "http/1.1" */
     const struct log *log;
 };
-/* RESULT_OK, RESULT_NOT_FOUND (the CA file), RESULT_SYNTAX (in it), RESULT_MEMORY; `why` gets words. */
+/* Serves connections with any ALPN offer (stream_offer_alpn): what costs memory, the CAs, is there once. RESULT_OK, RESULT_NOT_FOUND (the CA file), RESULT_SYNTAX (in it), RESULT_MEMORY; `why` gets words. */
 MUST_CHECK enum result tls_context_client(struct tls_context **out, const struct tls_client_config *config, char *why, size_t why_size);
 
 struct tls_server_config {
@@ -64,6 +63,7 @@ enum tls_failure {
     TLS_FAIL_WRONG_NAME,
     TLS_FAIL_EXPIRED,       /* or not valid yet: see the clock */
     TLS_FAIL_ALERT,         /* the peer gave up with an alert */
+    TLS_FAIL_ALPN,          /* the peer speaks none of the protocols that were offered: the alert no_application_protocol, or it chose one that was not */
     TLS_FAIL_CLOSED,        /* the connection ended in mid-handshake */
     TLS_FAIL_PROTOCOL,      /* no version, suite or group in common, or broken octets */
     TLS_FAIL_MEMORY,

@@ -166,7 +166,8 @@ static enum result load_key(mbedtls_pk_context *into, const char *file, char *wh
 
 static void context_free(struct tls_context *context)
 {
-    mbedtls_ssl_config_free(&context->config);
+    for (size_t i = 0; i < TLS_CONFIGS; i++)
+        mbedtls_ssl_config_free(&context->configs[i]);
     mbedtls_ssl_ticket_free(&context->tickets);
     mbedtls_pk_free(&context->key);
     mbedtls_x509_crt_free(&context->certificates);
@@ -174,8 +175,25 @@ static void context_free(struct tls_context *context)
     free(context);
 }
 
+static bool config_set_up(mbedtls_ssl_config *config, bool is_server)
+{
+    if (mbedtls_ssl_config_defaults(config, is_server ? MBEDTLS_SSL_IS_SERVER : MBEDTLS_SSL_IS_CLIENT, MBEDTLS_SSL_TRANSPORT_STREAM,
+                                    MBEDTLS_SSL_PRESET_DEFAULT) != 0)
+        return false;
+    mbedtls_ssl_conf_rng(config, tls_random, NULL);
+    mbedtls_ssl_conf_min_tls_version(config, MBEDTLS_SSL_VERSION_TLS1_2);
+    mbedtls_ssl_conf_max_tls_version(config, MBEDTLS_SSL_VERSION_TLS1_3);
+    mbedtls_ssl_conf_ciphersuites(config, SUITES);
+    mbedtls_ssl_conf_groups(config, GROUPS);
+    /* Resumption with a fresh key exchange, so that a stolen ticket key opens no recorded session (RFC 9325 4.4). */
+    mbedtls_ssl_conf_tls13_key_exchange_modes(config, MBEDTLS_SSL_TLS1_3_KEY_EXCHANGE_MODE_EPHEMERAL |
+                                                          MBEDTLS_SSL_TLS1_3_KEY_EXCHANGE_MODE_PSK_EPHEMERAL);
+    return true;
+}
+
 static struct tls_context *context_new(bool is_server, const struct log *log)
 {
+    bool is_set_up = true;
     /* Both may be called any number of times; TLS 1.3 needs PSA, we libsodium. */
     if (crypto_init() != RESULT_OK || psa_crypto_init() != PSA_SUCCESS)
         return NULL;
@@ -185,40 +203,32 @@ static struct tls_context *context_new(bool is_server, const struct log *log)
     atomic_init(&context->references, 1);
     context->is_server = is_server;
     context->log = log;
-    mbedtls_ssl_config_init(&context->config);
+    for (size_t i = 0; i < TLS_CONFIGS; i++)
+        mbedtls_ssl_config_init(&context->configs[i]);
     mbedtls_ssl_ticket_init(&context->tickets);
     mbedtls_pk_init(&context->key);
     mbedtls_x509_crt_init(&context->certificates);
     tls_cache_init(&context->cache);
-    if (mbedtls_ssl_config_defaults(&context->config, is_server ? MBEDTLS_SSL_IS_SERVER : MBEDTLS_SSL_IS_CLIENT,
-                                    MBEDTLS_SSL_TRANSPORT_STREAM, MBEDTLS_SSL_PRESET_DEFAULT) != 0) {
+    for (size_t i = 0; i < (is_server ? 1 : TLS_CONFIGS); i++)
+        is_set_up = is_set_up && config_set_up(&context->configs[i], is_server);
+    if (!is_set_up) {
         context_free(context);
         return NULL;
     }
-    mbedtls_ssl_conf_rng(&context->config, tls_random, NULL);
-    mbedtls_ssl_conf_min_tls_version(&context->config, MBEDTLS_SSL_VERSION_TLS1_2);
-    mbedtls_ssl_conf_max_tls_version(&context->config, MBEDTLS_SSL_VERSION_TLS1_3);
-    mbedtls_ssl_conf_ciphersuites(&context->config, SUITES);
-    mbedtls_ssl_conf_groups(&context->config, GROUPS);
-    /* Resumption with a fresh key exchange, so that a stolen ticket key opens no recorded session (RFC 9325 4.4). */
-    mbedtls_ssl_conf_tls13_key_exchange_modes(&context->config, MBEDTLS_SSL_TLS1_3_KEY_EXCHANGE_MODE_EPHEMERAL |
-                                                                    MBEDTLS_SSL_TLS1_3_KEY_EXCHANGE_MODE_PSK_EPHEMERAL);
     return context;
 }
 
-/* One or two protocol names; the last is copied, the other is a literal. NULL: not used. */
-static enum result context_set_alpn(struct tls_context *context, const char *literal, const char *copied)
+/* also: a second name, copied; NULL: none. */
+static enum result server_accept_alpn(struct tls_context *context, const char *also)
 {
-    size_t n = 0;
-    if (literal)
-        context->alpn[n++] = literal;
-    if (copied) {
-        if (strlen(copied) >= sizeof context->alpn_text)
+    context->alpn[0] = path_alpn_name(PATH_ALPN_SMTP);
+    if (also) {
+        if (strlen(also) >= sizeof context->alpn_text)
             return RESULT_LIMIT;
-        memcpy(context->alpn_text, copied, strlen(copied) + 1);
-        context->alpn[n++] = context->alpn_text;
+        memcpy(context->alpn_text, also, strlen(also) + 1);
+        context->alpn[1] = context->alpn_text;
     }
-    return n == 0 || mbedtls_ssl_conf_alpn_protocols(&context->config, context->alpn) == 0 ? RESULT_OK : RESULT_SYNTAX;
+    return mbedtls_ssl_conf_alpn_protocols(&context->configs[0], context->alpn) == 0 ? RESULT_OK : RESULT_SYNTAX;
 }
 
 static enum result server_load(struct tls_context *context, const struct tls_server_config *config, char *why, size_t why_size)
@@ -230,13 +240,13 @@ static enum result server_load(struct tls_context *context, const struct tls_ser
         return result;
     if (mbedtls_pk_check_pair(&context->certificates.pk, &context->key, tls_random, NULL) != 0)
         return tell(why, why_size, RESULT_SYNTAX, config->key_file, "this key does not belong to the certificate");
-    if (mbedtls_ssl_conf_own_cert(&context->config, &context->certificates, &context->key) != 0 ||
+    if (mbedtls_ssl_conf_own_cert(&context->configs[0], &context->certificates, &context->key) != 0 ||
         mbedtls_ssl_ticket_setup(&context->tickets, tls_random, NULL, MBEDTLS_CIPHER_AES_256_GCM, TLS_TICKET_LIFETIME_S) != 0 ||
-        context_set_alpn(context, "smtp", config->alpn_also) != RESULT_OK)
+        server_accept_alpn(context, config->alpn_also) != RESULT_OK)
         return tell(why, why_size, RESULT_MEMORY, config->certificate_file, "out of memory");
-    mbedtls_ssl_conf_session_tickets_cb(&context->config, mbedtls_ssl_ticket_write, mbedtls_ssl_ticket_parse, &context->tickets);
-    mbedtls_ssl_conf_new_session_tickets(&context->config, 1);
-    mbedtls_ssl_conf_preference_order(&context->config, MBEDTLS_SSL_SRV_CIPHERSUITE_ORDER_SERVER);
+    mbedtls_ssl_conf_session_tickets_cb(&context->configs[0], mbedtls_ssl_ticket_write, mbedtls_ssl_ticket_parse, &context->tickets);
+    mbedtls_ssl_conf_new_session_tickets(&context->configs[0], 1);
+    mbedtls_ssl_conf_preference_order(&context->configs[0], MBEDTLS_SSL_SRV_CIPHERSUITE_ORDER_SERVER);
     return RESULT_OK;
 }
 
@@ -275,18 +285,32 @@ static enum result client_identity(struct tls_context *context, const struct tls
         assert(config->npins > 0 && config->npins <= TLS_PINS_MAX);
         memcpy(context->pins, config->pins, sizeof context->pins);
         context->npins = config->npins;
-        mbedtls_ssl_conf_authmode(&context->config, MBEDTLS_SSL_VERIFY_OPTIONAL);
         break;
     case TLS_IDENTITY_CA:
         result = load_certificates(&context->certificates, config->ca_file ? config->ca_file : SYSTEM_CAS, config->ca_file == NULL, why, why_size);
-        mbedtls_ssl_conf_ca_chain(&context->config, &context->certificates, NULL);
-        mbedtls_ssl_conf_authmode(&context->config, MBEDTLS_SSL_VERIFY_REQUIRED);
         break;
     case TLS_IDENTITY_ANY:
-        mbedtls_ssl_conf_authmode(&context->config, MBEDTLS_SSL_VERIFY_NONE);
         break;
     }
     return result;
+}
+
+/* The configuration that offers one ALPN, or none. */
+static enum result client_config(struct tls_context *context, enum path_alpn alpn)
+{
+    static const int authmodes[] = {
+        [TLS_IDENTITY_PINS] = MBEDTLS_SSL_VERIFY_OPTIONAL, [TLS_IDENTITY_CA] = MBEDTLS_SSL_VERIFY_REQUIRED, [TLS_IDENTITY_ANY] = MBEDTLS_SSL_VERIFY_NONE};
+    mbedtls_ssl_config *config = &context->configs[alpn];
+    mbedtls_ssl_conf_authmode(config, authmodes[context->identity]);
+    if (context->identity == TLS_IDENTITY_CA)
+        mbedtls_ssl_conf_ca_chain(config, &context->certificates, NULL);
+    mbedtls_ssl_conf_session_tickets(config, MBEDTLS_SSL_SESSION_TICKETS_ENABLED);
+    mbedtls_ssl_conf_tls13_enable_signal_new_session_tickets(config, MBEDTLS_SSL_TLS1_3_SIGNAL_NEW_SESSION_TICKETS_ENABLED);
+    if (alpn == PATH_ALPN_NONE)
+        return RESULT_OK;
+    const char **list = &context->alpn[2 * (alpn - PATH_ALPN_SMTP)];
+    list[0] = path_alpn_name(alpn);
+    return mbedtls_ssl_conf_alpn_protocols(config, list) == 0 ? RESULT_OK : RESULT_MEMORY;
 }
 
 enum result tls_context_client(struct tls_context **out, const struct tls_client_config *config, char *why, size_t why_size)
@@ -297,15 +321,13 @@ enum result tls_context_client(struct tls_context **out, const struct tls_client
     snprintf(why, why_size, "out of memory");
     if (context)
         result = client_identity(context, config, why, why_size);
-    if (result == RESULT_OK)
-        result = context_set_alpn(context, NULL, config->alpn);
+    for (enum path_alpn alpn = PATH_ALPN_NONE; result == RESULT_OK && alpn <= PATH_ALPN_HTTP; alpn++)
+        result = client_config(context, alpn);
     if (result != RESULT_OK) {
         if (context)
             context_free(context);
         return result;
     }
-    mbedtls_ssl_conf_session_tickets(&context->config, MBEDTLS_SSL_SESSION_TICKETS_ENABLED);
-    mbedtls_ssl_conf_tls13_enable_signal_new_session_tickets(&context->config, MBEDTLS_SSL_TLS1_3_SIGNAL_NEW_SESSION_TICKETS_ENABLED);
     *out = context;
     return RESULT_OK;
 }

@@ -4,13 +4,18 @@
 
 #include "net/tls_internal.h"
 
+#include "path/path.h"
+
 #include <mbedtls/ssl.h>
 #include <mbedtls/ssl_ticket.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
+enum { TLS_CONFIGS = PATH_ALPN_HTTP + 1 };
+
 /* What a client keeps of a proved session, to be taken up again: at most one per server, used once (RFC 8446 C.4: a ticket seen
- * twice links two places a laptop has been). */
+ * twice links two places a laptop has been). Whatever ALPN it was made under: each handshake negotiates that afresh (RFC 7301 3.1, RFC 8446 4.2.11),
+ * and what a session proved, the identity, does not hang on it. */
 struct tls_kept_session {
     char *server_name;      /* NULL: free place */
     unsigned char *blob;    /* mbedtls_ssl_session_save; a secret */
@@ -31,8 +36,8 @@ struct tls_context {
     atomic_uint references;
     bool is_server;
     const struct log *log;
-    mbedtls_ssl_config config;
-    const char *alpn[3];
+    mbedtls_ssl_config configs[TLS_CONFIGS]; /* by enum path_alpn on clients, which share all but the offer; a server has the first */
+    const char *alpn[4];                     /* the names that they point at, each list with its NULL */
     char alpn_text[32];
     mbedtls_x509_crt certificates; /* server: the chain; client: the CAs */
 
@@ -55,6 +60,8 @@ int tls_random(void *unused, unsigned char *out, size_t len);
 void tls_certificate_pin(const mbedtls_x509_crt *certificate, uint8_t pin[static TLS_PIN]);
 /* RFC 5929 4.1: the certificate's hash by its signature's hash, SHA-256 for MD5 and SHA-1. Returns its length. */
 size_t tls_certificate_end_point(const mbedtls_x509_crt *certificate, uint8_t out[static TLS_HASH_MAX]);
+/* "portal.hotel.example, issued by Hotel CA": what it calls itself and its issuer, cleaned of controls, shorter than TLS_WHOSE. NULL: out of memory. Caller frees. */
+char *tls_certificate_whose(const mbedtls_x509_crt *certificate);
 bool tls_context_has_pin(const struct tls_context *context, const uint8_t pin[static TLS_PIN]);
 
 void tls_cache_init(struct tls_cache *cache);

@@ -1,23 +1,29 @@
-/* Who a server is: pins in text, and the making of a key with a certificate of its own. */
+/* Who a server is: pins and names in text, and the making of a key with a certificate of its own. */
 #include "net/tls_context.h"
 
+#include "base/utf8.h"
 #include "crypto/crypto.h"
 
 #include <arpa/inet.h>
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <mbedtls/ecp.h>
+#include <mbedtls/oid.h>
 #include <mbedtls/pk.h>
 #include <mbedtls/x509_crt.h>
 #include <psa/crypto.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 static const char PIN_PREFIX[] = "sha256//";
-enum { PIN_BASE64 = 44, PEM_MAX = 4096, COMMON_NAME_MAX = 64, VALID_YEARS = 10 };
+enum { PIN_BASE64 = 44, PEM_MAX = 4096, COMMON_NAME_MAX = 64, VALID_YEARS = 10, NAME_TEXT = 72 };
+
+static_assert(2 * NAME_TEXT + sizeof ", issued by " <= TLS_WHOSE, "both names fit");
 
 void tls_pin_format(const uint8_t pin[static TLS_PIN], char out[static TLS_PIN_TEXT])
 {
@@ -38,6 +44,75 @@ bool tls_pin_parse(struct slice text, uint8_t pin[static TLS_PIN])
         memcpy(pin, buffer_slice(&octets).ptr, TLS_PIN);
     buffer_free(&octets);
     return is_pin;
+}
+
+/* ---- what a certificate calls itself ---- */
+
+/* At most NAME_TEXT octets of UTF-8 as they stand; what is no UTF-8, or could turn or hide the text around it, becomes "?". */
+static enum result append_clean(struct buffer *out, struct slice name)
+{
+    enum result result = RESULT_OK;
+    while (name.len > 0 && result == RESULT_OK) {
+        uint32_t character = 0;
+        size_t len = utf8_next(name, &character);
+        bool is_kept = len > 0 && !utf8_is_control(character);
+        result = buffer_append(out, is_kept ? slice_take(name, len) : SLICE("?"));
+        name = slice_skip(name, len > 0 ? len : 1);
+    }
+    return result == RESULT_LIMIT ? RESULT_OK : result; /* a long name is cut between characters */
+}
+
+static struct slice find_in_name(const mbedtls_x509_name *name, const char *oid, size_t oid_len)
+{
+    for (; name; name = name->next)
+        if (name->oid.len == oid_len && memcmp(name->oid.p, oid, oid_len) == 0)
+            return slice_of(name->val.p, name->val.len);
+    return (struct slice){0};
+}
+
+/* The common name, else the organisation (RFC 5280 A.1). */
+static struct slice find_name(const mbedtls_x509_name *name)
+{
+    struct slice found = find_in_name(name, MBEDTLS_OID_AT_CN, sizeof MBEDTLS_OID_AT_CN - 1);
+    return found.len > 0 ? found : find_in_name(name, MBEDTLS_OID_AT_ORGANIZATION, sizeof MBEDTLS_OID_AT_ORGANIZATION - 1);
+}
+
+static struct slice find_subject(const mbedtls_x509_crt *certificate)
+{
+    struct slice name = find_in_name(&certificate->subject, MBEDTLS_OID_AT_CN, sizeof MBEDTLS_OID_AT_CN - 1);
+    if (name.len > 0)
+        return name;
+    /* Many certificates of today have names in the SAN alone. */
+    for (const mbedtls_x509_sequence *san = &certificate->subject_alt_names; san; san = san->next)
+        if ((san->buf.tag & MBEDTLS_ASN1_TAG_VALUE_MASK) == MBEDTLS_X509_SAN_DNS_NAME && san->buf.len > 0)
+            return slice_of(san->buf.p, san->buf.len);
+    return find_name(&certificate->subject);
+}
+
+static enum result append_name(struct buffer *out, struct slice name)
+{
+    struct buffer clean = BUFFER(NAME_TEXT);
+    enum result result = append_clean(&clean, name.len > 0 ? name : SLICE("nobody"));
+    if (result == RESULT_OK)
+        result = buffer_append(out, buffer_slice(&clean));
+    buffer_free(&clean);
+    return result;
+}
+
+char *tls_certificate_whose(const mbedtls_x509_crt *certificate)
+{
+    struct buffer text = BUFFER(TLS_WHOSE - 1);
+    bool is_self_signed = certificate->subject_raw.len == certificate->issuer_raw.len &&
+                          memcmp(certificate->subject_raw.p, certificate->issuer_raw.p, certificate->subject_raw.len) == 0;
+    enum result result = append_name(&text, find_subject(certificate));
+    if (result == RESULT_OK)
+        result = buffer_append_cstr(&text, is_self_signed ? ", issued by itself" : ", issued by ");
+    if (result == RESULT_OK && !is_self_signed)
+        result = append_name(&text, find_name(&certificate->issuer));
+    struct slice whole = buffer_slice(&text);
+    char *whose = result == RESULT_OK ? strndup(whole.ptr, whole.len) : NULL;
+    buffer_free(&text);
+    return whose;
 }
 
 /* ---- making an identity ---- */

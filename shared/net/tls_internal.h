@@ -9,6 +9,7 @@
 #include "net/tls.h"
 
 #include "base/buffer.h"
+#include "path/path.h"
 
 enum {
     TLS_RECORD_MAX = 16384,      /* octets of plaintext in one record (RFC 8446 5.1) */
@@ -27,8 +28,9 @@ enum tls_step {
 };
 
 struct tls_session;
-/* context: a reference is taken. server_name: NULL on servers, and where none is to be told or proved. RESULT_OK, RESULT_MEMORY. */
-MUST_CHECK enum result tls_session_new(struct tls_session **out, struct tls_context *context, const char *server_name);
+/* context: a reference is taken. server_name: NULL on servers, and where none is to be told or proved. alpn: what a client offers; servers accept what their context names. RESULT_OK,
+ * RESULT_MEMORY. */
+MUST_CHECK enum result tls_session_new(struct tls_session **out, struct tls_context *context, const char *server_name, enum path_alpn alpn);
 void tls_session_free(struct tls_session **session);
 
 /* Until TLS_STEP_OK. On TLS_FAIL_NOT_TLS nothing of *in has been used. */
@@ -45,5 +47,7 @@ void tls_session_rest(struct tls_session *session);
 const struct tls_info *tls_session_info(const struct tls_session *session); /* valid after the handshake */
 enum tls_failure tls_session_failure(const struct tls_session *session);
 const char *tls_session_failure_words(const struct tls_session *session);
+/* Of a client's session that failed because of the certificate: what it calls itself and its issuer, as in struct stream_error. "": not known. */
+const char *tls_session_failure_whose(const struct tls_session *session);
 
 #endif

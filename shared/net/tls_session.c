@@ -38,6 +38,7 @@ struct tls_session {
     bool has_strange_key;
     uint8_t strange_pin[TLS_PIN];
     char *server_name;      /* for the cache; NULL: none */
+    char *whose;            /* the names in the certificate, until the identity is proved; NULL: none was seen */
     struct tls_info info;
     uint8_t exporter[TLS_EXPORTER];
     uint8_t end_point[TLS_HASH_MAX];
@@ -74,8 +75,9 @@ static const struct {
     {MBEDTLS_SSL_ALERT_MSG_PROTOCOL_VERSION, "protocol version"},
     {MBEDTLS_SSL_ALERT_MSG_INSUFFICIENT_SECURITY, "insufficient security"},
     {MBEDTLS_SSL_ALERT_MSG_UNRECOGNIZED_NAME, "unrecognized name"},
-    {MBEDTLS_SSL_ALERT_MSG_NO_APPLICATION_PROTOCOL, "no application protocol"},
 };
+
+static const char NO_ALPN_IN_COMMON[] = "no application protocol (ALPN) in common";
 
 const char *tls_failure_name(enum tls_failure failure)
 {
@@ -87,6 +89,7 @@ const char *tls_failure_name(enum tls_failure failure)
     case TLS_FAIL_WRONG_NAME: return "wrong-name";
     case TLS_FAIL_EXPIRED: return "expired";
     case TLS_FAIL_ALERT: return "alert";
+    case TLS_FAIL_ALPN: return "alpn";
     case TLS_FAIL_CLOSED: return "closed";
     case TLS_FAIL_PROTOCOL: return "protocol";
     case TLS_FAIL_MEMORY: return "memory";
@@ -129,6 +132,8 @@ static enum tls_step fail_alert(struct tls_session *session, int number)
 {
     char words[WORDS_MAX];
     const char *name = NULL;
+    if (number == MBEDTLS_SSL_ALERT_MSG_NO_APPLICATION_PROTOCOL)
+        return fail(session, TLS_FAIL_ALPN, session->context->is_server ? NO_ALPN_IN_COMMON : "the other side does not take the application protocol (ALPN) that we offer");
     for (size_t i = 0; i < sizeof ALERT_NAMES / sizeof ALERT_NAMES[0]; i++)
         if (ALERT_NAMES[i].number == number)
             name = ALERT_NAMES[i].name;
@@ -137,6 +142,17 @@ static enum tls_step fail_alert(struct tls_session *session, int number)
     else
         snprintf(words, sizeof words, "the other side ended TLS with alert %d", number);
     return fail(session, TLS_FAIL_ALERT, words);
+}
+
+/* RFC 7301 3.1: the server's list holds exactly one name, of ours. (No list at all: a server that knows nothing of ALPN, and is welcome.) mbedTLS says no more than that something in the
+ * message is wrong; nothing else in it is refused with these errors when it comes from a server that works. */
+static bool has_chosen_another(const struct tls_session *session, int error)
+{
+    if (session->context->is_server || !session->ssl.conf->alpn_list)
+        return false;
+    if (session->ssl.tls_version == MBEDTLS_SSL_VERSION_TLS1_2) /* the state is counted up before the ServerHello's extensions are read */
+        return session->ssl.state <= MBEDTLS_SSL_SERVER_CERTIFICATE && error == MBEDTLS_ERR_SSL_HANDSHAKE_FAILURE;
+    return session->ssl.state == MBEDTLS_SSL_ENCRYPTED_EXTENSIONS && error == MBEDTLS_ERR_SSL_BAD_INPUT_DATA;
 }
 
 static bool is_out_of_memory(int error)
@@ -153,6 +169,8 @@ static enum tls_step fail_with(struct tls_session *session, int error)
         return fail_strange_key(session);
     if (is_out_of_memory(error))
         return fail(session, TLS_FAIL_MEMORY, "out of memory");
+    if (has_chosen_another(session, error))
+        return fail(session, TLS_FAIL_ALPN, "the other side chose an application protocol (ALPN) that we did not offer");
     switch (error) {
     case MBEDTLS_ERR_X509_CERT_VERIFY_FAILED:
     case MBEDTLS_ERR_SSL_BAD_CERTIFICATE:
@@ -163,7 +181,7 @@ static enum tls_step fail_with(struct tls_session *session, int error)
     case MBEDTLS_ERR_SSL_CONN_EOF:
         return fail(session, TLS_FAIL_CLOSED, "the connection ended in the middle of the TLS handshake");
     case MBEDTLS_ERR_SSL_NO_APPLICATION_PROTOCOL:
-        return fail(session, TLS_FAIL_PROTOCOL, "no application protocol (ALPN) in common");
+        return fail(session, TLS_FAIL_ALPN, NO_ALPN_IN_COMMON);
     case MBEDTLS_ERR_SSL_BAD_PROTOCOL_VERSION:
         return fail(session, TLS_FAIL_PROTOCOL, "no version of TLS in common: 1.2 or 1.3 is needed");
     case MBEDTLS_ERR_SSL_INVALID_MAC:
@@ -332,6 +350,8 @@ static int on_certificate(void *opaque, mbedtls_x509_crt *certificate, int depth
     if (depth != 0)
         return 0;
     session->end_point_len = tls_certificate_end_point(certificate, session->end_point);
+    if (!session->whose)
+        session->whose = tls_certificate_whose(certificate);
     if (session->context->identity != TLS_IDENTITY_PINS)
         return 0;
     tls_certificate_pin(certificate, pin);
@@ -384,12 +404,13 @@ static void keep(struct tls_session *session)
 
 /* ---- life ---- */
 
-static int set_up(struct tls_session *session, const char *server_name)
+static int set_up(struct tls_session *session, const char *server_name, enum path_alpn alpn)
 {
-    int failed = mbedtls_ssl_setup(&session->ssl, &session->context->config);
+    const mbedtls_ssl_config *config = &session->context->configs[session->context->is_server ? 0 : alpn];
+    int failed = mbedtls_ssl_setup(&session->ssl, config);
     if (failed) {
         /* mbedTLS 3.6.6 clears it when memory runs out late in there, and then follows it in mbedtls_ssl_free. */
-        session->ssl.conf = &session->context->config;
+        session->ssl.conf = config;
         return failed;
     }
     mbedtls_ssl_set_bio(&session->ssl, session, bio_send, bio_receive, NULL);
@@ -405,7 +426,7 @@ static int set_up(struct tls_session *session, const char *server_name)
     return 0;
 }
 
-enum result tls_session_new(struct tls_session **out, struct tls_context *context, const char *server_name)
+enum result tls_session_new(struct tls_session **out, struct tls_context *context, const char *server_name, enum path_alpn alpn)
 {
     struct tls_session *session = calloc(1, sizeof *session);
     *out = NULL;
@@ -415,7 +436,7 @@ enum result tls_session_new(struct tls_session **out, struct tls_context *contex
     assert(context->is_server || context->identity != TLS_IDENTITY_CA || server_name);
     session->context = tls_context_ref(context);
     mbedtls_ssl_init(&session->ssl);
-    if (set_up(session, server_name) != 0) {
+    if (set_up(session, server_name, alpn) != 0) {
         tls_session_free(&session);
         return RESULT_MEMORY;
     }
@@ -432,6 +453,7 @@ void tls_session_free(struct tls_session **session)
     mbedtls_ssl_free(&gone->ssl);
     tls_context_unref(&gone->context);
     free(gone->server_name);
+    free(gone->whose);
     crypto_wipe(gone->exporter, sizeof gone->exporter);
     free(gone);
 }
@@ -501,6 +523,8 @@ static enum tls_step handshake_done(struct tls_session *session)
                     "the server did not prove who it is");
     learn(session);
     session->is_secure = true;
+    free(session->whose);
+    session->whose = NULL;
     if (mbedtls_ssl_get_version_number(&session->ssl) == MBEDTLS_SSL_VERSION_TLS1_2)
         keep(session); /* 1.2 has brought its ticket by now, 1.3 sends it later */
     return TLS_STEP_OK;
@@ -602,4 +626,24 @@ enum tls_failure tls_session_failure(const struct tls_session *session)
 const char *tls_session_failure_words(const struct tls_session *session)
 {
     return session->words;
+}
+
+const char *tls_session_failure_whose(const struct tls_session *session)
+{
+    switch (session->failure) {
+    case TLS_FAIL_WRONG_KEY:
+    case TLS_FAIL_UNTRUSTED:
+    case TLS_FAIL_WRONG_NAME:
+    case TLS_FAIL_EXPIRED:
+        return session->whose ? session->whose : "";
+    case TLS_FAIL_NONE:
+    case TLS_FAIL_NOT_TLS:
+    case TLS_FAIL_ALERT:
+    case TLS_FAIL_ALPN:
+    case TLS_FAIL_CLOSED:
+    case TLS_FAIL_PROTOCOL:
+    case TLS_FAIL_MEMORY:
+        break;
+    }
+    return "";
 }

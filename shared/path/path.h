@@ -34,7 +34,7 @@ struct path {
 enum path_verdict {
     PATH_UNTRIED,
     PATH_OPEN,              /* TLS with the right identity, and EHLO */
-    PATH_DROPPED,           /* no answer to the connection attempt, or silence behind it */
+    PATH_DROPPED,           /* no answer to the connection attempt, or silence where SMTP should greet */
     PATH_REFUSED,           /* RST */
     PATH_UNREACHABLE,       /* ICMP, or no route */
     PATH_DNS,               /* the name could not be resolved */
@@ -42,7 +42,7 @@ enum path_verdict {
     PATH_HTTP,              /* HTTP answers: a captive portal */
     PATH_STARTTLS_MISSING,  /* taken out, or masked */
     PATH_WRONG_CERTIFICATE, /* a stranger's key */
-    PATH_TLS_FAILED,        /* TLS does not come to an end */
+    PATH_TLS_FAILED,        /* TLS does not come to an end: refused, cut off, or silence behind the ClientHello */
     PATH_DIED_EARLY,        /* worked, then died young */
     PATH_PROXY_REFUSED,
     PATH_RELAY_REFUSED,     /* the relay itself said no */

@@ -79,9 +79,9 @@ static void pair_open(struct pair *pair, struct tls_context *client, struct tls_
     enum tls_step ours = TLS_STEP_WANT_INPUT, theirs = TLS_STEP_WANT_INPUT;
     *pair = (struct pair){0};
     double begun = cpu_us(CLOCK_THREAD_CPUTIME_ID);
-    need(tls_session_new(&pair->server, server, NULL) == RESULT_OK, "session");
+    need(tls_session_new(&pair->server, server, NULL, PATH_ALPN_NONE) == RESULT_OK, "session");
     pair->server_us += cpu_us(CLOCK_THREAD_CPUTIME_ID) - begun;
-    need(tls_session_new(&pair->client, client, "relay.example") == RESULT_OK, "session");
+    need(tls_session_new(&pair->client, client, "relay.example", PATH_ALPN_NONE) == RESULT_OK, "session");
     while (ours != TLS_STEP_OK || theirs != TLS_STEP_OK) {
         if (ours != TLS_STEP_OK)
             ours = half(pair->client, &pair->to_client, &pair->to_server, &pair->client_us);

@@ -160,7 +160,7 @@ static void test_inside_tls(void **state)
 static void make_session(void *context)
 {
     struct tls_session *session;
-    enum result result = tls_session_new(&session, *(struct tls_context **)context, "without.a.ticket.example");
+    enum result result = tls_session_new(&session, *(struct tls_context **)context, "without.a.ticket.example", PATH_ALPN_NONE);
     assert_true(result == RESULT_OK || (result == RESULT_MEMORY && oom_has_failed()));
     assert_int_equal(result == RESULT_OK, session != NULL);
     tls_session_free(&session);

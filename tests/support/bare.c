@@ -56,7 +56,7 @@ static void decrypt(struct bare *bare)
 
 void bare_start_tls(struct bare *bare, struct tls_context *context, const char *server_name)
 {
-    need(tls_session_new(&bare->tls, context, server_name) == RESULT_OK, "memory");
+    need(tls_session_new(&bare->tls, context, server_name, PATH_ALPN_NONE) == RESULT_OK, "memory");
     need(buffer_append(&bare->raw, buffer_slice(&bare->in)) == RESULT_OK, "memory");
     buffer_clear(&bare->in);
     shake(bare);

@@ -17,14 +17,14 @@
 static char folder[64], why[256];
 static struct tls_context *server_tls, *foreign_tls, *client_tls;
 
-static struct tls_context *make_server(const char *name)
+static struct tls_context *make_server(const char *name, const char *alpn_also)
 {
     char key[96], certificate[96];
     struct tls_context *context;
     snprintf(key, sizeof key, "%s/%s.key", folder, name);
     snprintf(certificate, sizeof certificate, "%s/%s.pem", folder, name);
     assert_int_equal(tls_make_identity(key, certificate, "relay.example", why, sizeof why), RESULT_OK);
-    struct tls_server_config config = {.certificate_file = certificate, .key_file = key};
+    struct tls_server_config config = {.certificate_file = certificate, .key_file = key, .alpn_also = alpn_also};
     assert_int_equal(tls_context_server(&context, &config, why, sizeof why), RESULT_OK);
     return context;
 }
@@ -33,8 +33,8 @@ static int make_identities(void **state)
 {
     (void)state;
     certificates_folder_make(folder);
-    server_tls = make_server("good");
-    foreign_tls = make_server("foreign");
+    server_tls = make_server("good", "http/1.1");
+    foreign_tls = make_server("foreign", NULL);
     struct tls_client_config client = {.identity = TLS_IDENTITY_PINS, .npins = 1};
     tls_context_pin(server_tls, client.pins[0]);
     assert_int_equal(tls_context_client(&client_tls, &client, why, sizeof why), RESULT_OK);
@@ -61,7 +61,7 @@ struct talk {
     struct net_end server;
     char story[512];           /* "CONNECTED PROVEN READY " */
     struct outbound_failure failure;
-    char failure_words[200], phase[32];
+    char failure_words[OUTBOUND_WORDS], phase[32];
     struct smtp_transaction transaction;
     struct envelope envelope;
     struct envelope_recipient recipient;
@@ -415,6 +415,8 @@ static void test_wrong_key(void **state)
     talk_accept(&talk, foreign_tls);
     talk_expect_failure(&talk, PATH_WRONG_CERTIFICATE, "TLS handshake", "another key: sha256//");
     assert_int_equal(talk.failure.tls, TLS_FAIL_WRONG_KEY);
+    assert_string_equal(talk.failure.whose, "relay.example, issued by itself");
+    assert_non_null(strstr(talk.failure_words, "(it names relay.example, issued by itself)"));
     assert_true(talk.failure.is_permanent);
     talk_finish(&talk, "CONNECTED FAILED CLOSED ");
     assert_int_equal(talk.server.told[STREAM_SECURED] + talk.server.told[STREAM_DATA], 0);
@@ -454,7 +456,37 @@ static void test_silent_tls(void **state)
     talk_open(&talk, SMTP_SECURITY_TLS);
     talk.target.handshake_timeout_ms = 40;
     talk_accept(&talk, NULL);
-    talk_expect_failure(&talk, PATH_DROPPED, "TLS handshake", "does not come to an end");
+    talk_expect_failure(&talk, PATH_TLS_FAILED, "TLS handshake", "TLS is cut off after the first message: nothing comes back");
+    talk_finish(&talk, "CONNECTED FAILED CLOSED ");
+}
+
+/* Half a record of TLS, and then nothing more: not after the first message. */
+static void test_stuck_tls(void **state)
+{
+    struct talk talk;
+    (void)state;
+    talk_open(&talk, SMTP_SECURITY_TLS);
+    talk.target.handshake_timeout_ms = 40;
+    talk_accept(&talk, NULL);
+    net_end_write(&talk.server, "\x16\x03\x03");
+    talk_expect_failure(&talk, PATH_TLS_FAILED, "TLS handshake", "the TLS handshake does not come to an end");
+    talk_finish(&talk, "CONNECTED FAILED CLOSED ");
+}
+
+/* The silence after STARTTLS is the same, though SMTP was heard before. */
+static void test_silent_after_starttls(void **state)
+{
+    struct talk talk;
+    (void)state;
+    talk_open(&talk, SMTP_SECURITY_STARTTLS);
+    talk.target.handshake_timeout_ms = 40;
+    talk_accept(&talk, NULL);
+    net_end_write(&talk.server, "220 relay.example ESMTP\r\n");
+    expect(&talk, "EHLO localhost\r\n");
+    net_end_write(&talk.server, "250-relay.example\r\n250 STARTTLS\r\n");
+    expect(&talk, "STARTTLS\r\n");
+    net_end_write(&talk.server, "220 go\r\n");
+    talk_expect_failure(&talk, PATH_TLS_FAILED, "TLS handshake", "TLS is cut off after the first message: nothing comes back");
     talk_finish(&talk, "CONNECTED FAILED CLOSED ");
 }
 
@@ -466,14 +498,60 @@ static void test_cut_handshake(void **state)
     talk_accept(&talk, NULL);
     NET_UNTIL(&talk.net, buffer_len(&talk.server.got) > 0); /* the ClientHello */
     stream_close(talk.server.stream);
-    talk_expect_failure(&talk, PATH_TLS_FAILED, "TLS handshake", "");
+    talk_expect_failure(&talk, PATH_TLS_FAILED, "TLS handshake", "TLS is cut off after the first message: ");
     assert_int_equal(talk.failure.tls, TLS_FAIL_CLOSED);
+    talk_finish(&talk, "CONNECTED FAILED CLOSED ");
+}
+
+/* ---- ALPN ---- */
+
+static void offer_alpn(enum path_alpn alpn, bool is_starttls)
+{
+    struct talk talk;
+    talk_open(&talk, is_starttls ? SMTP_SECURITY_STARTTLS : SMTP_SECURITY_TLS);
+    talk.target.alpn = alpn;
+    talk.closes_when_proven = true;
+    talk_accept(&talk, is_starttls ? NULL : server_tls);
+    net_end_write(&talk.server, "220 relay.example ESMTP\r\n");
+    if (is_starttls) {
+        expect(&talk, "EHLO localhost\r\n");
+        net_end_write(&talk.server, "250-relay.example\r\n250 STARTTLS\r\n");
+        expect(&talk, "STARTTLS\r\n");
+        net_end_write(&talk.server, "220 go\r\n");
+        assert_int_equal(stream_start_tls(talk.server.stream, server_tls, NULL, false), RESULT_OK);
+    }
+    expect(&talk, "EHLO agent.example\r\n");
+    assert_string_equal(outbound_tls(talk.outbound)->alpn, path_alpn_name(alpn));
+    assert_string_equal(stream_tls_info(talk.server.stream)->alpn, path_alpn_name(alpn));
+    net_end_write(&talk.server, "250 relay.example\r\n");
+    talk_finish(&talk, "CONNECTED PROVEN CLOSED ");
+}
+
+static void test_alpn(void **state)
+{
+    (void)state;
+    offer_alpn(PATH_ALPN_NONE, false);
+    offer_alpn(PATH_ALPN_SMTP, false);
+    offer_alpn(PATH_ALPN_HTTP, false);
+    offer_alpn(PATH_ALPN_SMTP, true);
+}
+
+static void test_alpn_refused(void **state)
+{
+    struct talk talk;
+    (void)state;
+    talk_open(&talk, SMTP_SECURITY_TLS);
+    talk.target.alpn = PATH_ALPN_HTTP;
+    talk_accept(&talk, foreign_tls); /* it takes smtp alone */
+    talk_expect_failure(&talk, PATH_TLS_FAILED, "TLS handshake", "does not take the application protocol (ALPN) that we offer");
+    assert_int_equal(talk.failure.tls, TLS_FAIL_ALPN);
+    assert_false(talk.failure.is_permanent);
     talk_finish(&talk, "CONNECTED FAILED CLOSED ");
 }
 
 /* ---- what goes wrong in SMTP ---- */
 
-static void refuse_starttls(const char *ehlo_reply, const char *starttls_reply, enum path_verdict verdict, enum smtp_failure failure)
+static void refuse_starttls(const char *ehlo_reply, const char *starttls_reply, enum path_verdict verdict, enum smtp_failure failure, const char *words)
 {
     struct talk talk;
     talk_open(&talk, SMTP_SECURITY_STARTTLS);
@@ -485,7 +563,7 @@ static void refuse_starttls(const char *ehlo_reply, const char *starttls_reply, 
         expect(&talk, "STARTTLS\r\n");
         net_end_write(&talk.server, starttls_reply);
     }
-    talk_expect_failure(&talk, verdict, starttls_reply ? talk.phase : "EHLO", "");
+    talk_expect_failure(&talk, verdict, starttls_reply ? talk.phase : "EHLO", words);
     assert_string_equal(smtp_failure_name(talk.failure.smtp), smtp_failure_name(failure));
     talk_finish(&talk, "CONNECTED FAILED CLOSED ");
 }
@@ -493,10 +571,10 @@ static void refuse_starttls(const char *ehlo_reply, const char *starttls_reply, 
 static void test_starttls_refused(void **state)
 {
     (void)state;
-    refuse_starttls("250 relay.example\r\n", NULL, PATH_STARTTLS_MISSING, SMTP_FAIL_STARTTLS_MISSING);
-    refuse_starttls("250-relay.example\r\n250 XXXXXXXX\r\n", NULL, PATH_STARTTLS_MISSING, SMTP_FAIL_STARTTLS_MASKED);
-    refuse_starttls("250-relay.example\r\n250 STARTTLS\r\n", "454 4.7.0 no\r\n", PATH_STARTTLS_MISSING, SMTP_FAIL_STARTTLS_REFUSED);
-    refuse_starttls("250-relay.example\r\n250 STARTTLS\r\n", "220 go\r\n250-relay.example\r\n250 AUTH PLAIN\r\n", PATH_FOREIGN_BANNER, SMTP_FAIL_INJECTED);
+    refuse_starttls("250 relay.example\r\n", NULL, PATH_STARTTLS_MISSING, SMTP_FAIL_STARTTLS_MISSING, "STARTTLS is not offered");
+    refuse_starttls("250-relay.example\r\n250 XXXXXXXX\r\n", NULL, PATH_STARTTLS_MISSING, SMTP_FAIL_STARTTLS_MASKED, "STARTTLS has been masked");
+    refuse_starttls("250-relay.example\r\n250 STARTTLS\r\n", "454 4.7.0 no\r\n", PATH_STARTTLS_MISSING, SMTP_FAIL_STARTTLS_REFUSED, "STARTTLS is offered, then refused: 454 4.7.0 no");
+    refuse_starttls("250-relay.example\r\n250 STARTTLS\r\n", "220 go\r\n250-relay.example\r\n250 AUTH PLAIN\r\n", PATH_FOREIGN_BANNER, SMTP_FAIL_INJECTED, "behind the answer to STARTTLS");
 }
 
 /* The last words before the end count, though the connection was reset behind them. */
@@ -532,6 +610,8 @@ static void test_uncertain(void **state)
     expect(&talk, "hello\r\n.\r\n");
     stream_close(talk.server.stream); /* without close_notify */
     talk_expect_failure(&talk, PATH_DIED_EARLY, "end of data", "close_notify");
+    assert_non_null(strstr(talk.failure_words, "(end of data, after "));
+    assert_non_null(strstr(talk.failure_words, " octets and 0."));
     assert_true(talk.failure.is_uncertain);
     assert_int_equal(talk.failure.smtp, SMTP_FAIL_EOF);
     assert_int_equal(talk.failure.tls, TLS_FAIL_CLOSED);
@@ -588,7 +668,11 @@ int main(void)
         cmocka_unit_test(test_wrong_key),
         cmocka_unit_test(test_foreign),
         cmocka_unit_test(test_silent_tls),
+        cmocka_unit_test(test_stuck_tls),
+        cmocka_unit_test(test_silent_after_starttls),
         cmocka_unit_test(test_cut_handshake),
+        cmocka_unit_test(test_alpn),
+        cmocka_unit_test(test_alpn_refused),
         cmocka_unit_test(test_starttls_refused),
         cmocka_unit_test(test_last_words),
         cmocka_unit_test(test_uncertain),

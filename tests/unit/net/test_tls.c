@@ -69,6 +69,7 @@ static int make_identities(void **state)
     certificate_make(in_folder("good"), &(struct certificate_wish){.name = NAME, .issuer = in_folder("ca")});
     certificate_make(in_folder("expired"), &(struct certificate_wish){.name = NAME, .issuer = in_folder("ca"), .from_s = now - 20000, .to_s = now - 10000});
     certificate_make(in_folder("future"), &(struct certificate_wish){.name = NAME, .issuer = in_folder("ca"), .from_s = now + 10000, .to_s = now + 20000});
+    certificate_make(in_folder("hotel"), &(struct certificate_wish){.name = "Hotel \x1b" "evil\xe2\x80\xae"});
     certificate_make(in_folder("foreign"), &(struct certificate_wish){.name = NAME, .issuer = in_folder("other-ca")});
     return 0;
 }
@@ -187,7 +188,7 @@ static void test_pin_of_expired(void **state)
 }
 
 /* What the client wrote too early must not reach a server that proved nothing. */
-static void refuse(struct tls_context *client, const char *server_identity, const char *name, enum tls_failure expected, const char *words)
+static void refuse(struct tls_context *client, const char *server_identity, const char *name, enum tls_failure expected, const char *words, const char *whose)
 {
     struct tls_context *server = server_of(server_identity);
     struct talk talk;
@@ -199,6 +200,7 @@ static void refuse(struct tls_context *client, const char *server_identity, cons
     assert_int_equal(talk.client.error.kind, STREAM_ERROR_TLS);
     assert_string_equal(tls_failure_name(talk.client.error.tls), tls_failure_name(expected));
     assert_non_null(strstr(talk.client.error.words, words));
+    assert_string_equal(talk.client.error.whose, whose);
     assert_null(stream_tls_info(talk.client.stream));
     assert_int_equal(talk.server.told[STREAM_SECURED] + talk.server.told[STREAM_DATA], 0);
     assert_int_equal(talk.server.error.tls, TLS_FAIL_ALERT);
@@ -214,7 +216,8 @@ static void test_wrong_key(void **state)
     (void)state;
     tls_context_pin(foreign, pin);
     tls_pin_format(pin, text);
-    refuse(client, "foreign", NAME, TLS_FAIL_WRONG_KEY, text);
+    refuse(client, "foreign", NAME, TLS_FAIL_WRONG_KEY, text, "relay.example, issued by Other CA");
+    refuse(client, "hotel", NAME, TLS_FAIL_WRONG_KEY, "another key", "Hotel ?evil?, issued by itself");
     tls_context_unref(&good);
     tls_context_unref(&foreign);
     tls_context_unref(&client);
@@ -230,10 +233,10 @@ static void test_ca(void **state)
     talk_exchange(&talk);
     talk_close(&talk);
     tls_context_unref(&server);
-    refuse(client, "good", "other.example", TLS_FAIL_WRONG_NAME, "another name");
-    refuse(client, "expired", NAME, TLS_FAIL_EXPIRED, "expired");
-    refuse(client, "future", NAME, TLS_FAIL_EXPIRED, "not valid yet");
-    refuse(client, "foreign", NAME, TLS_FAIL_UNTRUSTED, "trusted authority");
+    refuse(client, "good", "other.example", TLS_FAIL_WRONG_NAME, "another name", "relay.example, issued by Test CA");
+    refuse(client, "expired", NAME, TLS_FAIL_EXPIRED, "expired", "relay.example, issued by Test CA");
+    refuse(client, "future", NAME, TLS_FAIL_EXPIRED, "not valid yet", "relay.example, issued by Test CA");
+    refuse(client, "foreign", NAME, TLS_FAIL_UNTRUSTED, "trusted authority", "relay.example, issued by Other CA");
     tls_context_unref(&client);
 }
 
@@ -251,14 +254,14 @@ static void test_any(void **state)
     tls_context_unref(&server);
 }
 
-/* ---- versions, ALPN ---- */
+/* ---- versions ---- */
 
 static void test_tls12(void **state)
 {
     struct tls_context *server = server_of("good"), *client = client_with_pin_of(server);
     struct talk talk;
     (void)state;
-    mbedtls_ssl_conf_max_tls_version(&server->config, MBEDTLS_SSL_VERSION_TLS1_2);
+    mbedtls_ssl_conf_max_tls_version(&server->configs[0], MBEDTLS_SSL_VERSION_TLS1_2);
     for (int i = 0; i < 3; i++) {
         talk_secure(&talk, client, server, NAME);
         const struct tls_info *info = stream_tls_info(talk.client.stream);
@@ -273,39 +276,6 @@ static void test_tls12(void **state)
     }
     tls_context_unref(&client);
     tls_context_unref(&server);
-}
-
-static void talk_alpn(const char *also, const char *offer, const char *expected)
-{
-    struct tls_context *server, *client;
-    struct talk talk;
-    struct tls_server_config config = {.certificate_file = in_folder("good.pem"), .key_file = in_folder("good.key"), .alpn_also = also};
-    assert_int_equal(tls_context_server(&server, &config, why, sizeof why), RESULT_OK);
-    client = client_of(&(struct tls_client_config){.identity = TLS_IDENTITY_ANY, .alpn = offer});
-    talk_start(&talk, client, server, NAME);
-    NET_UNTIL(&talk.net, is_decided(&talk.client) && is_decided(&talk.server));
-    assert_int_equal(talk.client.told[STREAM_SECURED], expected != NULL);
-    if (expected) {
-        assert_string_equal(stream_tls_info(talk.client.stream)->alpn, expected);
-        assert_string_equal(stream_tls_info(talk.server.stream)->alpn, expected);
-    } else {
-        assert_int_equal(talk.client.error.tls, TLS_FAIL_ALERT);
-        assert_non_null(strstr(talk.client.error.words, "no application protocol"));
-    }
-    talk_close(&talk);
-    tls_context_unref(&client);
-    tls_context_unref(&server);
-}
-
-static void test_alpn(void **state)
-{
-    (void)state;
-    talk_alpn(NULL, NULL, "");
-    talk_alpn(NULL, "smtp", "smtp");
-    talk_alpn(NULL, "http/1.1", NULL);
-    talk_alpn("http/1.1", "http/1.1", "http/1.1");
-    talk_alpn("http/1.1", "smtp", "smtp");
-    talk_alpn("http/1.1", "h2", NULL);
 }
 
 /* ---- resumption ---- */
@@ -439,7 +409,7 @@ static void test_nothing_after_close_notify(void **state)
     talk_open(&talk);
     talk.client.keeps_input = true;
     assert_int_equal(stream_start_tls(talk.server.stream, server, NULL, false), RESULT_OK);
-    assert_int_equal(tls_session_new(&a, client, NAME), RESULT_OK);
+    assert_int_equal(tls_session_new(&a, client, NAME, PATH_ALPN_NONE), RESULT_OK);
     enum tls_step step = tls_session_handshake(a, &none, &to_server);
     netloop_arm(&talk.net);
     while (step == TLS_STEP_WANT_INPUT) {
@@ -635,7 +605,6 @@ int main(void)
         cmocka_unit_test(test_ca),
         cmocka_unit_test(test_any),
         cmocka_unit_test(test_tls12),
-        cmocka_unit_test(test_alpn),
         cmocka_unit_test(test_resumption),
         cmocka_unit_test(test_orderly_end),
         cmocka_unit_test(test_end_without_close_notify),

@@ -146,7 +146,7 @@ static bool shake_hands(struct worker *worker)
     enum tls_step ours = TLS_STEP_WANT_INPUT, theirs = TLS_STEP_WANT_INPUT;
     char *room = malloc(2 * TLS_RECORD_MAX);
     size_t got = 0;
-    bool is_well = tls_session_new(&server, worker->server, NULL) == RESULT_OK && tls_session_new(&client, worker->client, "relay.example") == RESULT_OK;
+    bool is_well = tls_session_new(&server, worker->server, NULL, PATH_ALPN_NONE) == RESULT_OK && tls_session_new(&client, worker->client, "relay.example", PATH_ALPN_NONE) == RESULT_OK;
     while (is_well && (ours != TLS_STEP_OK || theirs != TLS_STEP_OK)) {
         if (ours != TLS_STEP_OK)
             ours = advance(client, &to_client, &to_server);
