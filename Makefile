@@ -53,7 +53,7 @@ $(B)/obj/%.o: %.c | $(B)/gen/schema.h
 	@mkdir -p $(@D)
 	@echo "  CC   $<"
 	@$(CC) $(CPPFLAGS) -Itests $(CFLAGS) -MMD -MP -c -o $@ $<
-$(B)/obj/tests/unit/agent/%.o: CPPFLAGS += -Iclient-agent
+$(B)/obj/tests/unit/agent/%.o $(B)/obj/tests/fuzz/fuzz_agent_%.o: CPPFLAGS += -Iclient-agent
 $(B)/obj/tests/unit/server/%.o: CPPFLAGS += -Iserver
 $(B)/obj/gen/%.o: $(B)/gen/%.c
 	@mkdir -p $(@D)
@@ -91,8 +91,8 @@ OOM_TESTS    := $(call exe,$(wildcard tests/fault/oom_*.c))
 FUZZ_TARGETS := $(call exe,$(wildcard tests/fuzz/fuzz_*.c))
 BENCH_EXE    := $(call exe,$(wildcard tests/bench/bench_*.c))
 LIBS          = $(B)/libsupport.a $(B)/libserver.a $(B)/libagent.a $(B)/libpostern.a
-# The two programs use the same words for the like things of theirs, so a test sees one of them: the agent in */agent/, else the relay.
-not_linked    = $(if $(findstring /tests/,$@),$(if $(findstring /agent/,$@),$(B)/libserver.a,$(B)/libagent.a))
+# The two programs use the same words for the like things of theirs, so a test sees one of them: the agent in */agent/ and fuzz_agent_*, else the relay.
+not_linked    = $(if $(findstring /tests/,$@),$(if $(findstring /agent/,$@)$(findstring /fuzz_agent_,$@),$(B)/libserver.a,$(B)/libagent.a))
 WRAP          = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup
 
 $(UNIT_TESTS) $(BENCH_EXE): $(B)/tests/%: $(B)/obj/tests/%.o $(LIBS)

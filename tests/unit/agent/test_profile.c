@@ -1,0 +1,172 @@
+/* What is known of the relay, and its text in the store. */
+#include "profile.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+#include <cmocka.h>
+
+static const struct smtp_peer PEER = {
+    .capabilities = SMTP_CAP_PIPELINING | SMTP_CAP_PIPECONNECT | SMTP_CAP_XWAYS,
+    .mechanisms = SASL_PLAIN | SASL_HT_SHA_256_EXPR,
+    .size_max_octets = UINT64_C(52428800),
+    .nrcpt_max = 100,
+    .transactions_max = 7,
+    .name = {"relay.example", 13},
+    .ways = {"465/tls 198.51.100.7:8443/tls junk", 34},
+};
+static const char TOKEN[] = "0123456789abcdef\0\n23456789abcde"; /* any octets */
+
+static struct profile make_profile(void)
+{
+    struct profile profile = {0};
+    assert_true(profile_learn(&profile, &PEER));
+    assert_true(profile_keep_device(&profile, SLICE("d-42"), slice_of(TOKEN, SASL_TOKEN)));
+    return profile;
+}
+
+static struct buffer text_of(const struct profile *profile)
+{
+    struct buffer text = BUFFER_SECRET(PROFILE_TEXT_MAX);
+    assert_int_equal(profile_write(profile, SLICE("relay.example"), SLICE("anna b"), &text), RESULT_OK);
+    return text;
+}
+
+static void assert_is(const struct profile *profile)
+{
+    struct smtp_peer peer;
+    assert_true(profile_peer(profile, &peer));
+    assert_int_equal(peer.capabilities, PEER.capabilities);
+    assert_int_equal(peer.mechanisms, PEER.mechanisms);
+    assert_true(peer.size_max_octets == PEER.size_max_octets && peer.nrcpt_max == PEER.nrcpt_max && peer.transactions_max == PEER.transactions_max);
+    assert_true(slice_equal(peer.name, PEER.name) && slice_equal(peer.ways, PEER.ways));
+    assert_true(slice_equal(profile_device(profile), SLICE("d-42")) && slice_equal(profile_token(profile), slice_of(TOKEN, SASL_TOKEN)));
+}
+
+static void what_is_written_is_read(void **state)
+{
+    struct profile profile = make_profile(), read;
+    struct buffer text = text_of(&profile);
+    (void)state;
+    profile_read(&read, buffer_slice(&text), SLICE("relay.example"), SLICE("anna b"));
+    assert_is(&read);
+    buffer_wipe_free(&text);
+}
+
+static void of_another_relay_or_user_nothing_is_read(void **state)
+{
+    static const struct { struct slice host, user; } others[] = {{SLICE("relay.example"), SLICE("anna")}, {SLICE("other.example"), SLICE("anna b")}, {SLICE("relay.exampl"), SLICE("anna b")}};
+    struct profile profile = make_profile(), read;
+    struct buffer text = text_of(&profile);
+    (void)state;
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        profile_read(&read, buffer_slice(&text), others[i].host, others[i].user);
+        assert_false(read.has_peer);
+        assert_int_equal(profile_device(&read).len, 0);
+    }
+    buffer_wipe_free(&text);
+}
+
+/* Half a text is less knowledge, never another. */
+static void every_beginning_of_a_text_is_read(void **state)
+{
+    struct profile profile = make_profile(), read;
+    struct buffer text = text_of(&profile);
+    (void)state;
+    for (size_t len = 0; len < buffer_len(&text) - 1; len++) {
+        profile_read(&read, slice_take(buffer_slice(&text), len), SLICE("relay.example"), SLICE("anna b"));
+        assert_int_equal(profile_device(&read).len, 0);
+        assert_true(!read.has_peer || read.peer.capabilities == PEER.capabilities);
+    }
+    buffer_wipe_free(&text);
+}
+
+static void what_we_did_not_write_is_nothing(void **state)
+{
+    static const char *const texts[] = {
+        "", "\n\n", "postern-profile 2\nhost relay.example\nuser anna b\npeer 1 1 1 1 1 x\n", "postern-profile 1\nhost relay.example\nuser anna b\npeer 1 1 1 1\n",
+        "postern-profile 1\nhost relay.example\nuser anna b\npeer 123456789 1 1 1 1 x\n", "postern-profile 1\nhost relay.example\nuser anna b\npeer 1g 1 1 1 1 x\n",
+        "postern-profile 1\nhost relay.example\nuser anna b\ndevice d-42 AAAA\n", "postern-profile 1\nhost relay.example\nuser anna b\ndevice  AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n",
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        struct profile read;
+        profile_read(&read, slice_from_cstr(texts[i]), SLICE("relay.example"), SLICE("anna b"));
+        if (read.has_peer || profile_device(&read).len > 0)
+            fail_msg("something was read of: %s", texts[i]);
+    }
+}
+
+static void only_what_differs_is_news(void **state)
+{
+    struct profile profile = make_profile();
+    struct smtp_peer peer = PEER;
+    (void)state;
+    assert_false(profile_learn(&profile, &PEER));
+    peer.ways = SLICE("465/tls");
+    assert_true(profile_learn(&profile, &peer));
+    assert_false(profile_learn(&profile, &peer));
+    peer.capabilities = 0;
+    assert_true(profile_learn(&profile, &peer));
+}
+
+static void a_relay_is_ours_by_what_only_ours_says(void **state)
+{
+    struct profile profile = {0};
+    struct smtp_peer postfix = {.capabilities = SMTP_CAP_PIPELINING | SMTP_CAP_CHUNKING | SMTP_CAP_DSN};
+    (void)state;
+    assert_false(profile_is_ours(&profile));
+    profile_learn(&profile, &postfix);
+    assert_false(profile_is_ours(&profile));
+    profile_learn(&profile, &PEER);
+    assert_true(profile_is_ours(&profile));
+}
+
+static void its_ways_are_those_of_its_ehlo(void **state)
+{
+    struct profile profile = make_profile();
+    struct finder_way ways[FINDER_WAYS_MAX];
+    (void)state;
+    assert_int_equal(profile_ways(&profile, ways, FINDER_WAYS_MAX), 2);
+    assert_true(ways[0].port == 465 && ways[1].port == 8443 && ways[1].address.family == 4);
+}
+
+static void a_device_that_could_not_be_named_again_is_not_kept(void **state)
+{
+    struct profile profile = {0};
+    (void)state;
+    assert_false(profile_keep_device(&profile, SLICE("d 42"), slice_of(TOKEN, SASL_TOKEN)));
+    assert_false(profile_keep_device(&profile, SLICE("d\n42"), slice_of(TOKEN, SASL_TOKEN)));
+    assert_false(profile_keep_device(&profile, SLICE(""), slice_of(TOKEN, SASL_TOKEN)));
+    assert_false(profile_keep_device(&profile, SLICE("d-42"), slice_of(TOKEN, SASL_TOKEN - 1)));
+    assert_int_equal(profile_device(&profile).len, 0);
+}
+
+static void what_is_forgotten_is_wiped(void **state)
+{
+    static const uint8_t zeros[SASL_TOKEN];
+    struct profile profile = make_profile();
+    (void)state;
+    profile_forget_device(&profile);
+    assert_memory_equal(profile.token, zeros, SASL_TOKEN);
+    assert_true(profile.has_peer && profile_token(&profile).len == 0);
+    profile_forget(&profile);
+    assert_false(profile.has_peer);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_written_is_read),
+        cmocka_unit_test(of_another_relay_or_user_nothing_is_read),
+        cmocka_unit_test(every_beginning_of_a_text_is_read),
+        cmocka_unit_test(what_we_did_not_write_is_nothing),
+        cmocka_unit_test(only_what_differs_is_news),
+        cmocka_unit_test(a_relay_is_ours_by_what_only_ours_says),
+        cmocka_unit_test(its_ways_are_those_of_its_ehlo),
+        cmocka_unit_test(a_device_that_could_not_be_named_again_is_not_kept),
+        cmocka_unit_test(what_is_forgotten_is_wiped),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
