@@ -223,7 +223,7 @@ static void make_core(struct service_session *session, bool is_tls)
     config.offers_starttls = session->mode == SERVICE_STARTTLS;
     config.requires_tls = session->mode != SERVICE_PLAIN;
     config.session_id = slice_from_cstr(session->id);
-    session->core = smtp_server_new(&config, is_tls, tls && tls->nbindings > 0, now_ms(session));
+    session->core = smtp_server_new(&config, is_tls, tls ? smtp_server_binding_of(tls->bindings, tls->nbindings) : SMTP_SERVER_NO_BINDING, now_ms(session));
     if (!session->core)
         service_session_kill(session);
 }
@@ -235,7 +235,7 @@ static void on_secured(struct service_session *session)
     log_event(session->service->config.log, LOG_DEBUG, "tls", LOG_TEXT("session", session->id), LOG_TEXT("version", tls->version),
               LOG_TEXT("cipher", tls->cipher), LOG_INT("resumed", tls->is_resumed));
     if (session->core)
-        smtp_server_tls_started(session->core, tls->nbindings > 0, now_ms(session));
+        smtp_server_tls_started(session->core, smtp_server_binding_of(tls->bindings, tls->nbindings), now_ms(session));
     else
         make_core(session, true);
     pump(session);

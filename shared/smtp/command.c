@@ -25,6 +25,7 @@ static const struct verb {
     {SLICE("VRFY"), SMTP_VERB_VRFY},
     {SLICE("EXPN"), SMTP_VERB_EXPN},
     {SLICE("HELP"), SMTP_VERB_HELP},
+    {SLICE("XDEVICE"), SMTP_VERB_XDEVICE},
     {SLICE("SEND"), SMTP_VERB_OBSOLETE},
     {SLICE("SOML"), SMTP_VERB_OBSOLETE},
     {SLICE("SAML"), SMTP_VERB_OBSOLETE},
@@ -299,6 +300,13 @@ static enum smtp_command_fault parse_auth_command(struct slice argument, struct 
     return out->mechanism.len > 0 ? SMTP_COMMAND_OK : SMTP_COMMAND_AUTH;
 }
 
+/* What the xtext stands for, its reader judges. */
+static enum smtp_command_fault parse_device(struct slice argument, struct smtp_command *out)
+{
+    out->argument = argument;
+    return argument.len > 0 && xtext_is_valid(argument) ? SMTP_COMMAND_OK : SMTP_COMMAND_DEVICE;
+}
+
 enum smtp_command_fault smtp_command_parse(enum smtp_verb verb, struct slice argument, bool is_smtputf8, struct smtp_command *out)
 {
     memset(out, 0, sizeof *out);
@@ -309,6 +317,7 @@ enum smtp_command_fault smtp_command_parse(enum smtp_verb verb, struct slice arg
     case SMTP_VERB_RCPT: return parse_rcpt(argument, is_smtputf8, out);
     case SMTP_VERB_BDAT: return parse_bdat(argument, out);
     case SMTP_VERB_AUTH: return parse_auth_command(argument, out);
+    case SMTP_VERB_XDEVICE: return parse_device(argument, out);
     case SMTP_VERB_VRFY: out->argument = argument; return argument.len > 0 ? SMTP_COMMAND_OK : SMTP_COMMAND_VRFY;
     case SMTP_VERB_DATA:
     case SMTP_VERB_RSET:
@@ -353,6 +362,7 @@ const struct smtp_reply *smtp_command_fault_reply(enum smtp_command_fault fault)
         [SMTP_COMMAND_VRFY] = SMTP_REPLY_INIT(501, 5, 5, 4, "Write VRFY name"),
         [SMTP_COMMAND_BDAT] = SMTP_REPLY_INIT(501, 5, 5, 4, "Write BDAT octets, or BDAT octets LAST; closing, as the rest cannot be told from commands"),
         [SMTP_COMMAND_AUTH] = SMTP_REPLY_INIT(501, 5, 5, 4, "Write AUTH mechanism, and the initial response in base64 if there is one"),
+        [SMTP_COMMAND_DEVICE] = SMTP_REPLY_INIT(501, 5, 5, 4, "Write XDEVICE and a label in xtext: 1 to 64 octets of UTF-8, no controls"),
     };
     assert(fault < SMTP_COMMAND_FAULTS);
     return fault == SMTP_COMMAND_OK ? NULL : &replies[fault];

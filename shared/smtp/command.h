@@ -1,5 +1,5 @@
 /* One command line of SMTP as a value: the verb (RFC 5321 4.1.1), and the argument by that verb's grammar, with the ESMTP parameters of MAIL
- * and RCPT (SIZE RFC 1870, BODY 6152 and 3030, SMTPUTF8 6531, AUTH 4954, RET ENVID NOTIFY ORCPT 3461), BDAT (3030) and AUTH.
+ * and RCPT (SIZE RFC 1870, BODY 6152 and 3030, SMTPUTF8 6531, AUTH 4954, RET ENVID NOTIFY ORCPT 3461), BDAT (3030), AUTH, and our XDEVICE.
  *
  * It knows nothing of sessions: whether a command may come now, or an extension was offered, the server core judges. As robust servers do, it takes
  * verbs and keywords in any case, blanks before and behind, tabs for spaces, a space behind "FROM:", and an address without its angle brackets.
@@ -27,6 +27,7 @@ enum smtp_verb {
     SMTP_VERB_VRFY,
     SMTP_VERB_EXPN,
     SMTP_VERB_HELP,
+    SMTP_VERB_XDEVICE,  /* ours: schema/link.md */
     SMTP_VERB_OBSOLETE, /* SEND, SOML, SAML, TURN, ETRN, ATRN: known, and not done here */
     SMTP_VERB_FOREIGN,  /* HTTP, or a header line: a browser was talked into speaking to us */
     SMTP_VERBS,
@@ -48,10 +49,11 @@ enum {
     SMTP_ENVID_MAX = 100, /* octets; RFC 3461 4.4 */
     SMTP_ORCPT_MAX = 500, /* octets; RFC 3461 4.2 */
     SMTP_HELO_MAX = 255,  /* octets; RFC 5321 4.5.3.1.2 */
+    SMTP_LABEL_MAX = 64,  /* octets of a device's label, out of xtext */
 };
 
 struct smtp_command {
-    struct slice argument;       /* HELO and EHLO: the name; VRFY: whom */
+    struct slice argument;       /* HELO and EHLO: the name; VRFY: whom; XDEVICE: the label in xtext */
     struct mail_address address; /* MAIL, RCPT */
     unsigned given;              /* enum smtp_parameter, or-ed */
     uint64_t size_octets;        /* SIZE=; UINT64_MAX when it is beyond 64 bits; or the octets of a BDAT */
@@ -91,6 +93,7 @@ enum smtp_command_fault {
     SMTP_COMMAND_VRFY,
     SMTP_COMMAND_BDAT, /* fatal for the session: nobody knows how many octets follow */
     SMTP_COMMAND_AUTH,
+    SMTP_COMMAND_DEVICE,
     SMTP_COMMAND_FAULTS,
 };
 

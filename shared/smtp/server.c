@@ -58,7 +58,13 @@ static void keep_names(struct smtp_server *server)
     server->config.session_id = put_name(&at, server->config.session_id);
 }
 
-struct smtp_server *smtp_server_new(const struct smtp_server_config *config, bool is_tls, bool has_binding, int64_t now_ms)
+static void set_binding(struct smtp_server *server, enum smtp_server_binding binding)
+{
+    server->has_binding = binding != SMTP_SERVER_NO_BINDING;
+    server->has_exporter = binding == SMTP_SERVER_EXPORTER;
+}
+
+struct smtp_server *smtp_server_new(const struct smtp_server_config *config, bool is_tls, enum smtp_server_binding binding, int64_t now_ms)
 {
     struct smtp_server *server = calloc(1, sizeof *server + config->hostname.len + config->session_id.len);
     if (!server)
@@ -67,7 +73,7 @@ struct smtp_server *smtp_server_new(const struct smtp_server_config *config, boo
     keep_names(server);
     fill_defaults(&server->config);
     server->is_tls = is_tls;
-    server->has_binding = has_binding;
+    set_binding(server, binding);
     server->now_ms = server->start_ms = server->since_ms = now_ms;
     server->output = BUFFER(SMTP_SERVER_OUTPUT_MAX);
     /* Each recipient's text fits a command line; the list itself is copied as it doubles. */
@@ -201,7 +207,10 @@ void server_reply(struct smtp_server *server, const struct smtp_reply *reply)
 
 void server_refuse(struct smtp_server *server, const struct smtp_reply *reply)
 {
-    if (++server->nerrors > server->config.errors_max)
+    if (reply == &server_mail_first && server->nechoes > 0) {
+        server->nechoes--;
+        server_reply(server, reply);
+    } else if (++server->nerrors > server->config.errors_max)
         server_close(server, &too_many_errors);
     else
         server_reply(server, reply);
@@ -315,6 +324,7 @@ void smtp_server_answer(struct smtp_server *server, const struct smtp_reply *rep
     switch (owed) {
     case SMTP_OWED_NOTHING: break;
     case SMTP_OWED_AUTH: server_auth_answered(server, reply); break;
+    case SMTP_OWED_DEVICE: server_device_answered(server, reply); break;
     case SMTP_OWED_MAIL: server_mail_answered(server, reply); break;
     case SMTP_OWED_RCPT: server_rcpt_answered(server, reply); break;
     case SMTP_OWED_BODY_BEGIN: server_body_begin_answered(server, reply); break;
@@ -375,13 +385,13 @@ void smtp_server_abandon(struct smtp_server *server)
     server_close(server, NULL);
 }
 
-void smtp_server_tls_started(struct smtp_server *server, bool has_binding, int64_t now_ms)
+void smtp_server_tls_started(struct smtp_server *server, enum smtp_server_binding binding, int64_t now_ms)
 {
     if (server->state != SMTP_SERVER_IN_TLS)
         return;
     server->now_ms = now_ms;
     server->is_tls = true;
-    server->has_binding = has_binding;
+    set_binding(server, binding);
     server->is_esmtp = false;
     server_forget(&server->helo);
     server_forget(&server->user);

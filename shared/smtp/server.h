@@ -30,6 +30,7 @@
  *
  *   greeting -> ready                                     EHLO, HELO
  *   ready -> auth -> ready                                AUTH: answered, cancelled or broken
+ *   ready -> ready                                        XDEVICE, once in a session
  *   ready -> mail -> rcpt                                 MAIL, the first RCPT accepted
  *   rcpt -> data -> body-end -> ready                     DATA ... CRLF.CRLF, the answer to BODY_END
  *   data -> data-drop -> ready | closing                  a body refused half-way is read to its end
@@ -39,8 +40,8 @@
  *   any command state -> tls -> greeting                  STARTTLS; everything known is forgotten (RFC 3207 4.2)
  *   any -> closing                                        QUIT, a fatal error, too many of the smaller ones, time, eof, shut
  *
- * Octets before our greeting is sent are taken like any others: our own agent may pipeline early, and what early talkers in bad faith
- * say (HTTP, a ClientHello) is known by its looks. Those get one reply and are closed.
+ * Octets before our greeting is sent are taken like any others: our own agent pipelines early (PIPECONNECT, schema/link.md), AUTH with all it has to say, MAIL,
+ * RCPT and BDAT in one flight, and what early talkers in bad faith say (HTTP, a ClientHello) is known by its looks. Those get one reply and are closed.
  *
  * Invariants; the tests name them by number.
  *   1 Only CRLF.CRLF ends DATA. A bare CR, a bare LF or a NUL in a body (BINARYMIME excepted) or a command is refused: 550 or 500,
@@ -59,6 +60,7 @@
 #include "base/log.h"
 #include "mail/envelope.h"
 #include "smtp/reply.h"
+#include "smtp/sasl.h"
 
 enum { SMTP_SERVER_OUTPUT_HIGH = 16 * 1024 }; /* octets of output waiting, beyond which no input is taken */
 
@@ -78,7 +80,7 @@ struct smtp_server_config {
     int64_t data_timeout_ms;     /* between two pieces of a body; default 180,000 */
     int64_t pre_auth_timeout_ms; /* from the start to success of AUTH, where authentication is required; default 60,000 */
     uint64_t body_rate_min;      /* octets per second over a body, after data_timeout_ms of grace; default 0: off */
-    unsigned auth_mechanisms;    /* set of enum sasl_mechanism offered when AUTH is allowed; 0: no AUTH. -PLUS only with a channel binding */
+    unsigned auth_mechanisms;    /* set of enum sasl_mechanism offered when AUTH is allowed; 0: no AUTH. -PLUS and HT only where the channel has what they bind to */
     bool offers_starttls;
     bool allows_auth_without_tls; /* only for loopback listeners and SCRAM-less clients on them */
     bool requires_tls;
@@ -120,8 +122,12 @@ struct smtp_server_event {
 
 struct smtp_server;
 
-/* NULL: out of memory. is_tls: the connection is inside TLS from its first octet; has_binding: a channel binding exists. */
-struct smtp_server *smtp_server_new(const struct smtp_server_config *config, bool is_tls, bool has_binding, int64_t now_ms);
+/* What the channel can be bound by: -PLUS is offered with any binding, HT with "tls-exporter" alone. */
+enum smtp_server_binding { SMTP_SERVER_NO_BINDING, SMTP_SERVER_SOME_BINDING, SMTP_SERVER_EXPORTER };
+enum smtp_server_binding smtp_server_binding_of(const struct sasl_binding *bindings, size_t nbindings);
+
+/* NULL: out of memory. is_tls: the connection is inside TLS from its first octet. */
+struct smtp_server *smtp_server_new(const struct smtp_server_config *config, bool is_tls, enum smtp_server_binding binding, int64_t now_ms);
 void smtp_server_free(struct smtp_server **server);
 
 /* How many octets were taken. Less than all: call again when next() has run dry or the answer has been given. */
@@ -136,7 +142,7 @@ void smtp_server_answer(struct smtp_server *server, const struct smtp_reply *rep
 void smtp_server_challenge(struct smtp_server *server, struct slice data, int64_t now_ms);
 /* Call before answering 235: the name counts as authenticated from then on. Copied. RESULT_OK, RESULT_MEMORY. */
 MUST_CHECK enum result smtp_server_set_user(struct smtp_server *server, struct slice user);
-void smtp_server_tls_started(struct smtp_server *server, bool has_binding, int64_t now_ms);
+void smtp_server_tls_started(struct smtp_server *server, enum smtp_server_binding binding, int64_t now_ms);
 /* Ends the session from outside: 421 4.3.2 or the reply given (NULL: the former), at the next point where a reply may stand: at once
  * between commands and in AUTH, with the answer when parked, at its end in a body, and without words in a handshake. */
 void smtp_server_shut(struct smtp_server *server, const struct smtp_reply *reply);

@@ -21,8 +21,16 @@ unsigned server_mechanisms(const struct smtp_server *server)
     const struct smtp_server_config *config = &server->config;
     if (!server->is_tls && !config->allows_auth_without_tls)
         return 0;
-    unsigned offered = config->auth_mechanisms;
-    return server->has_binding ? offered : offered & ~(unsigned)SASL_SCRAM_SHA_256_PLUS;
+    unsigned unbound = (server->has_binding ? 0 : SASL_SCRAM_SHA_256_PLUS) | (server->has_exporter ? 0 : SASL_HT_SHA_256_EXPR);
+    return config->auth_mechanisms & ~unbound;
+}
+
+enum smtp_server_binding smtp_server_binding_of(const struct sasl_binding *bindings, size_t nbindings)
+{
+    for (size_t i = 0; i < nbindings; i++)
+        if (slice_equal(bindings[i].name, SLICE("tls-exporter")))
+            return SMTP_SERVER_EXPORTER;
+    return nbindings > 0 ? SMTP_SERVER_SOME_BINDING : SMTP_SERVER_NO_BINDING;
 }
 
 static const struct smtp_reply *judge(const struct smtp_server *server)
@@ -62,6 +70,7 @@ void server_auth(struct smtp_server *server, const struct smtp_command *command)
         server_refuse(server, refusal ? refusal : &not_base64);
         return;
     }
+    server->is_by_password = mechanism != SASL_HT_SHA_256_EXPR;
     server->owed = SMTP_OWED_AUTH;
     server_set_state(server, SMTP_SERVER_IN_AUTH);
     struct smtp_server_event *event = server_add_event(server, SMTP_SERVER_AUTH);

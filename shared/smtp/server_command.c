@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-/* The commands of a session, but for AUTH (server_auth.c), DATA and BDAT (server_body.c). A function that writes a reply does so last:
+/* The commands of a session, but for AUTH (server_auth.c), XDEVICE (server_device.c), DATA and BDAT (server_body.c). A function that writes a reply does so last:
  * a reply for which there is no memory ends the session. */
 
 const struct smtp_reply server_no_memory = SMTP_REPLY_INIT(421, 4, 3, 0, "Out of memory for now; try again in a while");
@@ -12,11 +12,12 @@ const struct smtp_reply server_no_memory = SMTP_REPLY_INIT(421, 4, 3, 0, "Out of
 static const struct smtp_reply unknown = SMTP_REPLY_INIT(500, 5, 5, 1, "Command not known; HELP lists those that are");
 static const struct smtp_reply not_done = SMTP_REPLY_INIT(502, 5, 5, 1, "That command is not done here");
 static const struct smtp_reply hello_first = SMTP_REPLY_INIT(503, 5, 5, 1, "Say EHLO first");
-static const struct smtp_reply mail_first = SMTP_REPLY_INIT(503, 5, 5, 1, "Say MAIL FROM:<...> first");
+const struct smtp_reply server_mail_first = SMTP_REPLY_INIT(503, 5, 5, 1, "Say MAIL FROM:<...> first");
 static const struct smtp_reply nested = SMTP_REPLY_INIT(503, 5, 5, 1, "A transaction is open; end it or say RSET first");
 static const struct smtp_reply amid_bdat = SMTP_REPLY_INIT(503, 5, 5, 1, "The message is being sent with BDAT; go on with BDAT, or say RSET");
 static const struct smtp_reply auth_again = SMTP_REPLY_INIT(503, 5, 5, 1, "You are authenticated already");
 static const struct smtp_reply auth_late = SMTP_REPLY_INIT(503, 5, 5, 1, "AUTH has no place in a transaction; say RSET first");
+static const struct smtp_reply device_late = SMTP_REPLY_INIT(503, 5, 5, 1, "XDEVICE has no place in a transaction; say RSET first");
 static const struct smtp_reply tls_again = SMTP_REPLY_INIT(503, 5, 5, 1, "TLS is on already");
 static const struct smtp_reply tls_first = SMTP_REPLY_INIT(530, 5, 7, 0, "Must issue a STARTTLS command first");
 static const struct smtp_reply auth_first = SMTP_REPLY_INIT(530, 5, 7, 0, "Authentication required: log in with AUTH first");
@@ -39,7 +40,7 @@ static const struct smtp_reply help = SMTP_REPLY_INIT(214, 2, 0, 0, "EHLO HELO M
 
 static enum result add_mechanisms(const struct smtp_server *server, struct buffer *text)
 {
-    static const enum sasl_mechanism order[] = {SASL_SCRAM_SHA_256_PLUS, SASL_SCRAM_SHA_256, SASL_PLAIN, SASL_LOGIN};
+    static const enum sasl_mechanism order[] = {SASL_HT_SHA_256_EXPR, SASL_SCRAM_SHA_256_PLUS, SASL_SCRAM_SHA_256, SASL_PLAIN, SASL_LOGIN};
     unsigned offered = server_mechanisms(server);
     if (offered == 0)
         return RESULT_OK;
@@ -59,6 +60,16 @@ static enum result add_limits(const struct smtp_server *server, struct buffer *t
     return result;
 }
 
+/* schema/link.md. Inside TLS only: nobody in between learns of them, or puts them there. */
+static enum result add_ours(const struct smtp_server *server, struct buffer *text)
+{
+    const struct smtp_server_config *config = &server->config;
+    if (!server->is_tls)
+        return RESULT_OK;
+    enum result result = buffer_printf(text, "%s%s", config->offers_pipeconnect ? "\nPIPECONNECT" : "", config->offers_device ? "\nXDEVICE" : "");
+    return result == RESULT_OK && config->ways ? buffer_printf(text, "\nXWAYS %s", config->ways) : result;
+}
+
 static enum result write_ehlo(const struct smtp_server *server, struct buffer *text)
 {
     const struct smtp_server_config *config = &server->config;
@@ -70,6 +81,8 @@ static enum result write_ehlo(const struct smtp_server *server, struct buffer *t
         result = add_mechanisms(server, text);
     if (result == RESULT_OK)
         result = add_limits(server, text);
+    if (result == RESULT_OK)
+        result = add_ours(server, text);
     return result == RESULT_OK ? buffer_append_cstr(text, "\nHELP") : result;
 }
 
@@ -113,10 +126,17 @@ static const struct smtp_reply *judge_mail(const struct smtp_server *server, con
     return command->size_octets > config->size_max_octets ? &too_large : NULL;
 }
 
+/* The RCPTs and the DATA or BDAT that a client has pipelined behind it get their replies too, and are no errors of its own (RFC 2920 3.1). */
+static void expect_echoes(struct smtp_server *server)
+{
+    server->nechoes = server->config.nrcpt_max + 1;
+}
+
 static void mail(struct smtp_server *server, const struct smtp_command *command)
 {
     const struct smtp_reply *refusal = judge_mail(server, command);
     if (refusal) {
+        expect_echoes(server);
         server_refuse(server, refusal);
         return;
     }
@@ -143,9 +163,10 @@ void server_mail_answered(struct smtp_server *server, const struct smtp_reply *r
 {
     if (smtp_reply_is_positive(reply)) {
         server->ntransactions++;
-        server->nidle = 0;
+        server->nidle = server->nechoes = 0;
         server_set_state(server, SMTP_SERVER_HAS_MAIL);
     } else {
+        expect_echoes(server);
         server_end_transaction(server);
     }
     server_reply(server, reply);
@@ -326,14 +347,15 @@ static const struct rule {
     [SMTP_VERB_HELO] = {ALWAYS, IDLES, helo, NULL},
     [SMTP_VERB_EHLO] = {ALWAYS, IDLES, ehlo, NULL},
     [SMTP_VERB_MAIL] = {AT_READY, NEEDS_TLS | NEEDS_AUTH, mail, &nested},
-    [SMTP_VERB_RCPT] = {OPEN, NEEDS_TLS | NEEDS_AUTH, rcpt, &mail_first},
-    [SMTP_VERB_DATA] = {OPEN, NEEDS_TLS | NEEDS_AUTH, data, &mail_first},
-    [SMTP_VERB_BDAT] = {OPEN | AT_BETWEEN, NEEDS_TLS | NEEDS_AUTH, NULL, &mail_first},
+    [SMTP_VERB_RCPT] = {OPEN, NEEDS_TLS | NEEDS_AUTH, rcpt, &server_mail_first},
+    [SMTP_VERB_DATA] = {OPEN, NEEDS_TLS | NEEDS_AUTH, data, &server_mail_first},
+    [SMTP_VERB_BDAT] = {OPEN | AT_BETWEEN, NEEDS_TLS | NEEDS_AUTH, NULL, &server_mail_first},
     [SMTP_VERB_RSET] = {ALWAYS, IDLES, rset, NULL},
     [SMTP_VERB_NOOP] = {ALWAYS, IDLES, noop, NULL},
     [SMTP_VERB_QUIT] = {ALWAYS, 0, quit, NULL},
     [SMTP_VERB_STARTTLS] = {ALWAYS, IDLES, starttls, NULL},
     [SMTP_VERB_AUTH] = {AT_READY, NEEDS_TLS, server_auth, &auth_late},
+    [SMTP_VERB_XDEVICE] = {AT_READY, NEEDS_TLS | IDLES, server_device, &device_late},
     [SMTP_VERB_VRFY] = {ALWAYS, NEEDS_TLS | NEEDS_AUTH | IDLES, verify, NULL},
     [SMTP_VERB_EXPN] = {ALWAYS, NEEDS_TLS, refuse_undone, NULL},
     [SMTP_VERB_HELP] = {ALWAYS, IDLES, tell_help, NULL},
@@ -381,6 +403,8 @@ void server_command(struct smtp_server *server, struct slice line)
     }
     if (!refusal)
         refusal = smtp_command_fault_reply(smtp_command_parse(verb, argument, server->envelope.is_smtputf8, &command));
+    if (refusal && verb == SMTP_VERB_MAIL)
+        expect_echoes(server);
     if (refusal)
         server_refuse(server, refusal);
     else if ((rules[verb].flags & IDLES) && ++server->nidle > server->config.idle_commands_max)

@@ -1,5 +1,5 @@
 /* What the files of the server core share; nobody else includes it. server.c is the pump, server_line.c the lines, server_command.c the commands, server_auth.c AUTH,
- * server_body.c DATA and BDAT. */
+ * server_device.c XDEVICE, server_body.c DATA and BDAT. */
 #ifndef POSTERN_SMTP_SERVER_INTERNAL_H
 #define POSTERN_SMTP_SERVER_INTERNAL_H
 
@@ -27,6 +27,7 @@ enum smtp_server_state {
 enum smtp_server_owed {
     SMTP_OWED_NOTHING,
     SMTP_OWED_AUTH,
+    SMTP_OWED_DEVICE,
     SMTP_OWED_MAIL,
     SMTP_OWED_RCPT,
     SMTP_OWED_BODY_BEGIN,
@@ -49,17 +50,20 @@ struct smtp_server {
     struct smtp_reply ending_reply; /* its text is on the heap; no code: the usual one */
     struct smtp_server_event events[SMTP_SERVER_EVENTS];
     unsigned nevents;
+    unsigned nechoes; /* commands without a transaction that may be refused yet without counting, because they were pipelined behind a MAIL that was */
 
     struct buffer line;   /* a command line that came in pieces; no memory between lines */
     struct buffer output; /* no memory when all is sent */
 
-    bool is_tls, has_binding, is_esmtp, is_authenticated;
+    bool is_tls, has_binding, has_exporter, is_esmtp, is_authenticated;
+    bool is_by_password;  /* authenticated, or trying to be, by what a person knows */
+    bool has_device;      /* XDEVICE was answered */
     bool line_has_cr;     /* the last octet of `line` was a CR, which is not in the buffer */
     bool line_is_long;    /* it is read to its end and dropped */
     bool has_transaction; /* a MAIL event was given that no TRANSACTION_ENDED or answer to BODY_END has closed */
     bool chunk_is_last;
     struct slice helo, user; /* on the heap */
-    struct buffer secret;    /* what AUTH said, out of base64 */
+    struct buffer secret;    /* what AUTH said, out of base64; or XDEVICE, out of xtext */
 
     struct arena arena;   /* of the transaction; no memory without one */
     struct envelope envelope;
@@ -89,7 +93,8 @@ void server_set_state(struct smtp_server *server, enum smtp_server_state state);
 struct smtp_server_event *server_add_event(struct smtp_server *server, enum smtp_server_event_type type);
 /* Writes a reply. Without memory for it the session ends. */
 void server_reply(struct smtp_server *server, const struct smtp_reply *reply);
-/* A reply to a command that was wrong, which counts: beyond errors_max it becomes 421 and the end. */
+/* A reply to a command that was wrong, which counts: beyond errors_max it becomes 421 and the end. What only follows from an earlier refusal
+ * (server_mail_first, pipelined) does not. */
 void server_refuse(struct smtp_server *server, const struct smtp_reply *reply);
 /* Ends the session, with words or (NULL) without. */
 void server_close(struct smtp_server *server, const struct smtp_reply *reply);
@@ -110,7 +115,7 @@ extern const struct smtp_reply server_foreign;
 void server_command(struct smtp_server *server, struct slice line);
 void server_mail_answered(struct smtp_server *server, const struct smtp_reply *reply);
 void server_rcpt_answered(struct smtp_server *server, const struct smtp_reply *reply);
-extern const struct smtp_reply server_no_memory;
+extern const struct smtp_reply server_no_memory, server_mail_first;
 
 /* ---- server_auth.c ---- */
 /* The set that EHLO offers now. */
@@ -120,6 +125,10 @@ void server_auth_line(struct smtp_server *server, struct slice line);
 /* Ends an exchange by our own word. */
 void server_auth_break(struct smtp_server *server, const struct smtp_reply *reply);
 void server_auth_answered(struct smtp_server *server, const struct smtp_reply *reply);
+
+/* ---- server_device.c ---- */
+void server_device(struct smtp_server *server, const struct smtp_command *command);
+void server_device_answered(struct smtp_server *server, const struct smtp_reply *reply);
 
 /* ---- server_body.c ---- */
 void server_data(struct smtp_server *server);

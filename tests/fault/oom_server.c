@@ -39,13 +39,14 @@ static const char SESSION[] = "EHLO laptop.example\r\n"
                               "MAIL FROM:<refuse@x.example>\r\nRCPT TO:<one@y.example>\r\nBDAT 5\r\nabcdeBDAT 0 LAST\r\n"
                               "MAIL FROM:<a@x.example>\r\nRCPT TO:<one@y.example>\r\nBDAT 5\r\nabc\r\nBDAT 0 LAST\r\n"
                               "HELP\r\nXYZZY\r\nRSET\r\nMAIL FROM:<a@x.example>\r\nSTARTTLS\r\n";
-static const char AFTER_TLS[] = "EHLO laptop.example\r\nQUIT\r\n";
+static const char AFTER_TLS[] = "EHLO laptop.example\r\nAUTH LOGIN\r\ndXNlcg==\r\ncGFzcw==\r\nXDEVICE Anna's+20laptop\r\nQUIT\r\n";
 
 static const struct smtp_reply SENDER_OK = {.code = 250, .status = {2, 1, 0}, .text = {"Ok", 2}};
 static const struct smtp_reply RCPT_OK = {.code = 250, .status = {2, 1, 5}, .text = {"Ok", 2}};
 static const struct smtp_reply STORED = {.code = 250, .status = {2, 6, 0}, .text = {"Stored", 6}};
 static const struct smtp_reply FULL = {.code = 452, .status = {4, 3, 1}, .text = {"Disk full", 9}};
 static const struct smtp_reply WELCOME = {.code = 235, .status = {2, 7, 0}, .text = {"Welcome", 7}};
+static const struct smtp_reply DEVICE = {.code = 250, .status = {2, 0, 0}, .text = {"id token", 8}};
 static const struct smtp_reply LATER = {.code = 454, .status = {4, 7, 0}, .text = {"Later", 5}};
 
 static void take_output(struct client *client)
@@ -103,6 +104,9 @@ static void on_event(struct client *client, const struct smtp_server_event *even
         break;
     case SMTP_SERVER_CLOSE: client->is_closed = true; break;
     case SMTP_SERVER_DEVICE:
+        assert_true(slice_equal(event->data, SLICE("Anna's laptop")));
+        answer(client, &DEVICE);
+        break;
     case SMTP_SERVER_STARTTLS:
     case SMTP_SERVER_AUTH_CANCELLED:
     case SMTP_SERVER_TRANSACTION_ENDED: break;
@@ -145,6 +149,9 @@ static void scenario(void *context)
                                               .auth_mechanisms = SASL_PLAIN | SASL_LOGIN,
                                               .allows_auth_without_tls = true,
                                               .offers_starttls = true,
+                                              .offers_device = true,
+                                              .offers_pipeconnect = true,
+                                              .ways = "465/tls",
                                               .errors_max = 100};
     struct client client = {.server = smtp_server_new(&config, false, false, 0)};
     if (!client.server) {
@@ -164,6 +171,7 @@ static void scenario(void *context)
         assert_int_equal(client.nmessages, 2);
         assert_int_equal(count(&client, "250 2.6.0 Stored"), 2);
         assert_int_equal(count(&client, "452 4.3.1 Disk full"), 1);
+        assert_int_equal(count(&client, "250 2.0.0 id token"), 1);
         assert_int_equal(count(&client, "221 2.0.0"), 1);
     }
     smtp_server_free(&client.server);

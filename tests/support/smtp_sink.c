@@ -120,7 +120,7 @@ static void on_body_begin(struct smtp_sink *sink, const struct smtp_server_event
 static void on_event(struct smtp_sink *sink, const struct smtp_server_event *event)
 {
     CHECK(!sink->is_closed);
-    bool owes = event->type == SMTP_SERVER_AUTH || event->type == SMTP_SERVER_AUTH_RESPONSE || event->type == SMTP_SERVER_MAIL ||
+    bool owes = event->type == SMTP_SERVER_AUTH || event->type == SMTP_SERVER_AUTH_RESPONSE || event->type == SMTP_SERVER_DEVICE || event->type == SMTP_SERVER_MAIL ||
                 event->type == SMTP_SERVER_RCPT || event->type == SMTP_SERVER_BODY_BEGIN || event->type == SMTP_SERVER_BODY_END;
     if (owes) { /* invariant 4 */
         struct smtp_server_event other;
@@ -203,7 +203,7 @@ bool smtp_sink_open(struct smtp_sink *sink, const struct smtp_server_config *con
 {
     *sink = (struct smtp_sink){.refuses = true, .events = {.max = NOTES_MAX}, .output = {.max = NOTES_MAX}, .messages = {.max = NOTES_MAX},
                                .body = {.max = NOTES_MAX}};
-    sink->server = smtp_server_new(config, is_tls, is_tls, sink->now_ms);
+    sink->server = smtp_server_new(config, is_tls, is_tls ? SMTP_SERVER_EXPORTER : SMTP_SERVER_NO_BINDING, sink->now_ms);
     if (sink->server)
         smtp_sink_pump(sink);
     return sink->server != NULL;
@@ -248,11 +248,14 @@ struct smtp_server_config smtp_sink_config(void)
         .text_line_max = 40,
         .errors_max = 12,
         .idle_commands_max = 20,
-        .auth_mechanisms = SASL_PLAIN | SASL_LOGIN | SASL_SCRAM_SHA_256,
+        .auth_mechanisms = SASL_PLAIN | SASL_LOGIN | SASL_SCRAM_SHA_256 | SASL_HT_SHA_256_EXPR,
         .offers_starttls = true,
         .allows_auth_without_tls = true,
         .offers_smtputf8 = true,
         .offers_binarymime = true,
+        .offers_device = true,
+        .offers_pipeconnect = true,
+        .ways = "465/tls",
     };
 }
 
@@ -278,6 +281,10 @@ static const struct slice WORDS[] = {
     SLICE("AUTH LOGIN\r\n"),
     SLICE("dXNlcg==\r\n"),
     SLICE("*\r\n"),
+    SLICE("AUTH HT-SHA-256-EXPR ZAB4\r\n"),
+    SLICE("XDEVICE laptop\r\n"),
+    SLICE("XDEVICE +C3+A4\r\n"),
+    SLICE("XDEVICE +0A\r\n"),
     SLICE("MAIL FROM:<>\r\n"),
     SLICE("MAIL FROM:<a@x.example> SIZE=100 BODY=8BITMIME\r\n"),
     SLICE("MAIL FROM:<b@x.example> BODY=BINARYMIME\r\n"),

@@ -136,6 +136,13 @@ bool transcript_has(const struct transcript_dialogue *dialogue, const char *key)
     return transcript_option(dialogue, key, &value);
 }
 
+enum smtp_server_binding transcript_binding(const struct transcript_dialogue *dialogue)
+{
+    if (transcript_has(dialogue, "exporter"))
+        return SMTP_SERVER_EXPORTER;
+    return transcript_has(dialogue, "binding") ? SMTP_SERVER_SOME_BINDING : SMTP_SERVER_NO_BINDING;
+}
+
 static unsigned mechanisms(const struct transcript_dialogue *dialogue)
 {
     struct slice names, name;
@@ -171,6 +178,9 @@ struct smtp_server_config transcript_server_config(const struct transcript_dialo
         .allows_auth_without_tls = transcript_has(d, "auth_in_clear"),
         .requires_tls = transcript_has(d, "requires_tls"),
         .requires_auth = transcript_has(d, "requires_auth"),
+        .offers_device = transcript_has(d, "device"),
+        .offers_pipeconnect = transcript_has(d, "pipeconnect"),
+        .ways = transcript_has(d, "ways") ? "465/tls 587/starttls" : NULL,
         .offers_smtputf8 = !transcript_has(d, "no_smtputf8"),
         .offers_binarymime = !transcript_has(d, "no_binarymime"),
     };

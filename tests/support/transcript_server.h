@@ -11,6 +11,7 @@ void transcript_say_server_event(const struct smtp_server *server, const struct 
 /* "250 2.1.0 words", "354 go". False: no reply. The text is a slice of the argument. */
 bool transcript_parse_reply(struct slice text, struct smtp_reply *out);
 bool transcript_has(const struct transcript_dialogue *dialogue, const char *key);
+enum smtp_server_binding transcript_binding(const struct transcript_dialogue *dialogue);
 struct smtp_server_config transcript_server_config(const struct transcript_dialogue *dialogue);
 
 #endif

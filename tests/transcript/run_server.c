@@ -169,7 +169,8 @@ static void act(struct player *p)
     } else if (slice_equal(word, SLICE("challenge"))) {
         smtp_server_challenge(p->server, rest, p->now_ms);
     } else if (slice_equal(word, SLICE("tls"))) {
-        smtp_server_tls_started(p->server, rest.len > 0, p->now_ms);
+        bool has_exporter = slice_equal(rest, SLICE("exporter"));
+        smtp_server_tls_started(p->server, has_exporter ? SMTP_SERVER_EXPORTER : rest.len > 0 ? SMTP_SERVER_SOME_BINDING : SMTP_SERVER_NO_BINDING, p->now_ms);
     } else if (slice_equal(word, SLICE("eof"))) {
         smtp_server_eof(p->server);
     } else if (slice_equal(word, SLICE("shut"))) {
@@ -225,12 +226,12 @@ static void play(void **state)
     struct player *p = calloc(1, sizeof *p);
     assert_non_null(p);
     *p = (struct player){.run = run, .now_ms = START_MS, .input = {.max = OUTPUT_MAX}, .output = {.max = OUTPUT_MAX}};
-    p->server = smtp_server_new(&config, transcript_has(d, "tls"), transcript_has(d, "binding"), p->now_ms);
+    p->server = smtp_server_new(&config, transcript_has(d, "tls"), transcript_binding(d), p->now_ms);
     assert_non_null(p->server);
     if (!transcript_has(d, "no_greeting")) {
         assert_true(slice_starts_with(smtp_server_output(p->server), SLICE("220 relay.example ESMTP")));
         smtp_server_sent(p->server, smtp_server_output(p->server).len);
-    } else {
+    } else if (!transcript_has(d, "early")) {
         pump(p);
     }
     for (size_t i = 0; i < d->nsteps; i++) {

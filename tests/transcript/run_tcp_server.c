@@ -269,7 +269,7 @@ static void play_step(struct player *p, bool begins_flight)
 {
     switch (p->step->kind) {
     case TRANSCRIPT_CLIENT:
-        if (begins_flight)
+        if (begins_flight && !(p->step == p->run->dialogue->steps && transcript_has(p->run->dialogue, "early")))
             expect_nothing_left(p);
         bare_write(&p->client, p->step->octets);
         break;
@@ -318,8 +318,8 @@ static bool can_run(const struct transcript_dialogue *d, bool is_tls)
     transcript_option(d, "auth", &auth);
     if (is_tls ? starttls || transcript_has(d, "requires_tls") || (auth.len > 0 && !tls) : tls)
         return false;
-    if (tls && !transcript_has(d, "binding") && word_is_in(auth, "PLUS"))
-        return false; /* a real connection has a binding */
+    if (tls && !transcript_has(d, "exporter") && (word_is_in(auth, "HT") || (word_is_in(auth, "PLUS") && !transcript_has(d, "binding"))))
+        return false; /* a real connection has both bindings */
     if (!is_tls && (starttls != transcript_has(d, "requires_tls")) && (!starttls || does_business_in_the_clear(d)))
         return false;
     for (size_t i = 0; i < d->nsteps; i++) {
