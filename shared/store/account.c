@@ -86,6 +86,16 @@ static enum result read_send_as(struct database *db, struct arena *arena, struct
     return ended == RESULT_OK ? result : ended;
 }
 
+enum result account_read(struct database *db, struct slice name, struct arena *arena, struct store_account *out)
+{
+    struct query q = query_open(db, SQL_ACCOUNT_GET);
+    query_text(&q, name);
+    enum result result = query_row(&q) ? take_account(&q, arena, out) : RESULT_NOT_FOUND;
+    enum result ended = query_end(&q);
+    result = ended == RESULT_OK ? result : ended;
+    return result == RESULT_OK ? read_send_as(db, arena, out) : result;
+}
+
 static enum result read_accounts(struct account_task *t, struct database *db)
 {
     struct query q = query_open(db, t->is_list ? SQL_ACCOUNT_AFTER : SQL_ACCOUNT_GET);
@@ -148,11 +158,14 @@ static void list_answer(struct store_task *task, bool is_wanted)
 
 /* ---- writing ---- */
 
-static enum result is_there(struct database *db, struct slice name, bool *out)
+/* has_password: whether its SCRAM key is the one to be written. A new password has a new salt, so the key tells it, while the Argon2id hash may be made anew
+ * of the same password at another cost. */
+static enum result look_up(struct database *db, const struct store_account *a, bool *exists, bool *has_password)
 {
     struct query q = query_open(db, SQL_ACCOUNT_GET);
-    query_text(&q, name);
-    *out = query_row(&q);
+    query_text(&q, a->name);
+    *exists = query_row(&q);
+    *has_password = *exists && slice_equal(query_get_slice(&q, 5), slice_of(a->scram.stored_key, SCRAM_KEY));
     return query_end(&q);
 }
 
@@ -193,12 +206,15 @@ static enum result write_send_as(struct database *db, const struct store_account
 static enum result put_run(struct store_task *task, struct database *db)
 {
     struct account_task *t = (struct account_task *)task;
-    bool exists;
-    enum result result = is_there(db, t->accounts->name, &exists);
+    bool exists, has_password;
+    enum result result = look_up(db, t->accounts, &exists, &has_password);
     if (result == RESULT_OK && t->is_new == exists)
         return exists ? RESULT_EXISTS : RESULT_NOT_FOUND;
     if (result == RESULT_OK)
         result = write_row(db, t->accounts);
+    /* Who changes a password because somebody learnt it shuts out what that somebody enrolled. */
+    if (result == RESULT_OK && !has_password)
+        result = device_remove_all(db, t->accounts->name);
     return result == RESULT_OK ? write_send_as(db, t->accounts) : result;
 }
 
@@ -208,6 +224,8 @@ static enum result remove_run(struct store_task *task, struct database *db)
     enum result result = remove_by(db, SQL_ACCOUNT_REMOVE, t->name);
     if (result == RESULT_OK && database_changes(db) == 0)
         return RESULT_NOT_FOUND;
+    if (result == RESULT_OK)
+        result = device_remove_all(db, t->name);
     return result == RESULT_OK ? remove_by(db, SQL_SEND_AS_REMOVE, t->name) : result;
 }
 

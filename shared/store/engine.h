@@ -160,6 +160,11 @@ MUST_CHECK enum result message_read_recipients(struct database *db, struct arena
 MUST_CHECK enum result message_set_outcome(struct database *db, uint64_t message, const struct store_outcome *outcome, int64_t now_ms);
 MUST_CHECK enum result message_is_unfinished(struct database *db, uint64_t message, bool *out);
 
+/* ---- account.c, device.c: inside the caller's transaction ---- */
+/* RESULT_NOT_FOUND. */
+MUST_CHECK enum result account_read(struct database *db, struct slice name, struct arena *arena, struct store_account *out);
+MUST_CHECK enum result device_remove_all(struct database *db, struct slice account);
+
 /* ---- job.c, intake.c ---- */
 struct store_job *job_new(void); /* NULL: out of memory */
 /* Copies the message, and builds recipients of its envelope. RESULT_OK, RESULT_MEMORY. */

@@ -12,6 +12,7 @@ _Static_assert(STORE_QUEUED == 0 && STORE_HELD == 1 && STORE_RELAYED == 2 && STO
     "header_octets"
 #define RECIPIENT_COLUMNS "seq, address, notify, orcpt, hop, state, attempts, next_attempt_at, reply, host, at"
 #define ACCOUNT_COLUMNS "name, is_enabled, password_hash, scram_salt, scram_iterations, scram_stored_key, scram_server_key, created_at, changed_at"
+#define DEVICE_COLUMNS "id, account, label, token, created_at, seen_at"
 
 const char *const store_sql[SQL_COUNT] = {
     [SQL_BEGIN] = "BEGIN IMMEDIATE",
@@ -66,6 +67,13 @@ const char *const store_sql[SQL_COUNT] = {
     [SQL_SEND_AS_GET] = "SELECT address FROM send_as WHERE account = ?1 ORDER BY address",
     [SQL_SEND_AS_ADD] = "INSERT OR IGNORE INTO send_as (account, address) VALUES (?1, ?2)",
     [SQL_SEND_AS_REMOVE] = "DELETE FROM send_as WHERE account = ?1",
+    [SQL_DEVICE_GET] = "SELECT " DEVICE_COLUMNS " FROM device WHERE id = ?1",
+    [SQL_DEVICE_AFTER] = "SELECT " DEVICE_COLUMNS " FROM device WHERE (account, created_at, id) > (?1, ?2, ?3) ORDER BY account, created_at, id LIMIT ?4",
+    [SQL_DEVICE_OF] = "SELECT " DEVICE_COLUMNS " FROM device WHERE account = ?1 AND (created_at, id) > (?2, ?3) ORDER BY created_at, id LIMIT ?4",
+    [SQL_DEVICE_ADD] = "INSERT INTO device (" DEVICE_COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    [SQL_DEVICE_SEEN] = "UPDATE device SET seen_at = max(seen_at, ?2) WHERE id = ?1",
+    [SQL_DEVICE_REMOVE] = "DELETE FROM device WHERE id = ?1",
+    [SQL_DEVICE_REMOVE_ALL] = "DELETE FROM device WHERE account = ?1",
     [SQL_SETTING_GET] = "SELECT value FROM setting WHERE name = ?1",
     [SQL_SETTING_PUT] = "INSERT OR REPLACE INTO setting (name, value) VALUES (?1, ?2)",
 };

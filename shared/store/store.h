@@ -239,17 +239,20 @@ void store_account_remove(struct store_client *client, struct slice name, store_
 
 struct store_device {
     struct slice id;      /* the relay's making; ASCII, at most 64 octets */
-    struct slice account; /* goes with it: removed, and given a new password, an account has no devices any more */
+    struct slice account; /* goes with it: removed, or given a new password (other SCRAM keys), an account has no devices any more, in the same commit */
     struct slice label;   /* for people, UTF-8 */
     uint8_t token[SASL_TOKEN];
     int64_t created_at_ms, seen_at_ms;
 };
 /* The device and its account, both valid during the callback. RESULT_OK, RESULT_NOT_FOUND, RESULT_IO. */
 void store_device_get(struct store_client *client, struct slice id, store_device_done *done, void *context);
-/* Of one account, or (empty) of all; oldest first. */
+/* Of one account, or (empty) of all, account by account; oldest first. */
 void store_device_list(struct store_client *client, struct slice account, store_device_row *row, void *context);
-/* RESULT_NOT_FOUND: no such account; RESULT_EXISTS: the id is taken; RESULT_LIMIT: the account has `most` already. */
-void store_device_add(struct store_client *client, const struct store_device *device, uint32_t most, store_done *done, void *context);
+/* RESULT_NOT_FOUND: no such account; RESULT_EXISTS: the id is taken. Where the account has `most` already, the one unseen for longest makes room in the same
+ * commit: a traveller whose laptop is to be enrolled has no keeper of the relay at hand to revoke an old one, and a device that was dropped can still log in by
+ * name and password and enrol again. done gets the id of the one that has gone, or nothing. */
+void store_device_add(struct store_client *client, const struct store_device *device, uint32_t most, store_octets_done *done, void *context);
+/* When it last logged in; never moves back. */
 void store_device_seen(struct store_client *client, struct slice id, int64_t now_ms, store_done *done, void *context);
 void store_device_remove(struct store_client *client, struct slice id, store_done *done, void *context);
 

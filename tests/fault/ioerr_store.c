@@ -164,9 +164,107 @@ static void a_full_disk_refuses_new_mail_and_still_records_outcomes(void **state
     world_end(&w);
 }
 
+/* ---- devices ---- */
+
+struct asked {
+    bool is_done;
+    enum result result;
+    uint8_t key; /* first octet of the account's SCRAM key: its password */
+};
+
+static void on_added(void *context, enum result result, struct slice gone)
+{
+    (void)gone;
+    *(struct asked *)context = (struct asked){true, result, 0};
+}
+
+static void on_device(void *context, enum result result, const struct store_device *device, const struct store_account *account)
+{
+    (void)device;
+    *(struct asked *)context = (struct asked){true, result, account ? account->scram.stored_key[0] : 0};
+}
+
+static void on_account(void *context, enum result result, const struct store_account *account)
+{
+    *(struct asked *)context = (struct asked){true, result, account ? account->scram.stored_key[0] : 0};
+}
+
+static enum result put_bob(struct world *w, bool is_new, uint8_t key)
+{
+    struct world_done d = {0};
+    struct store_account bob = {.name = SLICE("bob"), .password_hash = SLICE("$x")};
+    bob.scram = (struct scram_verifier){.salt = {1}, .salt_len = 1, .iterations = 4096, .stored_key = {key}};
+    store_account_put(w->client, &bob, is_new, world_on_done, &d);
+    return world_wait_done(w, &d);
+}
+
+static enum result add_device(struct world *w, const char *id)
+{
+    struct asked asked = {0};
+    store_device_add(w->client, &(struct store_device){.id = slice_from_cstr(id), .account = SLICE("bob"), .label = SLICE("laptop")}, 1, on_added, &asked);
+    world_wait(w, &asked.is_done);
+    return asked.result;
+}
+
+static bool has_device(struct world *w, const char *id)
+{
+    struct asked asked = {0};
+    store_device_get(w->client, slice_from_cstr(id), on_device, &asked);
+    world_wait(w, &asked.is_done);
+    assert_true(asked.result == RESULT_OK || asked.result == RESULT_NOT_FOUND);
+    return asked.result == RESULT_OK;
+}
+
+static uint8_t key_of_bob(struct world *w)
+{
+    struct asked asked = {0};
+    store_account_get(w->client, SLICE("bob"), on_account, &asked);
+    world_wait(w, &asked.is_done);
+    assert_int_equal(asked.result, RESULT_OK);
+    return asked.key;
+}
+
+/* True: the disk failed in it. A second device takes the first one's place, then a new password takes all: each whole, or not at all. */
+static bool change_devices(const struct kind *kind, uint64_t n)
+{
+    struct world w;
+    world_make(&w);
+    w.config.vfs = "fault";
+    assert_int_equal(world_open(&w), RESULT_OK);
+    assert_int_equal(put_bob(&w, true, 1), RESULT_OK);
+    assert_int_equal(add_device(&w, "one"), RESULT_OK);
+    fault_vfs_arm(kind->kind, n, false);
+    bool is_added = add_device(&w, "two") == RESULT_OK, is_changed = put_bob(&w, false, 2) == RESULT_OK;
+    bool has_fired = fault_vfs_has_fired();
+    fault_vfs_disarm();
+    assert_true(has_fired || (is_added && is_changed));
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(key_of_bob(&w), is_changed ? 2 : 1);
+        assert_int_equal(has_device(&w, "one"), !is_changed && !is_added);
+        assert_int_equal(has_device(&w, "two"), !is_changed && is_added);
+        world_close(&w);
+        assert_int_equal(world_open(&w), RESULT_OK);
+    }
+    world_end(&w);
+    return has_fired;
+}
+
+static void devices_come_and_go_whole(void **state)
+{
+    (void)state;
+    fault_vfs_register();
+    for (size_t k = 0; k < sizeof KINDS / sizeof *KINDS; k++) {
+        uint64_t n = 1;
+        while (change_devices(&KINDS[k], n))
+            n++;
+        assert_true(n > 1);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(devices_come_and_go_whole),
         cmocka_unit_test(the_end_of_a_body_shares_the_fate_of_its_beginning),
         cmocka_unit_test(a_full_disk_refuses_new_mail_and_still_records_outcomes),
         cmocka_unit_test(a_failing_disk_loses_nothing_and_is_got_over),

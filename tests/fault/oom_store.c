@@ -154,6 +154,57 @@ static void on_account(void *context, enum result result, const struct store_acc
     *(struct got *)context = (struct got){true, result};
 }
 
+static void on_added(void *context, enum result result, struct slice gone)
+{
+    (void)gone;
+    *(struct got *)context = (struct got){true, result};
+}
+
+static void on_device(void *context, enum result result, const struct store_device *device, const struct store_account *account)
+{
+    (void)device, (void)account;
+    *(struct got *)context = (struct got){true, result};
+}
+
+static void on_devices(void *context, enum result result, const struct store_device *devices, size_t n, bool is_last)
+{
+    (void)devices, (void)n;
+    *(struct got *)context = (struct got){is_last, result};
+}
+
+static enum result add_device(struct world *w, const char *id)
+{
+    struct got got = {0};
+    store_device_add(w->client, &(struct store_device){.id = slice_from_cstr(id), .account = SLICE("bob"), .label = SLICE("laptop")}, 1, on_added, &got);
+    world_wait(w, &got.is_last);
+    return got.result;
+}
+
+/* At most one device an account: the second makes the first go, or there is no memory and it stays. */
+static void use_devices(struct world *w)
+{
+    struct world_done d[3] = {{0}};
+    struct got got = {0};
+    struct store_account bob = {.name = SLICE("bob"), .password_hash = SLICE("$x"), .scram = {.salt = {1}, .salt_len = 1, .iterations = 4096}};
+    store_account_put(w->client, &bob, true, world_on_done, &d[0]);
+    enum result has_bob = world_wait_done(w, &d[0]);
+    allowed(has_bob, RESULT_OK);
+    enum result one = add_device(w, "one"), two = add_device(w, "two");
+    allowed(one, has_bob == RESULT_OK ? RESULT_OK : RESULT_NOT_FOUND);
+    allowed(two, has_bob == RESULT_OK ? RESULT_OK : RESULT_NOT_FOUND);
+    store_device_get(w->client, SLICE("one"), on_device, &got);
+    world_wait(w, &got.is_last);
+    allowed(got.result, one == RESULT_OK && two != RESULT_OK ? RESULT_OK : RESULT_NOT_FOUND);
+    got = (struct got){0};
+    store_device_list(w->client, SLICE(""), on_devices, &got);
+    world_wait(w, &got.is_last);
+    allowed(got.result, RESULT_OK);
+    store_device_seen(w->client, SLICE("two"), 5, world_on_done, &d[1]);
+    allowed(world_wait_done(w, &d[1]), two == RESULT_OK ? RESULT_OK : RESULT_NOT_FOUND);
+    store_device_remove(w->client, SLICE("two"), world_on_done, &d[2]);
+    allowed(world_wait_done(w, &d[2]), two == RESULT_OK ? RESULT_OK : RESULT_NOT_FOUND);
+}
+
 static void use(struct world *w)
 {
     static char octets[100000];
@@ -177,6 +228,7 @@ static void use(struct world *w)
     allowed(got.result, RESULT_NOT_FOUND);
     store_setting_put(w->client, SLICE("name"), SLICE("value"), world_on_done, &d);
     allowed(world_wait_done(w, &d), RESULT_OK);
+    use_devices(w);
     allowed(world_remove(w, 2), small == RESULT_OK ? RESULT_OK : RESULT_NOT_FOUND);
 }
 

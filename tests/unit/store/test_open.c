@@ -220,12 +220,12 @@ static void describe(const struct schema_file *files, const char *but_for, char 
     sqlite3_close(db);
 }
 
-/* One store serves both programs: what differs is that only the relay has accounts. */
+/* One store serves both programs: what differs is that only the relay has accounts and their devices. */
 static void the_agent_has_the_relays_tables_but_for_accounts(void **state)
 {
     char relay[8192], agent[8192];
     (void)state;
-    describe(schema_relay, " account send_as ", relay, sizeof relay);
+    describe(schema_relay, " account send_as device ", relay, sizeof relay);
     describe(schema_agent, "", agent, sizeof agent);
     assert_non_null(strstr(agent, "message id INTEGER"));
     assert_non_null(strstr(agent, "CREATE INDEX recipient_unfinished"));
