@@ -47,6 +47,7 @@ static const char *state_name(enum client_state state)
     case CLIENT_PROVEN: return "proven";
     case CLIENT_AUTH: return "auth";
     case CLIENT_READY: return "ready";
+    case CLIENT_DEVICE: return "device";
     case CLIENT_ENVELOPE: return "envelope";
     case CLIENT_BODY: return "body";
     case CLIENT_FINAL: return "final";
@@ -62,9 +63,12 @@ const char *smtp_client_state_name(const struct smtp_client *c)
     return state_name(c->state);
 }
 
-static const char *transaction_phase(const struct smtp_client *c)
+static const char *command_phase(const struct smtp_client *c)
 {
     switch (client_awaited(c)) {
+    case CLIENT_COMMAND_GREETING: return "greeting";
+    case CLIENT_COMMAND_EHLO: return "EHLO";
+    case CLIENT_COMMAND_AUTH: return "AUTH";
     case CLIENT_COMMAND_RSET: return "RSET";
     case CLIENT_COMMAND_MAIL: return "MAIL FROM";
     case CLIENT_COMMAND_RCPT: return "RCPT TO";
@@ -86,10 +90,11 @@ const char *client_phase(const struct smtp_client *c)
     case CLIENT_TLS: return "TLS handshake";
     case CLIENT_AUTH: return "AUTH";
     case CLIENT_PROVEN:
-    case CLIENT_READY: return "idle";
+    case CLIENT_READY: return client_early_awaited(c) == CLIENT_COMMAND_NONE ? "idle" : command_phase(c);
+    case CLIENT_DEVICE: return "XDEVICE";
     case CLIENT_ENVELOPE:
     case CLIENT_BODY:
-    case CLIENT_FINAL: return transaction_phase(c);
+    case CLIENT_FINAL: return command_phase(c);
     case CLIENT_QUIT:
     case CLIENT_CLOSED:
     case CLIENT_FAILED: break;
@@ -153,10 +158,28 @@ static bool copy_secret(struct slice from, char **to, size_t *len)
     return true;
 }
 
+static bool copy_secrets(struct smtp_client *c, const struct smtp_client_config *config)
+{
+    bool has_user = config->user.len > 0, has_device = config->device.len > 0;
+    return (!has_user || (copy_secret(config->user, &c->user, &c->user_len) && copy_secret(config->password, &c->password, &c->password_len))) &&
+           (!has_device || (copy_secret(config->device, &c->device, &c->device_len) && copy_secret(config->token, &c->token, &c->token_len)));
+}
+
+static bool copy_early(struct smtp_client *c, const struct smtp_peer *from)
+{
+    struct smtp_peer *copy = arena_alloc(&c->arena, sizeof *copy);
+    if (!copy)
+        return false;
+    *copy = *from;
+    c->config.early = copy;
+    return arena_copy(&c->arena, slice_take(from->name, sizeof c->peer_name - 1), &copy->name) == RESULT_OK &&
+           arena_copy(&c->arena, slice_take(from->ways, SMTP_WAYS_MAX), &copy->ways) == RESULT_OK;
+}
+
 static bool copy_config(struct smtp_client *c, const struct smtp_client_config *config)
 {
     c->config = *config;
-    c->config.user = c->config.password = (struct slice){0};
+    c->config.user = c->config.password = c->config.device = c->config.token = (struct slice){0};
     fill_timeouts(&c->config);
     struct slice name = config->ehlo_name.len > 0 ? config->ehlo_name : SLICE("localhost");
     struct slice cleartext = config->ehlo_name_cleartext.len > 0 ? config->ehlo_name_cleartext : name;
@@ -164,8 +187,13 @@ static bool copy_config(struct smtp_client *c, const struct smtp_client_config *
         arena_copy(&c->arena, cleartext, &c->config.ehlo_name_cleartext) != RESULT_OK ||
         arena_copy(&c->arena, config->session_id, &c->config.session_id) != RESULT_OK)
         return false;
-    return config->user.len == 0 ||
-           (copy_secret(config->user, &c->user, &c->user_len) && copy_secret(config->password, &c->password, &c->password_len));
+    return (!config->early || copy_early(c, config->early)) && copy_secrets(c, config);
+}
+
+/* With `early` EHLO may have to wait for AUTH's company: smtp_client_tls_started will tell. */
+static bool speaks_at_once(const struct smtp_client *c)
+{
+    return c->config.speaks_first && !(c->config.early && c->is_tls);
 }
 
 struct smtp_client *smtp_client_new(const struct smtp_client_config *config, int64_t now_ms)
@@ -180,6 +208,8 @@ struct smtp_client *smtp_client_new(const struct smtp_client_config *config, int
     c->is_tls = config->security == SMTP_SECURITY_TLS;
     if (!copy_config(c, config))
         smtp_client_free(&c);
+    else if (speaks_at_once(c))
+        client_put_hello(c);
     return c;
 }
 
@@ -189,7 +219,9 @@ void smtp_client_free(struct smtp_client **client)
     if (!c)
         return;
     client_forget_credentials(c);
+    client_forget_given(c);
     free(c->user);
+    free(c->device);
     buffer_free(&c->in);
     buffer_wipe_free(&c->out);
     buffer_free(&c->text);
@@ -215,7 +247,8 @@ void client_put_number(struct smtp_client *c, uint64_t number)
 
 void client_begin_flight(struct smtp_client *c)
 {
-    if (client_has_transaction(c) && client_awaited(c) != CLIENT_COMMAND_NONE)
+    bool has_asked_nothing = client_awaited(c) == CLIENT_COMMAND_NONE || (client_awaited(c) == CLIENT_COMMAND_GREETING && c->early.ehlo == CLIENT_UNSENT);
+    if (!has_asked_nothing)
         return;
     c->flight_at = c->octets_sent + buffer_len(&c->out);
     if (buffer_len(&c->out) == 0)
@@ -225,6 +258,7 @@ void client_begin_flight(struct smtp_client *c)
 size_t smtp_client_feed(struct smtp_client *c, struct slice in, int64_t now_ms)
 {
     c->now_ms = now_ms;
+    client_forget_given(c);
     if (c->state == CLIENT_CLOSED || c->state == CLIENT_FAILED || c->failure != SMTP_FAIL_NONE)
         return 0;
     if (in.len == 0)
@@ -252,6 +286,8 @@ static enum smtp_failure failure_of(enum result parsed, const struct smtp_client
 {
     if (parsed == RESULT_MEMORY)
         return SMTP_FAIL_MEMORY;
+    if (client_early_awaited(c) == CLIENT_COMMAND_GREETING)
+        return SMTP_FAIL_EARLY; /* an ordinary session will tell what it is */
     return c->state == CLIENT_GREETING ? client_classify_foreign(buffer_slice(&c->in)) : SMTP_FAIL_PROTOCOL;
 }
 
@@ -260,6 +296,18 @@ static void wait_for_line(struct smtp_client *c)
 {
     c->may_have_reply = false;
     c->look_at_len = (size_t)(slice_find_last(buffer_slice(&c->in), '\n') + 1) + SMTP_REPLY_LINE_MAX;
+}
+
+/* The greeting answers nothing. */
+static bool is_greeting(const struct smtp_client *c)
+{
+    return c->state == CLIENT_GREETING || client_early_awaited(c) == CLIENT_COMMAND_GREETING;
+}
+
+/* 421 in place of the greeting, to QUIT, and to what an early session takes for granted, means no more than another refusal there. */
+static bool shuts_session(const struct smtp_client *c)
+{
+    return c->reply.code == 421 && !is_greeting(c) && c->state != CLIENT_QUIT && client_early_awaited(c) == CLIENT_COMMAND_NONE;
 }
 
 bool client_take_reply(struct smtp_client *c)
@@ -279,11 +327,11 @@ bool client_take_reply(struct smtp_client *c)
     buffer_consume(&c->in, used);
     c->may_have_reply = buffer_len(&c->in) > 0;
     c->progress_at_ms = c->now_ms;
-    if (c->reply.code == 421 && c->state != CLIENT_GREETING && c->state != CLIENT_QUIT) {
+    if (shuts_session(c)) {
         client_fail_reply(c, SMTP_FAIL_SHUT);
         return false;
     }
-    if (c->state != CLIENT_GREETING && c->octets_sent_when_heard <= c->flight_at) {
+    if (!is_greeting(c) && c->octets_sent_when_heard <= c->flight_at) {
         client_fail(c, SMTP_FAIL_PROTOCOL);
         return false;
     }
@@ -306,10 +354,20 @@ void smtp_client_sent(struct smtp_client *c, size_t n, int64_t now_ms)
 
 /* ---- time ---- */
 
+/* Of what an early session awaits besides; the time before it has spoken is ours. */
+static int64_t early_timeout_ms(const struct smtp_client *c)
+{
+    if (c->early.ehlo == CLIENT_UNSENT || client_early_awaited(c) == CLIENT_COMMAND_NONE)
+        return 0;
+    return client_early_awaited(c) == CLIENT_COMMAND_GREETING ? c->config.greeting_timeout_ms : c->config.command_timeout_ms;
+}
+
 static int64_t transaction_timeout_ms(const struct smtp_client *c)
 {
     if (c->t.octets > 0 && buffer_len(&c->out) > 0)
         return c->config.body_timeout_ms;
+    if (early_timeout_ms(c) > 0)
+        return early_timeout_ms(c);
     if (client_awaited(c) == CLIENT_COMMAND_NONE)
         return 0; /* the delay is ours */
     return c->state == CLIENT_FINAL ? c->config.final_timeout_ms : c->config.command_timeout_ms;
@@ -324,13 +382,14 @@ static int64_t timeout_ms(const struct smtp_client *c)
     case CLIENT_HELO:
     case CLIENT_STARTTLS:
     case CLIENT_TLS:
-    case CLIENT_AUTH: return c->config.command_timeout_ms;
+    case CLIENT_AUTH:
+    case CLIENT_DEVICE: return c->config.command_timeout_ms;
     case CLIENT_ENVELOPE:
     case CLIENT_BODY:
     case CLIENT_FINAL: return transaction_timeout_ms(c);
     case CLIENT_QUIT: return SMTP_CLIENT_QUIT_TIMEOUT_MS;
     case CLIENT_PROVEN:
-    case CLIENT_READY:
+    case CLIENT_READY: return early_timeout_ms(c);
     case CLIENT_CLOSED:
     case CLIENT_FAILED: break;
     }
@@ -366,10 +425,17 @@ static enum smtp_client_event_type owed_event(const struct smtp_client *c)
     return SMTP_CLIENT_CLOSED;
 }
 
-/* Whether a message may lie with the peer although no reply said so. 421 is a reply. */
+/* Whether a message may lie with the peer although no reply said so. 421 is a reply; and who refuses us, or can't prove himself, takes no mail. */
 static bool leaves_uncertain(const struct smtp_client *c)
 {
-    return c->failure != SMTP_FAIL_SHUT && c->failure != SMTP_FAIL_ABORTED && client_is_uncertain(c);
+    switch (c->failure) {
+    case SMTP_FAIL_SHUT:
+    case SMTP_FAIL_ABORTED:
+    case SMTP_FAIL_EARLY:
+    case SMTP_FAIL_AUTH_LATER:
+    case SMTP_FAIL_AUTH_FORGED: return false;
+    default: return client_is_uncertain(c);
+    }
 }
 
 static void tell_failure(struct smtp_client *c, struct smtp_client_event *event)
@@ -409,7 +475,7 @@ static enum client_step step(struct smtp_client *c, struct smtp_client_event *ev
     }
     if (c->state == CLIENT_CLOSED)
         return CLIENT_STEP_IDLE;
-    enum client_step done = client_has_transaction(c) ? client_transaction_step(c, event) : client_session_step(c);
+    enum client_step done = client_has_transaction(c) ? client_transaction_step(c, event) : client_session_step(c, event);
     if (done == CLIENT_STEP_IDLE && c->is_eof)
         done = end_of_input(c);
     return done;
@@ -419,6 +485,7 @@ bool smtp_client_next(struct smtp_client *c, struct smtp_client_event *event)
 {
     enum client_step done = CLIENT_STEP_AGAIN;
     *event = (struct smtp_client_event){0};
+    client_forget_given(c);
     while (done == CLIENT_STEP_AGAIN && c->state != CLIENT_FAILED)
         done = step(c, event);
     return done == CLIENT_STEP_EVENT;
@@ -440,19 +507,29 @@ enum result smtp_client_tls_started(struct smtp_client *c, const struct sasl_bin
     for (c->nbindings = 0; c->nbindings < nbindings; c->nbindings++)
         if (copy_binding(c, &bindings[c->nbindings], &c->bindings[c->nbindings]) != RESULT_OK)
             return RESULT_MEMORY;
-    if (c->state != CLIENT_TLS || c->failure != SMTP_FAIL_NONE)
+    bool is_from_start = c->state == CLIENT_GREETING && c->is_tls && !c->has_said_hello;
+    if ((c->state != CLIENT_TLS && !is_from_start) || c->failure != SMTP_FAIL_NONE)
         return RESULT_OK;
     /* RFC 3207 4.2: all that was learnt in the clear is forgotten. */
     c->is_tls = true;
     c->peer = (struct smtp_peer){0};
-    client_say_hello(c);
+    if (client_early_begin(c))
+        return RESULT_OK;
+    if (!is_from_start)
+        client_say_hello(c);
+    else if (c->config.speaks_first)
+        client_put_hello(c);
     return RESULT_OK;
 }
 
 void smtp_client_login(struct smtp_client *c, int64_t now_ms)
 {
     c->now_ms = now_ms;
-    if (c->state == CLIENT_PROVEN && c->failure == SMTP_FAIL_NONE)
+    if (c->state != CLIENT_PROVEN || c->failure != SMTP_FAIL_NONE)
+        return;
+    if (c->early.is_on)
+        client_early_login(c);
+    else
         client_start_auth(c);
 }
 
@@ -474,6 +551,21 @@ void smtp_client_quit(struct smtp_client *c, int64_t now_ms)
     client_begin_flight(c);
     client_put(c, SLICE("QUIT\r\n"));
     client_set_state(c, CLIENT_QUIT);
+}
+
+bool smtp_client_uses_token(const struct smtp_client *c)
+{
+    return c->uses_token;
+}
+
+bool smtp_client_is_token_refused(const struct smtp_client *c)
+{
+    return c->is_token_refused;
+}
+
+bool smtp_client_is_early(const struct smtp_client *c)
+{
+    return c->early.is_on && c->early.ehlo != CLIENT_ANSWERED;
 }
 
 const struct smtp_peer *smtp_client_peer(const struct smtp_client *c)

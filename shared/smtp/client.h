@@ -35,7 +35,9 @@
  *
  * States (smtp_client_state_name):
  *   greeting -> ehlo [-> helo] [-> starttls -> tls -> ehlo] -> proven -> [auth ->] ready <-> envelope -> body -> final -> ready
- *   any -> quit -> closed;  any -> failed */
+ *   ready <-> device (XDEVICE);  any -> quit -> closed;  any -> failed
+ * An early session (config.early) leaves the beginning out: greeting, or tls -> proven -> ready <-> envelope ... in which the replies to what was left out are awaited behind the scenes,
+ * in order: the greeting where there is one, EHLO, AUTH, then those to the message. */
 #ifndef POSTERN_SMTP_CLIENT_H
 #define POSTERN_SMTP_CLIENT_H
 
@@ -49,8 +51,9 @@ enum {
     SMTP_CLIENT_OUTPUT_MAX = 128 * 1024,  /* octets that may wait in the output */
     SMTP_CLIENT_QUIT_TIMEOUT_MS = 10000,
     SMTP_CLIENT_BINDINGS_MAX = 4,
-    SMTP_WAYS_MAX = 480,
-    SMTP_DEVICE_ID_MAX = 64,              /* octets of a device's id */
+    SMTP_WAYS_MAX = 480,                  /* octets of XWAYS' parameters that are kept, in whole words */
+    SMTP_DEVICE_ID_MAX = 64,              /* letters and digits of a device's id */
+    SMTP_DEVICE_LABEL_MAX = 64,           /* octets */
 };
 
 enum smtp_security {
@@ -95,7 +98,8 @@ struct smtp_client_config {
     struct slice user, password;      /* empty user: no AUTH; copied and wiped with the core */
     struct slice device, token;       /* of an earlier SMTP_CLIENT_DEVICE: tried first, by HT-SHA-256-EXPR, where that is offered; empty: none. Copied and wiped likewise */
     /* What this very peer said after TLS the last time, PIPECONNECT among it: once TLS and identity stand (smtp_client_tls_started) the session is PROVEN without a round trip, and EHLO, AUTH and
-     * the first message leave in one flight. Needs device and token. What then differs from it in a way that matters ends the session with SMTP_FAIL_EARLY: forget it and try again without. Copied; NULL: none. */
+     * the first message leave in one flight. Needs device and token, and PIPECONNECT, PIPELINING and HT-SHA-256-EXPR in it, and "tls-exporter" among the bindings; where one is missing the session is an
+     * ordinary one. What then differs from it in a way that matters ends the session with SMTP_FAIL_EARLY: forget it and try again without. Copied; NULL: none. */
     const struct smtp_peer *early;
     bool speaks_first;                /* EHLO goes before the greeting is there (inside TLS with ALPN http/1.1, where the relay waits to hear which protocol it is) */
     bool allows_auth_without_tls;     /* SCRAM only, even then */
@@ -120,10 +124,10 @@ enum smtp_failure {
     SMTP_FAIL_STARTTLS_REFUSED, /* offered, then refused: reply */
     SMTP_FAIL_INJECTED,         /* octets in the clear behind the 220 of STARTTLS */
     SMTP_FAIL_AUTH_MISSING,     /* no mechanism that we may use: see peer.mechanisms */
-    SMTP_FAIL_AUTH_REFUSED,     /* 5yz: the credentials are wrong; reply. Without one: they can't be right (empty, controls, too long) and were not sent */
+    SMTP_FAIL_AUTH_REFUSED,     /* 5yz: the credentials are wrong; reply. Without one: they can't be right (empty, controls, too long; a token of another size) and were not sent */
     SMTP_FAIL_AUTH_LATER,       /* 4yz: reply */
     SMTP_FAIL_AUTH_FORGED,      /* the server could not prove that it knows the password */
-    SMTP_FAIL_EARLY,            /* the peer is not what `early` said, or refuses the token: nothing was accepted. reply if there was one */
+    SMTP_FAIL_EARLY,            /* the peer is not what `early` said, or refuses the token (smtp_client_is_token_refused): nothing was accepted. reply if there was one */
     SMTP_FAIL_PROTOCOL,         /* a reply that is none, too long, or out of place */
     SMTP_FAIL_TIMEOUT,
     SMTP_FAIL_EOF,              /* the peer closed */
@@ -169,7 +173,7 @@ struct smtp_client_event {
     enum smtp_failure failure;
     const char *phase;               /* "greeting", "EHLO", "AUTH", "MAIL FROM", "end of data" ... for words to people */
     bool is_uncertain;
-    struct slice device, token;      /* DEVICE: valid until the next call, then wiped; device empty: the peer gave none, `reply` says why */
+    struct slice device, token;      /* DEVICE: valid until the next call, then wiped; without a reply. device empty: the peer gave none, `reply` says why */
 };
 
 struct smtp_client;
@@ -185,12 +189,17 @@ void smtp_client_eof(struct smtp_client *client);
 
 /* bindings are copied. RESULT_OK, RESULT_LIMIT, RESULT_MEMORY. */
 MUST_CHECK enum result smtp_client_tls_started(struct smtp_client *client, const struct sasl_binding *bindings, size_t nbindings, int64_t now_ms);
-/* For SMTP_SECURITY_TLS the bindings are told at the start, before the greeting is fed, with the same function. */
+/* For SMTP_SECURITY_TLS the bindings are told at the start, before the greeting is fed, with the same function. With config.early PROVEN follows at once, here and after STARTTLS. */
 void smtp_client_login(struct smtp_client *client, int64_t now_ms);
-/* Asks the peer to know this device by a token from now on (XDEVICE). label: for people, UTF-8, at most 64 octets. Only in READY, when the peer offers XDEVICE and AUTH was by name and password. DEVICE follows. */
+/* Asks the peer to know this device by a token from now on (XDEVICE). label: for people, UTF-8, at most SMTP_DEVICE_LABEL_MAX octets. Only in READY, when the peer offers XDEVICE and AUTH was by name and
+ * password. DEVICE follows. A refusal, or an answer that is no token, is no failure of the session. */
 void smtp_client_ask_device(struct smtp_client *client, struct slice label, int64_t now_ms);
-/* Whether AUTH was, or is being, done by the device's token. */
+/* Whether AUTH was, or is being, done by the device's token. Where the peer refuses the token (5yz) and there are user and password, these are tried in the same session, and this is false from then on. */
 bool smtp_client_uses_token(const struct smtp_client *client);
+/* The peer has said 535 to the token, or it can't be one: it is dead, forget it. To be asked at READY and at FAILED; it stays so. */
+bool smtp_client_is_token_refused(const struct smtp_client *client);
+/* Whether the flight that config.early allows has been, or will be, used and EHLO is not answered yet: smtp_client_peer then tells what `early` said. When it turns false the facts are those just heard. */
+bool smtp_client_is_early(const struct smtp_client *client);
 /* Only in READY. */
 void smtp_client_send(struct smtp_client *client, const struct smtp_transaction *transaction, int64_t now_ms);
 /* Only after BODY_WANTED. The octets are copied to the output, dot-stuffed where needed. `octets` may be empty only with is_last. */

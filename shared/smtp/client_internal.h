@@ -1,14 +1,16 @@
-/* What the files of the client core share: client.c (life, octets, time), client_session.c (greeting to AUTH) and
- * client_transaction.c (MAIL to the reply to the message). Nobody else includes this.
+/* What the files of the client core share: client.c (life, octets, time), client_session.c (greeting to AUTH, XDEVICE), client_early.c (the same in one flight with the
+ * first message) and client_transaction.c (MAIL to the reply to the message). Nobody else includes this.
  *
  * Invariants; the tests name them by number.
  *   1 The same octets from the peer in any chunking give the same events and the same output.
  *   2 A reply counts only if the flight of commands that it answers has begun to leave, and a positive one to a message only if the whole
- *     message has left: who answers before he was asked is not the peer we think we talk to.
+ *     message has left: who answers before he was asked is not the peer we think we talk to. An early EHLO, its AUTH, and what comes behind are three flights here, though
+ *     they may leave as one. The greeting alone answers nothing and may come whenever it likes.
  *   3 The number of replies awaited is always the number of commands sent less those answered (client_awaited); a reply that nobody
- *     awaits ends the session, 421 included.
- *   4 A transaction ends in exactly one SENT or in FAILED or CLOSED; a message that is given up never gets its last octet.
- *   5 No octet of a credential lies in memory after the exchange that needed it. */
+ *     awaits ends the session, 421 included. Of an early session the greeting (where there is one), EHLO and AUTH are such commands, before all others.
+ *   4 A transaction ends in exactly one SENT or in FAILED or CLOSED; a message that is given up never gets its last octet. Who fails as SMTP_FAIL_EARLY is sure that the peer took no message.
+ *   5 No octet of a credential lies in memory after the exchange that needed it, nor of a token that the peer gave after the call behind DEVICE.
+ *   6 An early session has said nothing before smtp_client_login. */
 #ifndef POSTERN_SMTP_CLIENT_INTERNAL_H
 #define POSTERN_SMTP_CLIENT_INTERNAL_H
 
@@ -25,6 +27,7 @@ enum client_state {
     CLIENT_PROVEN,
     CLIENT_AUTH,
     CLIENT_READY,
+    CLIENT_DEVICE,
     CLIENT_ENVELOPE, /* some reply to MAIL, RCPT or DATA is missing; the body may be under way already */
     CLIENT_BODY,
     CLIENT_FINAL, /* all is said, replies are missing */
@@ -33,9 +36,12 @@ enum client_state {
     CLIENT_FAILED,
 };
 
-/* What the next reply answers. */
+/* What the next reply answers, of those that may be awaited several at a time. */
 enum client_command {
     CLIENT_COMMAND_NONE,
+    CLIENT_COMMAND_GREETING, /* this one and the next two: of an early session */
+    CLIENT_COMMAND_EHLO,
+    CLIENT_COMMAND_AUTH,
     CLIENT_COMMAND_RSET,
     CLIENT_COMMAND_MAIL,
     CLIENT_COMMAND_RCPT,
@@ -47,9 +53,20 @@ enum client_command {
 /* How far one command has come. */
 enum client_progress { CLIENT_UNSENT, CLIENT_ASKED, CLIENT_ANSWERED };
 
+/* A session that takes for heard what the peer said the last time. All zero: it does not. */
+struct client_early {
+    bool is_on;
+    enum client_progress greeting, ehlo, auth; /* the greeting is ASKED from the start, or never where STARTTLS has had it */
+    uint64_t auth_at, end_at; /* where in the output AUTH begins, and what comes behind it */
+    bool is_contradicted; /* what the running transaction relies on is gone, but it has left: the peer may yet take it */
+};
+
 struct client_transaction {
     struct smtp_transaction asked;
     bool uses_bdat;
+    bool awaits_facts;    /* by what `early` said it can't go: nothing is said before EHLO's reply is in */
+    unsigned relied;      /* capabilities without which what was said makes no sense */
+    size_t nplanned;      /* recipients that go to the peer */
     bool has_local_recipients; /* some are refused here */
     enum client_progress rset, mail, data, dot;
     size_t nrcpt_end;                /* recipients from here on wait for another transaction */
@@ -74,6 +91,14 @@ struct smtp_client {
     struct arena arena;
     char *user, *password; /* NUL-terminated; password NULL once it is not needed any more */
     size_t user_len, password_len;
+    char *device, *token; /* likewise */
+    size_t device_len, token_len;
+    bool uses_token, is_token_refused;
+    struct {
+        char device[SMTP_DEVICE_ID_MAX];
+        uint8_t token[SASL_TOKEN];
+    } given; /* by the peer, for the event */
+    bool has_given;
     struct sasl_binding bindings[SMTP_CLIENT_BINDINGS_MAX];
     size_t nbindings;
     struct sasl_client *sasl;
@@ -84,13 +109,14 @@ struct smtp_client {
     enum client_state state;
     bool is_tls;
     bool is_eof;
+    bool has_said_hello; /* before the greeting */
     bool owes_event; /* the one of entering TLS, PROVEN, READY or CLOSED */
     bool needs_rset;
     enum smtp_failure failure; /* owed as FAILED, unless the state is CLIENT_FAILED already */
     bool has_failure_reply;
     const char *failure_phase;
 
-    struct smtp_peer peer;
+    struct smtp_peer peer; /* ways in the arena */
     char peer_name[256];
 
     struct buffer in, out;
@@ -107,6 +133,7 @@ struct smtp_client {
     int64_t now_ms;
     int64_t progress_at_ms; /* a reply came, or octets left */
 
+    struct client_early early;
     struct client_transaction t;
 };
 
@@ -127,11 +154,29 @@ void client_put(struct smtp_client *c, struct slice octets);
 void client_put_number(struct smtp_client *c, uint64_t number);
 
 /* client_session.c */
-enum client_step client_session_step(struct smtp_client *c);
+enum client_step client_session_step(struct smtp_client *c, struct smtp_client_event *event);
+/* EHLO alone, whatever the state. */
+void client_put_hello(struct smtp_client *c);
 void client_say_hello(struct smtp_client *c);
+/* Copies name and ways. */
+void client_keep_peer(struct smtp_client *c, const struct smtp_peer *peer);
 void client_start_auth(struct smtp_client *c);
+/* Whether device and token have the shape of such, and the channel the binding that they need. */
+bool client_can_use_token(const struct smtp_client *c);
+void client_say_token(struct smtp_client *c);
+void client_on_auth_success(struct smtp_client *c);
 void client_forget_credentials(struct smtp_client *c);
+/* What the peer gave with DEVICE. */
+void client_forget_given(struct smtp_client *c);
 enum smtp_failure client_classify_foreign(struct slice in);
+
+/* client_early.c */
+bool client_early_begin(struct smtp_client *c);
+void client_early_login(struct smtp_client *c);
+/* The reply at hand answers this. */
+void client_early_reply(struct smtp_client *c, enum client_command answered);
+/* GREETING, EHLO, AUTH, or NONE. */
+enum client_command client_early_awaited(const struct smtp_client *c);
 
 /* client_transaction.c */
 enum client_step client_transaction_step(struct smtp_client *c, struct smtp_client_event *event);
@@ -139,5 +184,9 @@ enum client_command client_awaited(const struct smtp_client *c);
 /* Whether the peer may have the message: its last octet has left, and nothing said that it was for nobody. */
 bool client_is_uncertain(const struct smtp_client *c);
 bool client_has_transaction(const struct smtp_client *c);
+/* Whether what the running transaction has said, if there is one, is right for such a peer too. */
+bool client_transaction_suits(const struct smtp_client *c, const struct smtp_peer *peer);
+/* EHLO's reply is in: a transaction that waited for it is looked at again. */
+void client_transaction_reconsider(struct smtp_client *c);
 
 #endif

@@ -70,6 +70,10 @@ static bool is_envelope_answered(const struct client_transaction *t)
 enum client_command client_awaited(const struct smtp_client *c)
 {
     const struct client_transaction *t = &c->t;
+    if (client_early_awaited(c) != CLIENT_COMMAND_NONE)
+        return client_early_awaited(c);
+    if (!client_has_transaction(c))
+        return CLIENT_COMMAND_NONE;
     if (t->rset == CLIENT_ASKED)
         return CLIENT_COMMAND_RSET;
     if (t->mail == CLIENT_ASKED)
@@ -154,7 +158,42 @@ static void plan_recipients(struct smtp_client *c)
         t->has_local_recipients = t->has_local_recipients || is_ours;
         taken += !is_ours;
     }
+    t->nplanned = taken;
     t->rcpt_asked = t->rcpt_answered = next_recipient(t, 0);
+}
+
+static void plan(struct smtp_client *c)
+{
+    c->t.uses_bdat = has(c, SMTP_CAP_CHUNKING);
+    check_needs(c);
+    if (!c->t.has_verdict)
+        plan_recipients(c);
+}
+
+/* What the peer said another day refuses no message. */
+static void wait_for_facts(struct smtp_client *c)
+{
+    c->t.awaits_facts = true;
+    c->t.has_verdict = c->t.is_verdict_local = false;
+}
+
+void client_transaction_reconsider(struct smtp_client *c)
+{
+    if (!client_has_transaction(c) || !c->t.awaits_facts)
+        return;
+    c->t.awaits_facts = false;
+    plan(c);
+}
+
+bool client_transaction_suits(const struct smtp_client *c, const struct smtp_peer *peer)
+{
+    const struct client_transaction *t = &c->t;
+    if (!client_has_transaction(c) || t->awaits_facts || t->has_verdict)
+        return true;
+    unsigned relied = t->relied | SMTP_CAP_PIPELINING | (t->uses_bdat ? SMTP_CAP_CHUNKING : 0);
+    bool is_too_large = peer->size_max_octets > 0 && t->asked.size_octets > peer->size_max_octets;
+    bool is_for_too_many = peer->nrcpt_max > 0 && t->nplanned > peer->nrcpt_max;
+    return (peer->capabilities & relied) == relied && !is_too_large && !is_for_too_many;
 }
 
 void smtp_client_send(struct smtp_client *c, const struct smtp_transaction *transaction, int64_t now_ms)
@@ -163,12 +202,12 @@ void smtp_client_send(struct smtp_client *c, const struct smtp_transaction *tran
     if (c->failure != SMTP_FAIL_NONE || c->state == CLIENT_FAILED)
         return;
     assert(c->state == CLIENT_READY);
-    c->t = (struct client_transaction){.asked = *transaction, .uses_bdat = has(c, SMTP_CAP_CHUNKING)};
+    c->t = (struct client_transaction){.asked = *transaction};
     c->t.asked.needs_smtputf8 = needs_utf8(transaction);
     client_set_state(c, CLIENT_ENVELOPE);
-    check_needs(c);
-    if (!c->t.has_verdict)
-        plan_recipients(c);
+    plan(c);
+    if (c->t.has_verdict && smtp_client_is_early(c))
+        wait_for_facts(c);
 }
 
 /* A recipient whose reply is ours. */
@@ -198,6 +237,19 @@ static bool is_clean_parameter(const struct smtp_client *c, struct slice s)
     return s.len > 0 && s.len <= PARAMETER_MAX;
 }
 
+/* The parameters of MAIL and RCPT that make them wrong for a peer without the extension. */
+static unsigned mail_relies_on(const struct smtp_client *c)
+{
+    const struct smtp_transaction *asked = &c->t.asked;
+    unsigned relied = c->peer.capabilities & SMTP_CAP_SIZE;
+    relied |= asked->is_binary ? SMTP_CAP_BINARYMIME : asked->has_8bit ? SMTP_CAP_8BITMIME : 0;
+    relied |= asked->needs_smtputf8 ? SMTP_CAP_SMTPUTF8 : 0;
+    bool has_dsn = asked->envelope->ret != DSN_RET_UNSET || asked->envelope->envid.len > 0;
+    for (size_t i = 0; i < asked->envelope->nrcpt && !has_dsn; i++)
+        has_dsn = asked->envelope->recipients[i].notify != 0 || asked->envelope->recipients[i].orcpt.len > 0;
+    return relied | (has_dsn ? c->peer.capabilities & SMTP_CAP_DSN : 0);
+}
+
 static void say_mail(struct smtp_client *c)
 {
     const struct smtp_transaction *asked = &c->t.asked;
@@ -205,6 +257,7 @@ static void say_mail(struct smtp_client *c)
     client_put(c, SLICE("MAIL FROM:<"));
     client_put(c, asked->envelope->sender);
     client_put(c, SLICE(">"));
+    c->t.relied = mail_relies_on(c);
     if (has(c, SMTP_CAP_SIZE)) {
         client_put(c, SLICE(" SIZE="));
         client_put_number(c, asked->size_octets);
@@ -267,7 +320,7 @@ static void say_data(struct smtp_client *c)
 static bool may_say_more(const struct smtp_client *c)
 {
     const struct client_transaction *t = &c->t;
-    return c->failure == SMTP_FAIL_NONE && !t->has_verdict && buffer_len(&c->out) <= OUTPUT_LOW &&
+    return c->failure == SMTP_FAIL_NONE && !t->has_verdict && !t->awaits_facts && !c->early.is_contradicted && buffer_len(&c->out) <= OUTPUT_LOW &&
            (has(c, SMTP_CAP_PIPELINING) || client_awaited(c) == CLIENT_COMMAND_NONE);
 }
 
@@ -409,6 +462,9 @@ static void on_unasked(struct smtp_client *c)
 static enum client_step on_reply(struct smtp_client *c, struct smtp_client_event *event)
 {
     switch (client_awaited(c)) {
+    case CLIENT_COMMAND_GREETING:
+    case CLIENT_COMMAND_EHLO:
+    case CLIENT_COMMAND_AUTH: client_early_reply(c, client_awaited(c)); break;
     case CLIENT_COMMAND_RSET: on_rset(c); break;
     case CLIENT_COMMAND_MAIL: on_mail(c); break;
     case CLIENT_COMMAND_RCPT: return on_rcpt(c, event) ? CLIENT_STEP_EVENT : CLIENT_STEP_AGAIN;
@@ -515,7 +571,7 @@ void smtp_client_body(struct smtp_client *c, struct slice octets, bool is_last, 
 static bool is_finished(const struct smtp_client *c)
 {
     const struct client_transaction *t = &c->t;
-    if (t->is_body_wanted)
+    if (t->is_body_wanted || t->awaits_facts)
         return false;
     if (t->breaks_session)
         return true;
@@ -548,6 +604,17 @@ static enum smtp_sent outcome_of(const struct client_transaction *t)
     return smtp_reply_is_transient(&t->verdict) ? SMTP_SENT_DEFERRED : SMTP_SENT_REFUSED;
 }
 
+/* It was said to a peer that is another now; what he refuses may suit him when it is said in an ordinary session. */
+static void fail_contradicted(struct smtp_client *c)
+{
+    if (!c->t.has_verdict) {
+        client_fail(c, SMTP_FAIL_EARLY);
+        return;
+    }
+    c->reply = c->t.verdict;
+    client_fail_reply(c, SMTP_FAIL_EARLY);
+}
+
 static void tell_sent(struct smtp_client *c, struct smtp_client_event *event)
 {
     struct client_transaction *t = &c->t;
@@ -559,6 +626,7 @@ static void tell_sent(struct smtp_client *c, struct smtp_client_event *event)
         .phase = t->has_verdict ? t->verdict_phase : "RCPT TO",
     };
     c->needs_rset = leaves_transaction_open(c);
+    c->early.is_contradicted = false;
     if (t->breaks_session)
         client_fail(c, t->is_verdict_local ? SMTP_FAIL_ABORTED : SMTP_FAIL_PROTOCOL);
     else
@@ -574,8 +642,12 @@ static void follow_state(struct smtp_client *c)
 
 enum client_step client_transaction_step(struct smtp_client *c, struct smtp_client_event *event)
 {
-    if (!c->t.has_verdict && tell_local_recipient(c, event))
+    if (!c->t.has_verdict && !c->t.awaits_facts && tell_local_recipient(c, event))
         return CLIENT_STEP_EVENT;
+    if (is_finished(c) && c->early.is_contradicted && outcome_of(&c->t) != SMTP_SENT_ACCEPTED) {
+        fail_contradicted(c);
+        return CLIENT_STEP_AGAIN;
+    }
     if (is_finished(c)) {
         tell_sent(c, event);
         return CLIENT_STEP_EVENT;

@@ -1,9 +1,12 @@
 #include "support/transcript_client.h"
+#include "crypto/crypto.h"
+#include "smtp/ehlo.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stddef.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -34,6 +37,12 @@ static void say_reply(struct buffer *out, const struct smtp_client_event *event)
     say_text(out, "text", reply->text);
 }
 
+static void say_device(struct buffer *out, const struct smtp_client_event *event)
+{
+    assert_int_equal(buffer_printf(out, " id=%.*s token=", SLICE_ARG(event->device)), RESULT_OK);
+    assert_int_equal(crypto_base64_encode(event->token, out), RESULT_OK);
+}
+
 void transcript_say_client_event(const struct smtp_client_event *event, struct buffer *out)
 {
     static const char *const names[] = {"STARTTLS", "PROVEN", "READY", "DEVICE", "RECIPIENT", "BODY_WANTED", "SENT", "FAILED", "CLOSED"};
@@ -41,6 +50,8 @@ void transcript_say_client_event(const struct smtp_client_event *event, struct b
     assert_int_equal(buffer_append_cstr(out, names[event->type]), RESULT_OK);
     if (event->type == SMTP_CLIENT_RECIPIENT)
         assert_int_equal(buffer_printf(out, " %zu", event->recipient), RESULT_OK);
+    if (event->type == SMTP_CLIENT_DEVICE)
+        say_device(out, event);
     if (event->type == SMTP_CLIENT_SENT)
         assert_int_equal(buffer_printf(out, " %s", outcomes[event->sent]), RESULT_OK);
     if (event->type == SMTP_CLIENT_FAILED)
@@ -123,6 +134,23 @@ static enum smtp_security security_of(const struct transcript_dialogue *d)
     return SMTP_SECURITY_NONE;
 }
 
+/* "PIPELINING,SIZE:1000": the lines of an EHLO. */
+static const struct smtp_peer *early_of(const struct transcript_dialogue *d)
+{
+    static struct smtp_peer peer;
+    static char text[512];
+    struct slice words;
+    if (!transcript_option(d, "early", &words))
+        return NULL;
+    struct slice name = SLICE("relay\n");
+    assert_true(name.len + words.len <= sizeof text);
+    memcpy(text, name.ptr, name.len);
+    for (size_t i = 0; i < words.len; i++)
+        text[name.len + i] = words.ptr[i] == ',' ? '\n' : words.ptr[i] == ':' ? ' ' : words.ptr[i];
+    smtp_ehlo_parse(slice_of(text, name.len + words.len), &peer, NULL);
+    return &peer;
+}
+
 struct smtp_client_config transcript_client_config(const struct transcript_dialogue *d)
 {
     struct slice ignored;
@@ -135,6 +163,10 @@ struct smtp_client_config transcript_client_config(const struct transcript_dialo
         .body_timeout_ms = (int64_t)transcript_number(d, "body_timeout", 0),
         .final_timeout_ms = (int64_t)transcript_number(d, "final_timeout", 0),
     };
+    config.speaks_first = transcript_option(d, "speaks_first", &ignored);
+    config.early = early_of(d);
+    transcript_option(d, "device", &config.device);
+    transcript_option(d, "token", &config.token);
     transcript_option(d, "user", &config.user);
     transcript_option(d, "password", &config.password);
     transcript_option(d, "cleartext_name", &config.ehlo_name_cleartext);

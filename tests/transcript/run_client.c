@@ -109,6 +109,8 @@ static void act(struct player *p)
         send(p, rest);
     else if (slice_equal(word, SLICE("body")) || slice_equal(word, SLICE("last")))
         smtp_client_body(p->client, rest, word.ptr[0] == 'l', p->now_ms);
+    else if (slice_equal(word, SLICE("device")))
+        smtp_client_ask_device(p->client, rest, p->now_ms);
     else if (slice_equal(word, SLICE("abort")))
         smtp_client_abort(p->client);
     else if (slice_equal(word, SLICE("quit")))
@@ -203,6 +205,7 @@ static void play(void **state)
     *p = (struct player){.run = run, .now_ms = START_MS, .input = {.max = OUTPUT_MAX}, .output = {.max = OUTPUT_MAX}};
     p->client = smtp_client_new(&config, p->now_ms);
     assert_non_null(p->client);
+    pump(p);
     for (size_t i = 0; i < d->nsteps; i++) {
         p->step = &d->steps[i];
         bool begins = i == 0 || d->steps[i - 1].kind != TRANSCRIPT_SERVER;

@@ -200,6 +200,8 @@ static void act(struct player *p)
         send_message(p, rest);
     else if (slice_equal(word, SLICE("body")) || slice_equal(word, SLICE("last")))
         smtp_client_body(core, rest, word.ptr[0] == 'l', now_ms);
+    else if (slice_equal(word, SLICE("device")))
+        smtp_client_ask_device(core, rest, now_ms);
     else if (slice_equal(word, SLICE("abort")))
         smtp_client_abort(core);
     else if (slice_equal(word, SLICE("quit")))
@@ -263,10 +265,12 @@ static bool can_run(const struct transcript_dialogue *d, bool is_tls)
     bool is_free = security == SMTP_SECURITY_NONE && !has(d, "user") && !has(d, "cleartext_name");
     if (is_tls ? security != SMTP_SECURITY_TLS && !is_free : security == SMTP_SECURITY_TLS)
         return false;
+    if (has(d, "device") && (is_tls || security != SMTP_SECURITY_NONE))
+        return false; /* the token proves itself to the real channel */
     for (size_t i = 0; i < d->nsteps; i++) {
         const struct transcript_step *step = &d->steps[i];
         /* A real connection has a binding, so the client would take PLUS, or say that it would have. */
-        bool binds = security != SMTP_SECURITY_NONE && step->kind == TRANSCRIPT_SERVER && word_is_in(step->source, "SCRAM");
+        bool binds = security != SMTP_SECURITY_NONE && step->kind == TRANSCRIPT_SERVER && (word_is_in(step->source, "SCRAM") || word_is_in(step->source, "HT-SHA"));
         bool falls_back = is_tls && step->kind == TRANSCRIPT_CLIENT && slice_starts_with(step->source, SLICE("HELO"));
         if (binds || falls_back || !can_run_step(step, i + 1 < d->nsteps ? step + 1 : NULL))
             return false;
