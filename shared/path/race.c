@@ -8,15 +8,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* FAILED is, in a survey, a verdict of any kind. */
 enum state { WAITING, CONNECTING, CONNECTED, HANDSHAKING, PROVEN, FAILED, CANCELLED };
 
 struct entry {
     struct path path;
+    enum race_tier tier;
     enum state state;
     enum path_verdict verdict;
     int64_t verdict_ms;
     uint32_t attempts;     /* connections opened so far */
-    uint64_t turn;         /* place in the queue of those that wait */
+    uint64_t turn;         /* place in the queue of those that wait: first attempts by tier, then further ones */
     int64_t started_at_ms; /* of this attempt */
     int64_t stage_at_ms;   /* when the state began */
     int64_t connect_ms;    /* how long this attempt took to connect */
@@ -27,13 +29,15 @@ struct entry {
 struct race {
     struct race_config config;
     int64_t ends_at_ms;
+    int64_t held_until_ms;    /* more paths may join */
+    int64_t last_chance_at_ms;
     int64_t next_start_at_ms; /* no attempt starts before */
     uint64_t next_turn;
     struct entry *winner;
     bool is_won_told;
     bool is_lost;
     size_t n;
-    struct entry entries[];
+    struct entry entries[RACE_PATHS_MAX];
 };
 
 static int64_t or_default(int64_t value, int64_t fallback)
@@ -51,30 +55,60 @@ static int64_t min_of(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-struct race *race_new(const struct race_config *config, const struct path *paths, size_t n, int64_t now_ms)
+static struct race_config with_defaults(const struct race_config *config)
 {
-    assert(n <= RACE_PATHS_MAX);
-    struct race *race = calloc(1, sizeof *race + n * sizeof race->entries[0]);
-    if (!race)
-        return NULL;
-    race->config = (struct race_config){
-        .stagger_ms = max_of(or_default(config->stagger_ms, 20), 10),
+    struct race_config full = {
+        .stagger_ms = max_of(config->stagger_ms, 10),
         .patience_ms = or_default(config->patience_ms, 500),
         .sockets_max = config->sockets_max > 0 && config->sockets_max < RACE_SOCKETS_MAX ? config->sockets_max : RACE_SOCKETS_MAX,
         .stall_ms = or_default(config->stall_ms, 1500),
         .connect_timeout_ms = or_default(config->connect_timeout_ms, 10000),
         .handshake_timeout_ms = or_default(config->handshake_timeout_ms, 15000),
         .round_timeout_ms = or_default(config->round_timeout_ms, 30000),
+        .last_chance_ms = or_default(config->last_chance_ms, 2000),
         .is_first_known = config->is_first_known,
+        .is_survey = config->is_survey,
     };
-    race->config.known_head_start_ms = max_of(or_default(config->known_head_start_ms, 250), race->config.stagger_ms);
-    race->n = n;
-    race->next_turn = n;
+    full.known_head_start_ms = max_of(or_default(config->known_head_start_ms, 250), full.stagger_ms);
+    return full;
+}
+
+struct race *race_new(const struct race_config *config, const struct path *paths, size_t n, int64_t now_ms)
+{
+    assert(n <= RACE_PATHS_MAX);
+    struct race *race = calloc(1, sizeof *race);
+    if (!race)
+        return NULL;
+    race->config = with_defaults(config);
     race->next_start_at_ms = now_ms;
+    race->held_until_ms = INT64_MIN;
+    race->last_chance_at_ms = now_ms + race->config.last_chance_ms;
     race->ends_at_ms = now_ms + race->config.round_timeout_ms;
     for (size_t i = 0; i < n; i++)
-        race->entries[i] = (struct entry){.path = paths[i], .turn = i};
+        race_add(race, &paths[i], RACE_USUAL, now_ms);
     return race;
+}
+
+/* Further attempts come behind all first ones. */
+enum { TURN_AGAIN = 8 };
+
+static uint64_t take_turn(struct race *race, unsigned class)
+{
+    return (uint64_t)class << 48 | race->next_turn++;
+}
+
+bool race_add(struct race *race, const struct path *path, enum race_tier tier, int64_t now_ms)
+{
+    if (race->n == RACE_PATHS_MAX || race->winner || race->is_lost)
+        return false;
+    race->entries[race->n++] = (struct entry){.path = *path, .tier = tier, .turn = take_turn(race, tier)};
+    race->ends_at_ms = now_ms + race->config.round_timeout_ms;
+    return true;
+}
+
+void race_hold(struct race *race, int64_t until_ms)
+{
+    race->held_until_ms = until_ms;
 }
 
 void race_free(struct race **race)
@@ -128,7 +162,7 @@ static struct race_action cancel(struct race *race, struct entry *entry, enum st
         judge(entry, verdict, now_ms);
     enter(entry, next, now_ms);
     if (next == WAITING)
-        entry->turn = race->next_turn++;
+        entry->turn = take_turn(race, TURN_AGAIN);
     return (struct race_action){RACE_CANCEL, (size_t)(entry - race->entries), verdict};
 }
 
@@ -149,7 +183,8 @@ void race_proven(struct race *race, size_t path, int64_t now_ms)
         return;
     enter(entry, PROVEN, now_ms);
     judge(entry, PATH_OPEN, now_ms);
-    race->winner = entry;
+    if (!race->config.is_survey)
+        race->winner = entry;
 }
 
 void race_failed(struct race *race, size_t path, enum path_verdict verdict, int64_t now_ms)
@@ -175,25 +210,32 @@ static size_t count(const struct race *race, enum state state)
 
 static size_t count_sockets(const struct race *race)
 {
-    return count(race, CONNECTING) + count(race, CONNECTED) + count(race, HANDSHAKING);
+    return count(race, CONNECTING) + count(race, CONNECTED) + count(race, HANDSHAKING) + (race->config.is_survey ? count(race, PROVEN) : 0);
 }
 
-/* The one whose turn it is to connect, or NULL. */
-static const struct entry *first_waiting(const struct race *race)
+static const struct entry *first_waiting(const struct race *race, bool is_last_chance)
 {
     const struct entry *first = NULL;
-    for (size_t i = 0; i < race->n; i++)
-        if (race->entries[i].state == WAITING && (!first || race->entries[i].turn < first->turn))
-            first = &race->entries[i];
+    for (size_t i = 0; i < race->n; i++) {
+        const struct entry *entry = &race->entries[i];
+        if (entry->state == WAITING && (entry->tier == RACE_LAST_CHANCE) == is_last_chance && (!first || entry->turn < first->turn))
+            first = entry;
+    }
     return first;
 }
 
-/* The one to shake hands with next: those that were displaced last, the others by preference. */
+/* Of two connected ones the one to shake hands with first: those that were displaced last, and last chances behind all others; else by preference. */
+static bool is_better(const struct entry *a, const struct entry *b)
+{
+    bool a_is_last = a->tier == RACE_LAST_CHANCE, b_is_last = b->tier == RACE_LAST_CHANCE;
+    return a_is_last != b_is_last ? b_is_last : a->attempts < b->attempts;
+}
+
 static const struct entry *best_connected(const struct race *race)
 {
     const struct entry *best = NULL;
     for (size_t i = 0; i < race->n; i++)
-        if (race->entries[i].state == CONNECTED && (!best || race->entries[i].attempts < best->attempts))
+        if (race->entries[i].state == CONNECTED && (!best || is_better(&race->entries[i], best)))
             best = &race->entries[i];
     return best;
 }
@@ -234,6 +276,25 @@ struct due {
 
 static const struct due NEVER = {INT64_MAX, NULL};
 
+/* From when on last chances may start. */
+static int64_t last_chance_from_ms(const struct race *race)
+{
+    for (size_t i = 0; i < race->n; i++)
+        if (race->entries[i].tier != RACE_LAST_CHANCE && race->entries[i].state != FAILED)
+            return race->last_chance_at_ms;
+    return min_of(race->last_chance_at_ms, race->held_until_ms);
+}
+
+/* The one whose turn it is to connect, and from when on. */
+static struct due turn_due(const struct race *race)
+{
+    const struct entry *usual = first_waiting(race, false), *last = first_waiting(race, true);
+    int64_t last_at_ms = max_of(race->next_start_at_ms, last_chance_from_ms(race));
+    if (!last || (usual && (race->next_start_at_ms < last_at_ms || usual->turn < last->turn)))
+        return usual ? (struct due){race->next_start_at_ms, usual} : NEVER;
+    return (struct due){last_at_ms, last};
+}
+
 /* The first path to use up its time. */
 static struct due timeout_due(const struct race *race)
 {
@@ -270,19 +331,22 @@ static struct due displaced_handshake_due(const struct race *race)
 
 static struct due connect_due(const struct race *race)
 {
-    const struct entry *next = first_waiting(race);
-    if (!next || count_sockets(race) == race->config.sockets_max)
-        return NEVER;
-    return (struct due){race->next_start_at_ms, next};
+    return count_sockets(race) == race->config.sockets_max ? NEVER : turn_due(race);
 }
 
 static struct due displaced_connect_due(const struct race *race)
 {
-    const struct entry *next = first_waiting(race), *victim = oldest(race, CONNECTING);
-    if (!next || !victim || count_sockets(race) < race->config.sockets_max)
+    const struct due next = turn_due(race);
+    const struct entry *victim = oldest(race, CONNECTING);
+    if (!next.entry || !victim || count_sockets(race) < race->config.sockets_max)
         return NEVER;
-    int64_t patience_ms = patience(race->config.patience_ms, next->attempts);
-    return (struct due){max_of(victim->stage_at_ms + patience_ms, race->next_start_at_ms), victim};
+    return (struct due){max_of(victim->stage_at_ms + patience(race->config.patience_ms, next.entry->attempts), next.at_ms), victim};
+}
+
+/* The end without a winner: every path has failed and none is awaited, or the round is over. */
+static int64_t end_ms(const struct race *race)
+{
+    return count(race, FAILED) == race->n ? min_of(race->ends_at_ms, race->held_until_ms) : race->ends_at_ms;
 }
 
 /* Of the const race that the rules see. */
@@ -336,7 +400,6 @@ static bool next_after_victory(struct race *race, int64_t now_ms, struct race_ac
     return true;
 }
 
-/* The end without a winner: every path has failed, or the round is over. */
 static bool next_at_end(struct race *race, int64_t now_ms, struct race_action *action)
 {
     if (cancel_rest(race, now_ms, action))
@@ -346,9 +409,17 @@ static bool next_at_end(struct race *race, int64_t now_ms, struct race_action *a
     return true;
 }
 
-static bool is_over(const struct race *race, int64_t now_ms)
+/* Of a survey: what is proven has its verdict, and is closed. */
+static bool cancel_proven(struct race *race, int64_t now_ms, struct race_action *action)
 {
-    return now_ms >= race->ends_at_ms || count(race, FAILED) == race->n;
+    for (size_t i = 0; i < race->n; i++) {
+        if (race->entries[i].state != PROVEN)
+            continue;
+        enter(&race->entries[i], FAILED, now_ms);
+        *action = (struct race_action){RACE_CANCEL, i, PATH_OPEN};
+        return true;
+    }
+    return false;
 }
 
 bool race_next(struct race *race, int64_t now_ms, struct race_action *action)
@@ -358,7 +429,9 @@ bool race_next(struct race *race, int64_t now_ms, struct race_action *action)
         return next_after_victory(race, now_ms, action);
     if (race->is_lost)
         return false;
-    if (is_over(race, now_ms))
+    if (race->config.is_survey && cancel_proven(race, now_ms, action))
+        return true;
+    if (now_ms >= end_ms(race))
         return next_at_end(race, now_ms, action);
     if ((due = timeout_due(race)).at_ms <= now_ms)
         *action = time_out(race, entry_of(race, due.entry), now_ms);
@@ -379,7 +452,7 @@ int64_t race_deadline_ms(const struct race *race)
 {
     if (race->winner || race->is_lost)
         return INT64_MAX;
-    int64_t at_ms = min_of(race->ends_at_ms, timeout_due(race).at_ms);
+    int64_t at_ms = min_of(end_ms(race), timeout_due(race).at_ms);
     at_ms = min_of(at_ms, min_of(handshake_due(race).at_ms, displaced_handshake_due(race).at_ms));
     return min_of(at_ms, min_of(connect_due(race).at_ms, displaced_connect_due(race).at_ms));
 }

@@ -225,7 +225,7 @@ void track_run(const struct race_config *config, const struct track_path *paths,
     if (!track || !race)
         abort();
     *track = (struct track){.race = race, .paths = paths, .n = n, .start_ms = start_ms, .now_ms = start_ms, .seed = seed, .result = result};
-    track->stagger_ms = config->stagger_ms ? config->stagger_ms : 20;
+    track->stagger_ms = config->stagger_ms ? config->stagger_ms : 10;
     track->stagger_ms = track->stagger_ms < 10 ? 10 : track->stagger_ms;
     track->round_ms = config->round_timeout_ms ? config->round_timeout_ms : 30000;
     track->sockets_max = config->sockets_max ? config->sockets_max : RACE_SOCKETS_MAX;

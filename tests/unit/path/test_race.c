@@ -158,7 +158,9 @@ static void test_stories(void **state)
         size_t n = 0;
         while (n < 12 && stories[i].paths[n].name)
             n++;
-        track_run(&stories[i].config, stories[i].paths, n, 1000000, 0, 0, &result);
+        struct race_config config = stories[i].config;
+        config.stagger_ms = config.stagger_ms ? config.stagger_ms : 20; /* easier to tell apart than the default */
+        track_run(&config, stories[i].paths, n, 1000000, 0, 0, &result);
         if (result.broken || strcmp(result.log, stories[i].log) != 0)
             fail_msg("%s: %s\n%sinstead of\n%s", stories[i].title, result.broken ? result.broken : "", result.log, stories[i].log);
     }
@@ -169,7 +171,7 @@ static void test_verdicts(void **state)
 {
     (void)state;
     static struct track_result result;
-    struct race_config config = {0};
+    struct race_config config = {.stagger_ms = 20};
     static const struct track_path paths[] = {
         TRACK_DROPPED("465"),
         TRACK_FAILS("443", 7, PATH_REFUSED),
@@ -191,7 +193,7 @@ static void test_outcomes_that_do_not_fit(void **state)
 {
     (void)state;
     struct path paths[2] = {{.port = 465}, {.port = 587}};
-    struct race_config config = {0};
+    struct race_config config = {.stagger_ms = 20};
     struct race_action action;
     struct race *race = race_new(&config, paths, 2, 0);
     assert_non_null(race);
