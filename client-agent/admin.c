@@ -50,8 +50,8 @@ static json_t *verdict_json(const struct uplink_status *status)
     struct network_trial *trials = calloc(status->ntrials + 1, sizeof *trials);
     json_t *json = NULL;
     for (size_t i = 0; trials && i < status->ntrials; i++)
-        trials[i] = (struct network_trial){status->trials[i].path, status->trials[i].verdict};
-    if (trials && network_describe(trials, status->ntrials, status->has_way ? &status->way : NULL, &words) == RESULT_OK)
+        trials[i] = (struct network_trial){.path = status->trials[i].path, .verdict = status->trials[i].verdict};
+    if (trials && network_describe(&(struct network_facts){.trials = trials, .n = status->ntrials}, status->has_way ? &status->way : NULL, &words) == RESULT_OK)
         json = json_stringn(buffer_slice(&words).ptr, buffer_len(&words));
     free(trials);
     buffer_free(&words);

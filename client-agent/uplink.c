@@ -373,16 +373,16 @@ static enum network_state network_of_trials(const struct uplink *uplink)
 {
     struct network_trial trials[RACE_PATHS_MAX];
     for (size_t i = 0; i < uplink->ntrials; i++)
-        trials[i] = (struct network_trial){uplink->trials[i].path, uplink->trials[i].verdict};
-    return network_conclude(trials, uplink->ntrials);
+        trials[i] = (struct network_trial){.path = uplink->trials[i].path, .verdict = uplink->trials[i].verdict};
+    return network_conclude(&(struct network_facts){.trials = trials, .n = uplink->ntrials});
 }
 
 static void describe(const struct uplink *uplink, struct buffer *out)
 {
     struct network_trial trials[RACE_PATHS_MAX];
     for (size_t i = 0; i < uplink->ntrials; i++)
-        trials[i] = (struct network_trial){uplink->trials[i].path, uplink->trials[i].verdict};
-    if (network_describe(trials, uplink->ntrials, uplink->has_way ? &uplink->way : NULL, out) != RESULT_OK)
+        trials[i] = (struct network_trial){.path = uplink->trials[i].path, .verdict = uplink->trials[i].verdict};
+    if (network_describe(&(struct network_facts){.trials = trials, .n = uplink->ntrials}, uplink->has_way ? &uplink->way : NULL, out) != RESULT_OK)
         buffer_clear(out);
 }
 

@@ -18,15 +18,31 @@ const char *network_state_name(enum network_state state);
 struct network_trial {
     struct path path;
     enum path_verdict verdict;
+    const char *whose; /* with PATH_WRONG_CERTIFICATE: the name in that certificate; NULL: not known */
 };
 
-/* Paths that were not tried say nothing. One open path is online; HTTP or foreign banners on a path and none open is captive; all of them unreachable or without DNS is
- * offline; no trials at all is offline. */
-enum network_state network_conclude(const struct network_trial *trials, size_t n);
+/* What the relay's challenge came to (net/challenge.h). */
+enum network_probe { NETWORK_PROBE_NONE, NETWORK_PROBE_SILENT, NETWORK_PROBE_CLEAR, NETWORK_PROBE_CAPTIVE };
 
-/* "This network drops 25 and 587, answers 465 with a stranger's certificate; using 2525." Ports of one verdict stand together in rising order; a port whose addresses
- * differ is counted by the best of them. used: the path in use; NULL: the open one that was found is
+/* What is known of a network. {0}: nothing. */
+struct network_facts {
+    const struct network_trial *trials;
+    size_t n;
+    enum network_probe probe;
+    bool is_down; /* there is no network at all */
+};
+
+/* Paths that were not tried say nothing. One open path is online. Else the challenge decides between captive and blocked; without its answer HTTP or foreign banners on a direct path are captive, and
+ * all of them unreachable or without DNS is offline. No network, or no trials at all, is offline. */
+enum network_state network_conclude(const struct network_facts *facts);
+
+/* "This network drops 25 and 587, answers 465 with the certificate of fw.example; using 443 through the proxy 10.0.0.1:3128." Direct ports of one verdict stand together in rising order; a port whose
+ * addresses or ALPNs differ is counted by the best of them, and so is a proxy. used: the path in use; NULL: the open one that was found is
  * named as such, and without one it says "; no way to the relay is open". RESULT_OK, RESULT_LIMIT, RESULT_MEMORY. */
-MUST_CHECK enum result network_describe(const struct network_trial *trials, size_t n, const struct path *used, struct buffer *out);
+MUST_CHECK enum result network_describe(const struct network_facts *facts, const struct path *used, struct buffer *out);
+
+/* Two lines that a hotel receptionist can read: what works or does not, and what to ask for. "Mail does not get out of this network to relay.example.org.\nPlease open TCP port 465 or 443 to
+ * relay.example.org." RESULT_OK, RESULT_LIMIT, RESULT_MEMORY. */
+MUST_CHECK enum result network_summary(const struct network_facts *facts, struct slice relay_host, struct buffer *out);
 
 #endif

@@ -45,9 +45,10 @@ static void test_rows(void **state)
         struct buffer words = {0};
         size_t n = 0;
         for (; n < 6 && rows[i].trials[n].port; n++)
-            trials[n] = (struct network_trial){{.port = rows[i].trials[n].port}, rows[i].trials[n].verdict};
-        assert_int_equal(network_conclude(trials, n), rows[i].state);
-        assert_int_equal(network_describe(trials, n, rows[i].used ? &used : NULL, &words), RESULT_OK);
+            trials[n] = (struct network_trial){.path = {.port = rows[i].trials[n].port}, .verdict = rows[i].trials[n].verdict};
+        const struct network_facts facts = {.trials = trials, .n = n};
+        assert_int_equal(network_conclude(&facts), rows[i].state);
+        assert_int_equal(network_describe(&facts, rows[i].used ? &used : NULL, &words), RESULT_OK);
         assert_int_equal(buffer_append(&words, slice_of("", 1)), RESULT_OK);
         assert_string_equal(buffer_slice(&words).ptr, rows[i].words);
         buffer_free(&words);
