@@ -153,6 +153,8 @@ enum finder_state finder_state(const struct finder *finder);
 /* Of the present network, from the last search that ended, the one that runs, and the probe. is_known false: nothing has been found out here yet. */
 enum network_state finder_network(const struct finder *finder, bool *is_known);
 const struct finder_trial *finder_trials(const struct finder *finder, size_t *n); /* in the order of preference; valid until the next input or finder_next */
+/* The same for network_describe and network_summary: trials[i] is trial i, `whose` is the driver's to fill in. How many. */
+size_t finder_facts(const struct finder *finder, struct network_trial trials[static RACE_PATHS_MAX], struct network_facts *out);
 const struct path *finder_path(const struct finder *finder);                      /* in use; NULL: none */
 int64_t finder_next_search_ms(const struct finder *finder);                       /* INT64_MAX: none planned */
 

@@ -1,7 +1,5 @@
 #include "path/path.h"
 
-#include "base/result.h"
-
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>

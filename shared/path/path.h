@@ -2,6 +2,7 @@
 #ifndef POSTERN_PATH_PATH_H
 #define POSTERN_PATH_PATH_H
 
+#include "base/result.h"
 #include "base/slice.h"
 
 enum path_mode { PATH_TLS, PATH_STARTTLS };
@@ -23,7 +24,7 @@ struct path_proxy {
 };
 
 struct path {
-    struct path_address address; /* the relay's; family 0 only through a proxy, which then resolves the relay's name itself */
+    struct path_address address; /* the relay's; family 0 only through a proxy, which then resolves the relay's name itself, and with PATH_DNS, when no address is known */
     uint16_t port;
     enum path_mode mode;
     enum path_alpn alpn;
@@ -60,6 +61,8 @@ bool path_equal(const struct path *a, const struct path *b);
 /* "192.0.2.1:465 tls", "[2001:db8::1]:587 starttls", "192.0.2.1:443 tls http/1.1", "*:443 tls http/1.1 via socks5 10.0.0.1:1080" ("*": by name); PATH_TEXT octets are enough. */
 enum { PATH_TEXT = 192 };
 void path_format(const struct path *path, char *out, size_t size);
+/* The inverse: exactly what path_format writes, nothing else. RESULT_OK, RESULT_SYNTAX (*out is undefined). */
+MUST_CHECK enum result path_parse(struct slice text, struct path *out);
 /* "192.0.2.1", "2001:db8::1" (RFC 5952); 64 octets are enough. */
 void path_address_format(const struct path_address *address, char *out, size_t size);
 /* The inverse, strict: "192.0.2.1" in decimal without leading zeros, any text form of IPv6 (RFC 4291 2.2), a scope in digits behind "%". False: neither; *out is not changed. */

@@ -75,6 +75,41 @@ static void test_equal(void **state)
     assert_false(path_equal(&a, &b));
 }
 
+static const char *const texts[] = {
+    "192.0.2.1:465 tls",
+    "[2001:db8::1]:587 starttls",
+    "[fe80::1%4294967295]:25 starttls",
+    "[::]:0 tls",
+    "[::ffff:192.0.2.1]:65535 tls smtp",
+    "[1:2:3:4:5:6:7:8]:443 tls http/1.1",
+    "[1:0:0:2::3]:443 tls http/1.1",
+    "*:443 tls http/1.1 via socks5 10.0.0.1:1080",
+    "*:587 starttls via http-connect [2001:db8::2]:3128",
+};
+
+static const char *const refused[] = {
+    "", " ", "192.0.2.1", "192.0.2.1:465", "192.0.2.1:465 ", "192.0.2.1:465  tls", "192.0.2.1:465 tls ", "192.0.2.1:465 TLS", "192.0.2.1:65536 tls", "192.0.2.1:0465 tls", "192.0.2:465 tls",
+    "192.0.2.1.1:465 tls", "192.0.2.256:465 tls", "192.0.2.01:465 tls", "1:2:3:4:5:6:7:8:443 tls", "[1:2:3:4:5:6:7]:443 tls", "[1:2:3:4:5:6:7:8:9]:443 tls", "[1::2::3]:443 tls", "[1:::2]:443 tls",
+    "[2001:DB8::1]:443 tls", "[2001:db8:0::1]:443 tls", "[1:2:3:4:5:6::8]:443 tl", "[::1%0]:443 tls", "[::1%]:443 tls", "[192.0.2.1]:443 tls", "[]:443 tls", "none:443 tls", "*:443 tls h2",
+    "*:443 tls http/1.1 via", "*:443 tls via direct", "*:443 tls via socks5", "*:443 tls via socks5 10.0.0.1", "*:443 tls via socks4 10.0.0.1:1", "*:443 tls via socks5 10.0.0.1:1 ", "*:443 tls smtp smtp",
+};
+
+static void test_parse(void **state)
+{
+    (void)state;
+    char again[PATH_TEXT];
+    struct path path;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        assert_int_equal(path_parse(slice_from_cstr(texts[i]), &path), RESULT_OK);
+        path_format(&path, again, sizeof again);
+        assert_string_equal(again, texts[i]);
+    }
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
+        if (path_parse(slice_from_cstr(refused[i]), &path) != RESULT_SYNTAX)
+            fail_msg("accepted: '%s'", refused[i]);
+    assert_int_equal(path_parse(slice_of("192.0.2.1:465 tls\0", 18), &path), RESULT_SYNTAX);
+}
+
 /* The JSON of `status` promises these names (schema/json.md). */
 static void test_names(void **state)
 {
@@ -94,6 +129,6 @@ static void test_names(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_addresses), cmocka_unit_test(test_paths), cmocka_unit_test(test_equal), cmocka_unit_test(test_names)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_addresses), cmocka_unit_test(test_paths), cmocka_unit_test(test_equal), cmocka_unit_test(test_parse), cmocka_unit_test(test_names)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
