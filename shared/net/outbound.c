@@ -14,6 +14,7 @@
 #include <string.h>
 
 static void pump(struct outbound *outbound);
+static void begin_talking(struct outbound *outbound);
 
 static int64_t now_ms(const struct outbound *outbound)
 {
@@ -22,7 +23,7 @@ static int64_t now_ms(const struct outbound *outbound)
 
 /* ---- state and ending ---- */
 
-static const char *const STATE_NAMES[] = {"connecting", "connected", "securing", "talking", "ending"};
+static const char *const STATE_NAMES[] = {"connecting", "connected", "tunneling", "securing", "talking", "ending"};
 
 static void enter(struct outbound *outbound, enum outbound_state state)
 {
@@ -109,6 +110,38 @@ static void start_tls(struct outbound *outbound, bool from_waiting_input)
     if (stream_start_tls(outbound->stream, outbound->tls, outbound->server_name, from_waiting_input) != RESULT_OK)
         fail_memory(outbound);
     arm(outbound);
+}
+
+/* The way to the relay is open, as if it had been dialled. What waits in the stream is the relay's. */
+static void begin_relay(struct outbound *outbound)
+{
+    outbound->octets_of_proxy = stream_octets_in(outbound->stream) - stream_input(outbound->stream).len;
+    if (outbound->smtp.security == SMTP_SECURITY_TLS)
+        start_tls(outbound, true);
+    else
+        begin_talking(outbound);
+}
+
+static void talk_to_proxy(struct outbound *outbound)
+{
+    struct slice in = stream_input(outbound->stream);
+    stream_consume(outbound->stream, tunnel_feed(outbound->tunnel, in));
+    struct slice output = tunnel_output(outbound->tunnel);
+    if (output.len > 0 && stream_write(outbound->stream, output) == RESULT_OK) /* else FAILED follows */
+        tunnel_sent(outbound->tunnel, output.len);
+    switch (tunnel_state(outbound->tunnel)) {
+    case TUNNEL_TALKING:
+        arm(outbound);
+        return;
+    case TUNNEL_REFUSED:
+        outbound_blame_tunnel(outbound);
+        fail(outbound);
+        return;
+    case TUNNEL_OPEN:
+        tunnel_free(&outbound->tunnel);
+        begin_relay(outbound);
+        return;
+    }
 }
 
 static void take_event(struct outbound *outbound, const struct smtp_client_event *event)
@@ -221,10 +254,13 @@ static void begin_talking(struct outbound *outbound)
 static void proceed(struct outbound *outbound)
 {
     outbound->holds = false;
-    if (outbound->smtp.security == SMTP_SECURITY_TLS)
-        start_tls(outbound, true);
-    else
-        begin_talking(outbound);
+    if (!outbound->tunnel) {
+        begin_relay(outbound);
+        return;
+    }
+    enter(outbound, OUTBOUND_STATE_TUNNELING);
+    outbound->phase_by_ms = now_ms(outbound) + outbound->handshake_timeout_ms;
+    talk_to_proxy(outbound);
 }
 
 static void on_idle(uv_idle_t *idle)
@@ -291,6 +327,7 @@ static void on_handle_closed(uv_handle_t *handle)
     if (--outbound->pending_closes > 0)
         return;
     smtp_client_free(&outbound->core);
+    tunnel_free(&outbound->tunnel);
     tls_context_unref(&outbound->tls);
     drop_texts(outbound);
     free(outbound->server_name);
@@ -320,6 +357,8 @@ static void on_stream(void *context, struct stream *stream, enum stream_event ev
     case STREAM_DRAINED:
         if (outbound->state == OUTBOUND_STATE_TALKING)
             pump(outbound);
+        else if (outbound->state == OUTBOUND_STATE_TUNNELING)
+            talk_to_proxy(outbound);
         break;
     case STREAM_EOF:
         on_end(outbound, false);
@@ -377,6 +416,7 @@ static void fill(struct outbound *outbound, const struct outbound_target *target
 {
     outbound->tls = tls_context_ref(target->tls);
     outbound->alpn = target->alpn;
+    outbound->has_proxy = target->tunnel != NULL;
     outbound->accepts_address = target->accepts_address;
     outbound->accepts_context = target->accepts_context;
     outbound->holds = target->hold_at_connect;
@@ -404,6 +444,9 @@ enum result outbound_open(struct outbound **out, uv_loop_t *loop, const struct o
     outbound->timer.data = outbound->idle.data = outbound;
     if (target->server_name)
         outbound->server_name = strdup(target->server_name);
+    if (target->tunnel && (result = tunnel_new(&outbound->tunnel, target->tunnel)) != RESULT_OK)
+        goto out;
+    result = RESULT_MEMORY;
     if ((target->server_name && !outbound->server_name) || !keep_config(outbound, &target->smtp))
         goto out;
     result = stream_connect(&outbound->stream, loop, (const struct sockaddr *)&target->address, (struct stream_owner){on_stream, outbound}, log);

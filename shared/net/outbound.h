@@ -1,7 +1,8 @@
 /* The client's driver: one connection to one address, an SMTP client core (smtp/client.h) on it, joined by a pump. The agent's paths and the relay's deliveries are made of these.
  *
- * Life: connecting -> connected (held, when the target says so, until outbound_proceed) -> securing -> talking -> closed. The handler gets:
- *   OUTBOUND_CONNECTED   TCP stands; if hold_at_connect, nothing further happens until outbound_proceed
+ * Life: connecting -> connected (held, when the target says so, until outbound_proceed) [-> tunneling] -> securing <-> talking -> closed. Tunneling is the dialogue with a proxy
+ * (net/tunnel.h), where the target has one; what comes behind its answer is the relay's. The handler gets:
+ *   OUTBOUND_CONNECTED   TCP stands, to the proxy where there is one; if hold_at_connect, nothing further happens until outbound_proceed
  *   OUTBOUND_SMTP        an event of the core: PROVEN, READY, RECIPIENT, BODY_WANTED, SENT, CLOSED; answer with the core's functions through outbound_core, then call
  *                        outbound_pump (unless inside the handler, which is pumped anyway)
  *   OUTBOUND_FAILED      the end, by any cause: `failure` says which
@@ -26,7 +27,7 @@ struct outbound_target {
     const struct tunnel_config *tunnel; /* NULL: direct. Else `address` is the proxy's, and the dialogue with it comes first, after outbound_proceed where held; copied */
     struct smtp_client_config smtp;   /* security, names, credentials: copied, and wiped with the session; session_id may be empty */
     int64_t connect_timeout_ms;       /* default 30,000 */
-    int64_t handshake_timeout_ms;     /* TLS; default 15,000 */
+    int64_t handshake_timeout_ms;     /* TLS, and before it likewise the dialogue with the proxy; default 15,000 */
     int64_t linger_ms;                /* how long the peer's FIN is waited for at the end; default 1,000 */
     bool hold_at_connect;
     bool (*accepts_address)(const void *context, const struct sockaddr *address); /* checked on the connected address; NULL: all */
@@ -45,7 +46,7 @@ struct outbound_failure {
     struct smtp_reply reply;        /* code 0: none */
     bool is_uncertain;              /* the message's last octet was sent, no reply came */
     bool is_permanent;              /* trying again the same way is useless until a person acts: wrong credentials, wrong certificate */
-    const char *phase;              /* "connect", "TLS handshake", "greeting", "AUTH", "end of data" ... */
+    const char *phase;              /* "connect", "proxy", "TLS handshake", "greeting", "AUTH", "end of data" ... */
     char words[OUTBOUND_WORDS];     /* one sentence for a person */
     char whose[TLS_WHOSE];          /* PATH_WRONG_CERTIFICATE: what the certificate calls itself and its issuer, "portal.hotel.example, issued by Hotel CA"; "": not known */
 };
@@ -62,7 +63,7 @@ struct outbound_handler {
     void *context;
 };
 
-/* RESULT_OK: events follow, never from inside this call. RESULT_MEMORY, RESULT_IO. */
+/* RESULT_OK: events follow, never from inside this call. RESULT_MEMORY, RESULT_IO; RESULT_SYNTAX, RESULT_LIMIT: the tunnel's host or credentials can't be written in the proxy's protocol. */
 MUST_CHECK enum result outbound_open(struct outbound **out, uv_loop_t *loop, const struct outbound_target *target, struct outbound_handler handler, const struct log *log);
 void outbound_set_handler(struct outbound *outbound, struct outbound_handler handler);
 void outbound_proceed(struct outbound *outbound);
@@ -75,7 +76,7 @@ void outbound_quit(struct outbound *outbound);
 /* An orderly end without QUIT (losers of a race: FIN, no RST, before AUTH); only OUTBOUND_CLOSED follows. */
 void outbound_close(struct outbound *outbound);
 const char *outbound_id(const struct outbound *outbound);
-const char *outbound_peer(const struct outbound *outbound);
+const char *outbound_peer(const struct outbound *outbound); /* the proxy, where there is one */
 const struct tls_info *outbound_tls(const struct outbound *outbound);
 
 #endif

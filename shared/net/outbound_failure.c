@@ -10,9 +10,10 @@ static void set_words(struct outbound *outbound, const char *words)
     snprintf(outbound->failure.words, sizeof outbound->failure.words, "%s", words);
 }
 
+/* Of the relay. */
 static bool has_heard(const struct outbound *outbound)
 {
-    return outbound->stream && stream_octets_in(outbound->stream) > 0;
+    return outbound->stream && stream_octets_in(outbound->stream) > outbound->octets_of_proxy;
 }
 
 static bool has_heard_of_tls(const struct outbound *outbound)
@@ -22,11 +23,18 @@ static bool has_heard_of_tls(const struct outbound *outbound)
 
 /* ---- the connection ---- */
 
+static const char NO_ANSWER[] = "no answer to the attempt to connect";
+
+static void set_connect_words(struct outbound *outbound, const char *words)
+{
+    snprintf(outbound->failure.words, sizeof outbound->failure.words, "%s%s", outbound->has_proxy ? "the proxy: " : "", words);
+}
+
 void outbound_blame_connect(struct outbound *outbound, int uv_code)
 {
     struct outbound_failure *failure = &outbound->failure;
     *failure = (struct outbound_failure){.phase = "connect"};
-    set_words(outbound, uv_strerror(uv_code));
+    set_connect_words(outbound, uv_strerror(uv_code));
     switch (uv_code) {
     case UV_ECONNREFUSED:
     case UV_ECONNRESET:
@@ -34,7 +42,7 @@ void outbound_blame_connect(struct outbound *outbound, int uv_code)
         return;
     case UV_ETIMEDOUT:
         failure->verdict = PATH_DROPPED;
-        set_words(outbound, "no answer to the attempt to connect");
+        set_connect_words(outbound, NO_ANSWER);
         return;
     default: /* no route, or an ICMP message that says so */
         failure->verdict = PATH_UNREACHABLE;
@@ -55,14 +63,48 @@ void outbound_blame_memory(struct outbound *outbound)
     set_words(outbound, "out of memory");
 }
 
+/* ---- the proxy ---- */
+
+static void blame_proxy(struct outbound *outbound, const char *words)
+{
+    outbound->failure = (struct outbound_failure){.verdict = PATH_PROXY_REFUSED, .phase = "proxy"};
+    set_words(outbound, words);
+}
+
+void outbound_blame_tunnel(struct outbound *outbound)
+{
+    blame_proxy(outbound, tunnel_words(outbound->tunnel));
+}
+
+static void blame_end_of_proxy(struct outbound *outbound, const struct stream_error *error)
+{
+    bool has_answered = stream_octets_in(outbound->stream) > 0;
+    blame_proxy(outbound, has_answered ? "the proxy ended the connection in the middle of its answer" : "the proxy ended the connection without an answer");
+    if (error->uv_code != UV_EOF)
+        snprintf(outbound->failure.words, sizeof outbound->failure.words, "the connection with the proxy broke: %s", error->words);
+}
+
+/* A proxy answers when it has reached the relay, so its silence may be the relay's, or that of a firewall behind it. */
+static void blame_silent_proxy(struct outbound *outbound)
+{
+    bool has_answered = stream_octets_in(outbound->stream) > 0;
+    blame_proxy(outbound, has_answered ? "the proxy's answer does not come to its end" : "the proxy does not answer, or gets no answer from the relay");
+}
+
+/* ---- time ---- */
+
 void outbound_blame_timeout(struct outbound *outbound)
 {
+    if (outbound->state == OUTBOUND_STATE_TUNNELING) {
+        blame_silent_proxy(outbound);
+        return;
+    }
     bool is_connecting = outbound->state == OUTBOUND_STATE_CONNECTING;
     outbound->failure = (struct outbound_failure){.phase = is_connecting ? "connect" : "TLS handshake"};
     outbound->failure.verdict = is_connecting ? PATH_DROPPED : PATH_TLS_FAILED;
     outbound->failure.tls = is_connecting ? TLS_FAIL_NONE : TLS_FAIL_CLOSED;
     if (is_connecting)
-        set_words(outbound, "no answer to the attempt to connect");
+        set_connect_words(outbound, NO_ANSWER);
     else if (has_heard_of_tls(outbound))
         set_words(outbound, "the TLS handshake does not come to an end");
     else
@@ -104,6 +146,10 @@ void outbound_blame_stream(struct outbound *outbound, const struct stream_error 
     struct outbound_failure *failure = &outbound->failure;
     if (outbound->state == OUTBOUND_STATE_CONNECTING) {
         outbound_blame_connect(outbound, error->uv_code);
+        return;
+    }
+    if (outbound->state == OUTBOUND_STATE_TUNNELING) {
+        blame_end_of_proxy(outbound, error);
         return;
     }
     *failure = (struct outbound_failure){.phase = outbound->state == OUTBOUND_STATE_SECURING ? "TLS handshake" : "connect"};

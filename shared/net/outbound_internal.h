@@ -10,6 +10,7 @@ enum { OUTBOUND_REPLY_TEXT = 512 };
 enum outbound_state {
     OUTBOUND_STATE_CONNECTING,
     OUTBOUND_STATE_CONNECTED, /* held */
+    OUTBOUND_STATE_TUNNELING, /* talking with the proxy */
     OUTBOUND_STATE_SECURING,  /* TLS, at once or after STARTTLS */
     OUTBOUND_STATE_TALKING,
     OUTBOUND_STATE_ENDING,    /* FAILED was told, or the owner wants no more: only CLOSED follows */
@@ -21,6 +22,8 @@ struct outbound {
     struct smtp_client *core;
     struct tls_context *tls;
     char *server_name;
+    struct tunnel *tunnel; /* until the proxy has said yes; NULL: direct, or open */
+    bool has_proxy;
     enum path_alpn alpn;
     struct smtp_client_config smtp; /* its texts lie in `texts`, and its `early` is this one, until the core has copied them */
     struct smtp_peer early;
@@ -39,7 +42,8 @@ struct outbound {
     int64_t phase_by_ms;  /* end of connecting, or of the handshake; INT64_MAX: none */
     int64_t timer_at_ms;
     int64_t opened_at_ms;
-    uint64_t octets_before_tls; /* that had come from the peer */
+    uint64_t octets_of_proxy;   /* that came before the relay's first */
+    uint64_t octets_before_tls; /* likewise of the peer, before TLS's first */
     uv_timer_t timer;
     uv_idle_t idle;
     unsigned pending_closes;
@@ -53,6 +57,8 @@ void outbound_blame_connect(struct outbound *outbound, int uv_code);
 void outbound_blame_stream(struct outbound *outbound, const struct stream_error *error, struct slice input);
 void outbound_blame_timeout(struct outbound *outbound);
 void outbound_blame_smtp(struct outbound *outbound, const struct smtp_client_event *event);
+/* The proxy has refused. */
+void outbound_blame_tunnel(struct outbound *outbound);
 void outbound_blame_memory(struct outbound *outbound);
 void outbound_blame_address(struct outbound *outbound);
 
