@@ -23,8 +23,8 @@ FLAGS_fuzz    = $(SAN) -fsanitize=address,undefined,fuzzer-no-link
 FLAGS_cover   = -O0 --coverage
 
 -include build/deps/deps.mk
-PKGS      = libuv sqlite3 libsodium libunbound INIReader jansson libqrencode libidn2
-PKG_LIBS  = -luv -lsqlite3 -lsodium -lunbound -linih -ljansson -lqrencode -lidn2
+PKGS      = libuv sqlite3 libsodium libunbound INIReader jansson libqrencode libidn2 libmnl
+PKG_LIBS  = -luv -lsqlite3 -lsodium -lunbound -linih -ljansson -lqrencode -lidn2 -lmnl
 CPPFLAGS += -D_GNU_SOURCE -Ishared -I$(B)/gen $(MBEDTLS_CFLAGS)
 CFLAGS   += -std=c17 -g -fPIE -pthread $(WARN) $(FLAGS_$(V))
 LDFLAGS  += -pie -pthread -Wl,-z,relro,-z,now -Wl,--as-needed $(filter -f%,$(FLAGS_$(V)))
@@ -83,6 +83,7 @@ programs: $(if $(wildcard server/main.c),$(B)/postern-relay) $(if $(wildcard cli
 #   tests/unit/MODULE/test_*.c  tests/property/prop_*.c  tests/transcript/run_*.c     cmocka
 #   tests/fault/crash_*.c  ioerr_*.c                                                   cmocka
 #   tests/fault/oom_*.c         cmocka, with the allocator wrapped                      (tests/support/oom.h)
+#   tests/lab/*.c               programs that the lab starts on its hosts
 #   tests/fuzz/fuzz_*.c         libFuzzer targets; here they replay tests/fuzz/corpus/TARGET
 exe           = $(patsubst tests/%.c,$(B)/tests/%,$(1))
 UNIT_TESTS   := $(call exe,$(wildcard tests/unit/*/test_*.c tests/property/prop_*.c tests/transcript/run_*.c \
@@ -90,6 +91,7 @@ UNIT_TESTS   := $(call exe,$(wildcard tests/unit/*/test_*.c tests/property/prop_
 OOM_TESTS    := $(call exe,$(wildcard tests/fault/oom_*.c))
 FUZZ_TARGETS := $(call exe,$(wildcard tests/fuzz/fuzz_*.c))
 BENCH_EXE    := $(call exe,$(wildcard tests/bench/bench_*.c))
+LAB_EXE      := $(call exe,$(wildcard tests/lab/*.c))
 LIBS          = $(B)/libsupport.a $(B)/libserver.a $(B)/libagent.a $(B)/libpostern.a
 # The two programs use the same words for the like things of theirs, so a test sees one of them: the agent in */agent/ and fuzz_agent_*, else the relay.
 not_linked    = $(if $(findstring /tests/,$@),$(if $(findstring /agent/,$@)$(findstring /fuzz_agent_,$@),$(B)/libserver.a,$(B)/libagent.a))
@@ -98,6 +100,9 @@ WRAP          = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup
 $(UNIT_TESTS) $(BENCH_EXE): $(B)/tests/%: $(B)/obj/tests/%.o $(LIBS)
 	@mkdir -p $(@D)
 	@$(call link) -lcmocka
+$(LAB_EXE): $(B)/tests/%: $(B)/obj/tests/%.o $(LIBS)
+	@mkdir -p $(@D)
+	@$(call link)
 $(OOM_TESTS): $(B)/tests/%: $(B)/obj/tests/%.o $(LIBS)
 	@mkdir -p $(@D)
 	@$(call link,$(WRAP)) -lcmocka
@@ -110,7 +115,7 @@ $(FUZZ_TARGETS): $(B)/tests/%: $(B)/obj/tests/%.o $(B)/obj/tests/support/fuzz_ma
 	@mkdir -p $(@D)
 	@$(call link)
 endif
-tests: $(UNIT_TESTS) $(OOM_TESTS) $(FUZZ_TARGETS)
+tests: $(UNIT_TESTS) $(OOM_TESTS) $(FUZZ_TARGETS) $(LAB_EXE)
 
 export POSTERN_RESULTS ?= $(CURDIR)/build/test-results
 export POSTERN_BUILD   := $(CURDIR)/$(B)
@@ -140,7 +145,7 @@ check-fault: setup-build setup-check
 	@$(MAKE) --no-print-directory -j$(JOBS) programs tests
 	@tests/support/run-pytest tests/fault
 check-lab: setup-build setup-check
-	@$(MAKE) --no-print-directory -j$(JOBS) programs
+	@$(MAKE) --no-print-directory -j$(JOBS) programs $(LAB_EXE)
 	@tests/support/run-pytest tests/lab
 
 # make fuzz T=reply SECONDS=60; without T each target in turn.

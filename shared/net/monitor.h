@@ -1,7 +1,8 @@
 /* Where the laptop is: which network, whether that changed, and whether it has slept. One implementation per system (monitor_linux.c; a portable one that polls, monitor_poll.c), one header.
  *
  * on_change is called from the loop, never from inside monitor_start, when something that matters to connections has changed and has been quiet for MONITOR_QUIET_MS (at most
- * MONITOR_LATEST_MS after the first sign), and once soon after the start, when the present network is known. Duplicates are held back: an event whose facts are those of the last one is not told.
+ * MONITOR_LATEST_MS after the first sign), and once soon after the start, when the present network is known. Duplicates are held back: an event whose facts are those of the last one is not told
+(a cable that was out for less than the quiet time, a router advertisement, a temporary IPv6 address).
  *
  *   Linux    rtnetlink: links, addresses, routes (default gateway); the neighbour table for the gateway's MAC, asked for when it is not there yet; nl80211 for the SSID. Without netlink
  *            (some sandboxes) uv_interface_addresses is compared every poll_ms.
@@ -10,7 +11,8 @@
  * Sleep: CLOCK_BOOTTIME runs on while CLOCK_MONOTONIC stands still; the difference is looked at with every event of the system and by monitor_look, which the agent calls when a timer of its own
  * fires. Where the kernel tells (a timer that is cancelled when the clock is set, which a resume does), at once. So a laptop at rest has no timer for it.
  *
- * The key of a network is a keyed hash (crypto_keyed_hash under `secret`) of SSID and prefix, without an SSID of the gateway's MAC and prefix, so that no visited place can be read from the disk. */
+ * The key of a network is a keyed hash (crypto_keyed_hash under `secret`) of SSID and prefix, without an SSID of the gateway's MAC and prefix, so that no visited place can be read from the disk.
+ * A network without either (a tunnel, a mobile modem, the portable implementation) has none. */
 #ifndef POSTERN_NET_MONITOR_H
 #define POSTERN_NET_MONITOR_H
 
@@ -26,7 +28,8 @@ struct monitor_event {
     bool is_up;       /* some address besides loopback and link-local ones */
     bool has_key;     /* the network can be told from others */
     uint8_t key[MONITOR_NETWORK_KEY];
-    bool has_changed; /* links, addresses or routes are not those of the last event (which may leave the key as it was) */
+    bool has_changed; /* links, addresses or routes are not those of the last event (which may leave the key as it was), or the gateway is another. Not set when merely the key has
+                       * become known: the gateway was slow to answer */
     bool has_slept;
 };
 
@@ -41,7 +44,7 @@ struct monitor_config {
 struct monitor;
 /* RESULT_OK, RESULT_MEMORY, RESULT_IO. Falls back to polling by itself. */
 MUST_CHECK enum result monitor_start(struct monitor **out, uv_loop_t *loop, const struct monitor_config *config);
-/* Has the machine slept since anybody last looked? on_change follows if so. */
+/* Has the machine slept since anybody last looked? on_change follows if so. Also asks again for a gateway that did not say its MAC in time. */
 void monitor_look(struct monitor *monitor);
 /* Whether this machine still has that address on some interface: a session whose own address is gone is dead. */
 bool monitor_has_address(const struct sockaddr *address);
