@@ -1,8 +1,10 @@
-/* The life of a service; its ports are in service_accept.c, its sessions in service_session.c. */
+/* The life of a service; its ports are in service_accept.c, how a session begins in service_open.c,
+ * what it is then in service_session.c, or in service_web.c. */
 #include "net/service_internal.h"
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 const char *service_mode_name(enum service_mode mode)
@@ -16,6 +18,21 @@ const char *service_mode_name(enum service_mode mode)
     return "unknown";
 }
 
+/* RESULT_OK, RESULT_MEMORY. */
+static enum result copy_proxies(struct service *service, const struct service_config *config)
+{
+    static const struct net_prefix loopback[] = {{4, 8, {127}}, {6, 128, {[15] = 1}}};
+    bool is_given = config->nproxies > 0;
+    size_t n = is_given ? config->nproxies : sizeof loopback / sizeof loopback[0];
+    struct net_prefix *proxies = calloc(n, sizeof *proxies);
+    if (!proxies)
+        return RESULT_MEMORY;
+    memcpy(proxies, is_given ? config->proxies : loopback, n * sizeof *proxies);
+    service->config.proxies = service->proxies = proxies;
+    service->config.nproxies = n;
+    return RESULT_OK;
+}
+
 struct service *service_new(uv_loop_t *loop, const struct service_config *config)
 {
     struct service *service = calloc(1, sizeof *service);
@@ -23,10 +40,16 @@ struct service *service_new(uv_loop_t *loop, const struct service_config *config
         return NULL;
     service->loop = loop;
     service->config = *config;
+    if (copy_proxies(service, config) != RESULT_OK) {
+        free(service);
+        return NULL;
+    }
     if (service->config.sessions_max == 0)
         service->config.sessions_max = 1000;
     if (service->config.handshake_timeout_ms == 0)
         service->config.handshake_timeout_ms = 10 * 1000;
+    if (service->config.challenges_per_s == 0)
+        service->config.challenges_per_s = 50;
     if (service->config.linger_ms == 0)
         service->config.linger_ms = 2000;
     if (service->config.paused_look_ms == 0)
@@ -54,7 +77,7 @@ void service_set_smtp(struct service *service, const struct smtp_server_config *
 
 size_t service_sessions(const struct service *service)
 {
-    return service->sessions.count;
+    return service->sessions.count - service->nweb;
 }
 
 /* ---- stopping ---- */
@@ -66,6 +89,7 @@ static void free_service(struct service *service)
     tls_context_unref(&service->tls);
     if (service->spare_fd >= 0)
         close(service->spare_fd);
+    free(service->proxies);
     free(service);
     if (on_stopped)
         on_stopped(context);

@@ -11,14 +11,20 @@
  *
  * A connection that is too many gets 421 (on a TLS port nothing: a handshake is what we can't afford then) before anything is allocated for it. Running out of
  * descriptors is logged once; the connections that can't be served are closed, and accepting goes on. A client that begins with TLS on a STARTTLS port is served,
- * when its ClientHello is there before our greeting has gone; nobody is kept waiting for that. */
+ * when its ClientHello is there before our greeting has gone; nobody is kept waiting for that.
+ *
+ * Inside TLS whose ALPN came out as http/1.1 the client speaks first: an HTTP request gets a web server's answer and the end, anything else is SMTP. A firewall that
+ * lets nothing through but the web sees nothing else, and neither does who knocks with a browser. With smtp, or without ALPN, we greet as ever.
+ *
+ * Behind a PROXY header all is as it would be for the client whom it names: limits, on_open, service_peer, service_peer_address. Connections of others than the
+ * proxies are closed, and so are those without a header. LOCAL and UNKNOWN are the proxy's own: they count for no address. */
 #ifndef POSTERN_NET_SERVICE_H
 #define POSTERN_NET_SERVICE_H
 
 #include "net/stream.h"
 #include "smtp/server.h"
 
-/* HTTP: no SMTP at all, but the challenge of net/challenge.h and a word to whoever else asks. */
+/* HTTP: no SMTP at all, but the challenge of net/challenge.h and a word to whoever else asks; the handler never hears of it. */
 enum service_mode { SERVICE_PLAIN, SERVICE_STARTTLS, SERVICE_TLS, SERVICE_HTTP };
 const char *service_mode_name(enum service_mode mode);
 
@@ -33,7 +39,7 @@ struct service_session;
 
 struct service_handler {
     void *context;
-    /* Before the first octet, and before TLS (service_core and service_tls are NULL yet): false refuses the connection with 421 and words (may be NULL), and no on_closed
+    /* Before the client's first octet, and before TLS (service_core and service_tls are NULL yet): false refuses the connection with 421 and words (may be NULL), and no on_closed
      * follows. Set *session_context for the calls below. */
     bool (*on_open)(void *context, struct service_session *session, void **session_context, const char **refusal);
     void (*on_event)(void *session_context, struct service_session *session, const struct smtp_server_event *event);
@@ -45,7 +51,8 @@ struct service_config {
     struct tls_context *tls;               /* NULL: no TLS modes */
     uint32_t sessions_max;                 /* of this service; default 1,000; beyond it 421 4.3.2 */
     uint32_t sessions_per_address_max;     /* default 0: no limit; IPv6 counted by /64 */
-    int64_t handshake_timeout_ms;          /* default 10,000 */
+    int64_t handshake_timeout_ms;          /* of the PROXY header, of TLS, and of the first octets inside http/1.1; default 10,000 */
+    uint32_t challenges_per_s;             /* answered by HTTP listeners, each of which costs a signature; default 50; then 503 */
     int64_t paused_look_ms;                /* while a session is paused nothing is read: how often it is looked whether the connection still is; default 5,000 */
     int64_t linger_ms;                     /* how long the client's FIN is waited for after our last words; default 2,000 */
     bool reuse_port;

@@ -57,7 +57,7 @@ static bool accept_one(struct service_port *port)
     int fd = accept4(port->fd, (struct sockaddr *)&address, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd >= 0) {
         port->service->is_short_told = false;
-        service_session_open(port->service, port->mode, fd, &address);
+        service_session_open(port, fd, &address);
         return true;
     }
     switch (errno) {
@@ -174,7 +174,7 @@ enum result service_listen(struct service *service, const struct service_listene
 {
     struct service_port *port = calloc(1, sizeof *port);
     socklen_t len = sizeof *bound;
-    assert(service->tls || listener->mode == SERVICE_PLAIN);
+    assert(service->tls || listener->mode == SERVICE_PLAIN || listener->mode == SERVICE_HTTP);
     if (!port) {
         snprintf(why, why_size, "out of memory");
         return RESULT_IO;
@@ -191,7 +191,7 @@ enum result service_listen(struct service *service, const struct service_listene
     if (bound && getsockname(port->fd, (struct sockaddr *)bound, &len) != 0)
         *bound = listener->address;
     port->service = service;
-    port->mode = listener->mode;
+    port->listener = *listener;
     port->poll.data = port;
     list_append(&service->ports, &port->node);
     uv_poll_start(&port->poll, UV_READABLE, on_acceptable);

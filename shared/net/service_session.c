@@ -12,16 +12,34 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { TLS_HANDSHAKE_OCTET = 0x16 };
-
 static void pump(struct service_session *session);
 
-static int64_t now_ms(const struct service_session *session)
+int64_t service_now_ms(const struct service_session *session)
 {
     return loop_now_ms(session->service->loop);
 }
 
-static void log_died(const struct service_session *session, const char *reason)
+static const char *phase_name(enum service_phase phase)
+{
+    switch (phase) {
+    case SERVICE_AT_PROXY: return "proxy";
+    case SERVICE_AT_HANDSHAKE: return "handshake";
+    case SERVICE_AT_FIRST: return "first";
+    case SERVICE_AT_REQUEST: return "request";
+    case SERVICE_AT_SMTP: return "smtp";
+    }
+    return "unknown";
+}
+
+void service_enter(struct service_session *session, enum service_phase phase, int64_t by_ms)
+{
+    log_event(session->service->config.log, LOG_DEBUG, "phase", LOG_TEXT("session", session->id), LOG_TEXT("from", phase_name(session->phase)),
+              LOG_TEXT("to", phase_name(phase)));
+    session->phase = phase;
+    session->phase_by_ms = by_ms;
+}
+
+void service_log_died(const struct service_session *session, const char *reason)
 {
     log_event(session->service->config.log, LOG_DEBUG, "session-died", LOG_TEXT("session", session->id), LOG_TEXT("peer", session->peer),
               LOG_TEXT("reason", reason));
@@ -32,16 +50,16 @@ static void log_died(const struct service_session *session, const char *reason)
 static void on_timer(uv_timer_t *timer);
 
 /* The timer is only ever moved forward in time when it fires: most deadlines move away long before they come. */
-static void arm(struct service_session *session)
+void service_arm(struct service_session *session)
 {
-    int64_t deadline_ms = session->handshake_by_ms;
+    int64_t deadline_ms = session->phase_by_ms;
     if (session->is_paused)
-        deadline_ms = now_ms(session) + session->service->config.paused_look_ms;
+        deadline_ms = service_now_ms(session) + session->service->config.paused_look_ms;
     else if (session->core && !session->is_over && smtp_server_deadline_ms(session->core) < deadline_ms)
         deadline_ms = smtp_server_deadline_ms(session->core);
     if (session->is_over || deadline_ms >= session->timer_at_ms)
         return;
-    int64_t wait_ms = deadline_ms - now_ms(session);
+    int64_t wait_ms = deadline_ms - service_now_ms(session);
     session->timer_at_ms = deadline_ms;
     uv_timer_start(&session->timer, on_timer, wait_ms > 0 ? (uint64_t)wait_ms : 0, 0);
 }
@@ -51,10 +69,10 @@ static void look_after_paused(struct service_session *session)
 {
     int error = stream_socket_error(session->stream);
     if (error == 0) {
-        arm(session);
+        service_arm(session);
         return;
     }
-    log_died(session, uv_strerror(error));
+    service_log_died(session, uv_strerror(error));
     service_session_kill(session);
 }
 
@@ -68,14 +86,12 @@ static void on_timer(uv_timer_t *timer)
         look_after_paused(session);
         return;
     }
-    if (now_ms(session) >= session->handshake_by_ms) {
-        log_event(session->service->config.log, LOG_INFO, "tls-failed", LOG_TEXT("session", session->id), LOG_TEXT("peer", session->peer),
-                  LOG_TEXT("reason", "the handshake took too long"));
-        service_session_kill(session);
+    if (service_now_ms(session) >= session->phase_by_ms) {
+        service_phase_expired(session);
         return;
     }
     if (session->core)
-        smtp_server_tick(session->core, now_ms(session));
+        smtp_server_tick(session->core, service_now_ms(session));
     pump(session);
 }
 
@@ -91,25 +107,17 @@ static void write_output(struct service_session *session)
     smtp_server_sent(session->core, output.len);
 }
 
-static void begin_handshake(struct service_session *session, bool from_waiting_input)
-{
-    session->handshake_by_ms = now_ms(session) + session->service->config.handshake_timeout_ms;
-    if (stream_start_tls(session->stream, session->service->tls, NULL, from_waiting_input) != RESULT_OK)
-        service_session_kill(session);
-}
-
 static void take_event(struct service_session *session, const struct smtp_server_event *event)
 {
     switch (event->type) {
     case SMTP_SERVER_STARTTLS:
         write_output(session);
         if (stream_input(session->stream).len == 0) /* else the core is to see, and to refuse, what came behind the command */
-            begin_handshake(session, false);
+            service_begin_handshake(session);
         return;
     case SMTP_SERVER_CLOSE:
         write_output(session);
-        session->is_over = true;
-        stream_finish(session->stream, session->service->config.linger_ms);
+        service_session_finish(session);
         return;
     case SMTP_SERVER_AUTH:
     case SMTP_SERVER_AUTH_RESPONSE:
@@ -128,7 +136,7 @@ static void take_event(struct service_session *session, const struct smtp_server
 
 static bool is_shaking(const struct service_session *session)
 {
-    return session->handshake_by_ms != INT64_MAX;
+    return session->phase == SERVICE_AT_HANDSHAKE;
 }
 
 /* Gives the core what it takes. True: it took something. */
@@ -145,7 +153,7 @@ static bool feed(struct service_session *session)
     if (stream_is_congested(session->stream)) /* a client that asks much and reads nothing */
         return false;
     struct smtp_server_event event;
-    size_t used = smtp_server_feed(session->core, in, now_ms(session));
+    size_t used = smtp_server_feed(session->core, in, service_now_ms(session));
     bool has_event = smtp_server_next(session->core, &event);
     /* A body's octets lie in the input (smtp/server.h): the handler has them before the stream may give that memory back. */
     bool is_body = has_event && event.type == SMTP_SERVER_BODY;
@@ -188,7 +196,7 @@ static void pump(struct service_session *session)
             ;
     } while (session->needs_pump && !session->is_over);
     session->is_pumping = false;
-    arm(session);
+    service_arm(session);
 }
 
 void service_on_pump(uv_idle_t *idle)
@@ -216,29 +224,53 @@ static void ask_pump(struct service_session *session)
 
 /* ---- the stream's events ---- */
 
-static void make_core(struct service_session *session, bool is_tls)
+void service_begin_smtp(struct service_session *session, bool is_tls)
 {
     const struct tls_info *tls = stream_tls_info(session->stream);
     struct smtp_server_config config = session->service->config.smtp;
     config.offers_starttls = session->mode == SERVICE_STARTTLS;
     config.requires_tls = session->mode != SERVICE_PLAIN;
     config.session_id = slice_from_cstr(session->id);
-    session->core = smtp_server_new(&config, is_tls, tls ? smtp_server_binding_of(tls->bindings, tls->nbindings) : SMTP_SERVER_NO_BINDING, now_ms(session));
-    if (!session->core)
+    service_enter(session, SERVICE_AT_SMTP, INT64_MAX);
+    session->core = smtp_server_new(&config, is_tls, tls ? smtp_server_binding_of(tls->bindings, tls->nbindings) : SMTP_SERVER_NO_BINDING,
+                                    service_now_ms(session));
+    if (session->core)
+        pump(session); /* the greeting */
+    else
         service_session_kill(session);
 }
 
 static void on_secured(struct service_session *session)
 {
     const struct tls_info *tls = stream_tls_info(session->stream);
-    session->handshake_by_ms = INT64_MAX;
     log_event(session->service->config.log, LOG_DEBUG, "tls", LOG_TEXT("session", session->id), LOG_TEXT("version", tls->version),
-              LOG_TEXT("cipher", tls->cipher), LOG_INT("resumed", tls->is_resumed));
-    if (session->core)
-        smtp_server_tls_started(session->core, smtp_server_binding_of(tls->bindings, tls->nbindings), now_ms(session));
-    else
-        make_core(session, true);
+              LOG_TEXT("cipher", tls->cipher), LOG_INT("resumed", tls->is_resumed), LOG_TEXT("alpn", tls->alpn));
+    if (!session->core) {
+        service_secured(session);
+        return;
+    }
+    service_enter(session, SERVICE_AT_SMTP, INT64_MAX);
+    smtp_server_tls_started(session->core, smtp_server_binding_of(tls->bindings, tls->nbindings), service_now_ms(session));
     pump(session);
+}
+
+static void on_data(struct service_session *session)
+{
+    switch (session->phase) {
+    case SERVICE_AT_PROXY:
+        service_take_proxy_header(session);
+        return;
+    case SERVICE_AT_FIRST:
+        service_take_first(session);
+        return;
+    case SERVICE_AT_REQUEST:
+        service_take_request(session);
+        return;
+    case SERVICE_AT_HANDSHAKE:
+    case SERVICE_AT_SMTP:
+        pump(session);
+        return;
+    }
 }
 
 /* The connection is gone: what the handler gathered for a transaction is to be dropped, but for one at whose BODY_END it works: what is stored stays
@@ -258,11 +290,11 @@ static void end_core(struct service_session *session)
 static void on_failed(struct service_session *session)
 {
     const struct stream_error *error = stream_error(session->stream);
-    if (error->kind == STREAM_ERROR_TLS && is_shaking(session))
+    if (error->kind == STREAM_ERROR_TLS && is_shaking(session) && !session->is_proxys_own)
         log_event(session->service->config.log, LOG_INFO, "tls-failed", LOG_TEXT("session", session->id), LOG_TEXT("peer", session->peer),
                   LOG_TEXT("reason", error->words));
     else
-        log_died(session, error->words);
+        service_log_died(session, error->words);
     service_session_kill(session);
 }
 
@@ -271,12 +303,13 @@ static void on_timer_closed(uv_handle_t *handle)
     struct service_session *session = handle->data;
     struct service *service = session->service;
     list_remove(&session->node);
+    service->nweb -= session->mode == SERVICE_HTTP;
     smtp_server_free(&session->core);
     free(session);
     service_one_less(service);
 }
 
-static void on_closed(struct service_session *session)
+void service_session_drop(struct service_session *session)
 {
     if (session->is_open)
         session->service->config.handler.on_closed(session->context, session);
@@ -286,7 +319,7 @@ static void on_closed(struct service_session *session)
     uv_close((uv_handle_t *)&session->timer, on_timer_closed);
 }
 
-static void on_stream(void *context, struct stream *stream, enum stream_event event)
+void service_stream_event(void *context, struct stream *stream, enum stream_event event)
 {
     struct service_session *session = context;
     (void)stream;
@@ -297,6 +330,8 @@ static void on_stream(void *context, struct stream *stream, enum stream_event ev
         on_secured(session);
         break;
     case STREAM_DATA:
+        on_data(session);
+        break;
     case STREAM_DRAINED:
         pump(session);
         break;
@@ -311,116 +346,18 @@ static void on_stream(void *context, struct stream *stream, enum stream_event ev
         on_failed(session);
         break;
     case STREAM_CLOSED:
-        on_closed(session);
+        service_session_drop(session);
         break;
     }
 }
 
-/* ---- opening ---- */
-
-static uint64_t key_of(const struct sockaddr_storage *address)
-{
-    uint64_t key = 0;
-    if (address->ss_family == AF_INET6) /* a customer has a /64 */
-        memcpy(&key, &((const struct sockaddr_in6 *)address)->sin6_addr, sizeof key);
-    else
-        key = ((const struct sockaddr_in *)address)->sin_addr.s_addr;
-    return key;
-}
-
-static struct list *bucket_of(struct service *service, uint64_t key)
-{
-    return &service->buckets[(key * UINT64_C(0x9e3779b97f4a7c15)) >> 56];
-}
-
-static uint32_t count_from(struct service *service, uint64_t key)
-{
-    uint32_t count = 0;
-    LIST_EACH(node, bucket_of(service, key))
-        count += LIST_OWNER(node, struct service_session, address_node)->address_key == key;
-    return count;
-}
-
-/* In the clear only: a handshake to say no in is what we cannot afford. Nothing of the client's has been read, so close sends FIN, mostly. */
-static void refuse(enum service_mode mode, int fd, const char *status, const char *words)
-{
-    char text[256];
-    int len = snprintf(text, sizeof text, "421 %s %s\r\n", status, words ? words : "Too busy; try again later");
-    if (mode != SERVICE_TLS && len > 0 && (size_t)len < sizeof text)
-        (void)!send(fd, text, (size_t)len, MSG_DONTWAIT | MSG_NOSIGNAL);
-    close(fd);
-}
-
-static struct service_session *session_new(struct service *service, enum service_mode mode, const struct sockaddr_storage *address)
-{
-    struct service_session *session = calloc(1, sizeof *session);
-    struct net_address named;
-    if (!session)
-        return NULL;
-    session->service = service;
-    session->mode = mode;
-    session->address = *address;
-    session->address_key = key_of(address);
-    session->timer_at_ms = session->handshake_by_ms = INT64_MAX;
-    session_id_make('s', session->id);
-    memcpy(&named, address, sizeof named);
-    net_address_format(&named, session->peer);
-    uv_timer_init(service->loop, &session->timer);
-    session->timer.data = session;
-    list_append(&service->sessions, &session->node);
-    list_append(bucket_of(service, session->address_key), &session->address_node);
-    return session;
-}
-
-static bool begins_with_tls(int fd)
-{
-    unsigned char first = 0;
-    return recv(fd, &first, 1, MSG_PEEK | MSG_DONTWAIT) == 1 && first == TLS_HANDSHAKE_OCTET;
-}
-
-static void session_start(struct service_session *session, int fd)
-{
-    bool is_tls = session->mode == SERVICE_TLS || (session->mode == SERVICE_STARTTLS && begins_with_tls(fd));
-    if (stream_accept(&session->stream, session->service->loop, fd, (struct stream_owner){on_stream, session}, session->service->config.log) != RESULT_OK) {
-        on_closed(session);
-        return;
-    }
-    if (is_tls) {
-        begin_handshake(session, false);
-        arm(session);
-        return;
-    }
-    make_core(session, false);
-    pump(session); /* the greeting */
-}
-
-void service_session_open(struct service *service, enum service_mode mode, int fd, const struct sockaddr_storage *address)
-{
-    const struct service_config *config = &service->config;
-    const char *words = NULL;
-    if (service->sessions.count >= config->sessions_max) {
-        refuse(mode, fd, "4.3.2", "Too many sessions; try again later");
-        return;
-    }
-    if (config->sessions_per_address_max > 0 && count_from(service, key_of(address)) >= config->sessions_per_address_max) {
-        refuse(mode, fd, "4.7.0", "Too many sessions from your address; try again later");
-        return;
-    }
-    struct service_session *session = session_new(service, mode, address);
-    if (!session) {
-        refuse(mode, fd, "4.3.2", "Out of memory; try again later");
-        return;
-    }
-    session->is_open = config->handler.on_open(config->handler.context, session, &session->context, &words);
-    if (session->is_open) {
-        session_start(session, fd);
-    } else {
-        refuse(mode, fd, "4.3.2", words);
-        on_closed(session);
-    }
-}
-
 /* ---- ending ---- */
+
+void service_session_finish(struct service_session *session)
+{
+    session->is_over = true;
+    stream_finish(session->stream, session->service->config.linger_ms);
+}
 
 void service_session_shut(struct service_session *session)
 {
@@ -449,7 +386,7 @@ void service_answer(struct service_session *session, const struct smtp_reply *re
 {
     if (session->is_over)
         return;
-    smtp_server_answer(session->core, reply, now_ms(session));
+    smtp_server_answer(session->core, reply, service_now_ms(session));
     if (!session->is_pumping)
         write_output(session);
     ask_pump(session);
@@ -459,7 +396,7 @@ void service_challenge(struct service_session *session, struct slice data)
 {
     if (session->is_over)
         return;
-    smtp_server_challenge(session->core, data, now_ms(session));
+    smtp_server_challenge(session->core, data, service_now_ms(session));
     if (!session->is_pumping)
         write_output(session);
     ask_pump(session);
@@ -478,7 +415,7 @@ void service_resume(struct service_session *session)
         return;
     session->is_paused = false;
     if (session->stream && !session->is_over) {
-        smtp_server_resumed(session->core, now_ms(session));
+        smtp_server_resumed(session->core, service_now_ms(session));
         stream_resume(session->stream);
     }
     ask_pump(session);

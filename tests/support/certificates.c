@@ -133,7 +133,7 @@ void certificate_make(const char *path, const struct certificate_wish *wish)
 void certificates_contexts(struct tls_context **server, struct tls_context **client)
 {
     char folder[64], key[96], certificate[96], why[256] = "";
-    struct tls_server_config ours = {.certificate_file = certificate, .key_file = key};
+    struct tls_server_config ours = {.certificate_file = certificate, .key_file = key, .alpn_also = "http/1.1"};
     struct tls_client_config theirs = {.identity = TLS_IDENTITY_PINS, .npins = 1};
     certificates_folder_make(folder);
     snprintf(key, sizeof key, "%s/key", folder);

@@ -20,7 +20,7 @@ struct certificate_wish {
 /* Writes PATH.key and PATH.pem. Ends the program when it can't. */
 void certificate_make(const char *path, const struct certificate_wish *wish);
 
-/* A server's context for "relay.example", and a client's that knows its pin. The files are gone already. */
+/* A server's context for "relay.example", with smtp and http/1.1 as ALPN, and a client's that knows its pin and offers none. The files are gone already. */
 void certificates_contexts(struct tls_context **server, struct tls_context **client);
 
 #endif
