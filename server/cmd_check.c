@@ -1,5 +1,7 @@
 #include "command.h"
 
+#include "ways.h"
+
 #include "config/private.h"
 
 #include "net/dns.h"
@@ -116,6 +118,8 @@ static void check_port(struct check *check, const struct conf_listener *listener
         add(check, "port", "ok", "%s is free", text);
     else if (errno == EACCES)
         add(check, "port", "error", "%s: no permission for a port below 1024; start the relay by systemd, or give it CAP_NET_BIND_SERVICE", text);
+    else if (errno == EADDRINUSE && conf_may_lack(check->conf, address))
+        add(check, "port", "warning", "%s is in use by another program; the relay will do without it. See: ss -ltnp", text);
     else if (errno == EADDRINUSE)
         add(check, "port", "error", "%s is in use by another program; see: ss -ltnp", text);
     else
@@ -124,9 +128,36 @@ static void check_port(struct check *check, const struct conf_listener *listener
         close(fd);
 }
 
+/* Of the way of XWAYS: "443/tls", "192.0.2.1:443/tls". */
+static bool is_way_by_443(struct slice way)
+{
+    struct slice place, mode;
+    slice_cut(way, '/', &place, &mode);
+    return slice_equal(place, SLICE("443")) || slice_ends_with_nocase(place, SLICE(":443"));
+}
+
+static void check_443(struct check *check)
+{
+    const struct config_list *listen = &check->conf->values.listen;
+    const char *told = json_string_value(json_object_get(check->status, "ways"));
+    char ways[WAYS_MAX + 1];
+    struct slice rest, way;
+    if (!told && ways_write(check->conf, listen->items, listen->count, ways) != RESULT_OK)
+        add(check, "ways", "warning", "there are more ports and advertise lines than clients can be told of");
+    rest = slice_from_cstr(told ? told : ways);
+    while (rest.len > 0) {
+        slice_cut(rest, ' ', &way, &rest);
+        if (is_way_by_443(way))
+            return;
+    }
+    add(check, "ways", "warning", "agents are told of no way by port 443, often the only one that hotels and companies leave open: listen on it, "
+        "or share it with the program that has it; see \"Sharing the web's ports\" in relay.conf(5)");
+}
+
 static void check_ports(struct check *check)
 {
     const struct config_list *listen = &check->conf->values.listen;
+    check_443(check);
     if (check->is_running) {
         add(check, "running", "ok", "listening on %zu addresses", json_array_size(json_object_get(check->status, "listeners")));
         return;

@@ -45,12 +45,14 @@ static void print_running(FILE *out, const json_t *status)
 {
     size_t i;
     json_t *listener;
+    const json_t *ways = json_object_get(status, "ways");
     fputs("running  for ", out);
     print_duration(out, number_of(status, "uptime_s"));
     fprintf(out, ", process %lld, %lld sessions\n", number_of(status, "pid"), number_of(status, "sessions"));
     json_array_foreach(json_object_get(status, "listeners"), i, listener)
-        fprintf(out, "%s %s %s\n", i == 0 ? "listens " : "        ", json_string_value(json_object_get(listener, "address")),
-                json_string_value(json_object_get(listener, "mode")));
+        fprintf(out, "%s %s %s%s\n", i == 0 ? "listens " : "        ", json_string_value(json_object_get(listener, "address")),
+                json_string_value(json_object_get(listener, "mode")), json_is_true(json_object_get(listener, "proxied")) ? ", proxied" : "");
+    fprintf(out, "tells    %s\n", json_string_length(ways) > 0 ? json_string_value(ways) : "of no way that the world can reach");
 }
 
 static void print_status(FILE *out, const json_t *status)

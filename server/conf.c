@@ -12,8 +12,13 @@
 
 static const struct config_word level_words[] = {{"error", LOG_ERROR}, {"warning", LOG_WARNING}, {"info", LOG_INFO}, {"debug", LOG_DEBUG}, {0}};
 
-static const char default_listen[] = "0.0.0.0:465 tls\n[::]:465 tls\n0.0.0.0:587 starttls\n[::]:587 starttls\n"
-                                     "0.0.0.0:2525 starttls\n[::]:2525 starttls\n0.0.0.0:25 starttls\n[::]:25 starttls";
+/* Where a relay listens whose file does not say so, in the order in which XWAYS tells the ports. */
+static const struct default_port {
+    uint16_t port;
+    enum service_mode mode;
+} default_ports[] = {
+    {465, SERVICE_TLS}, {443, SERVICE_TLS}, {587, SERVICE_STARTTLS}, {2525, SERVICE_STARTTLS}, {25, SERVICE_STARTTLS}, {80, SERVICE_HTTP},
+};
 
 #define KEY(in, key, kind, field, ...) {.section = (in), .name = (key), .type = (kind), .at = offsetof(struct conf_values, field), __VA_ARGS__}
 #define COUNT(in, key, field, default_text, least, most, words)                                                                                      \
@@ -24,8 +29,11 @@ static const char default_listen[] = "0.0.0.0:465 tls\n[::]:465 tls\n0.0.0.0:587
 static const struct config_key keys[] = {
     KEY("relay", "name", CONFIG_CUSTOM, name, .is_required = true, .parse = conf_parse_name,
         .accepted = "the relay's full host name, such as relay.example.org"),
-    KEY("relay", "listen", CONFIG_CUSTOM, listen, .is_list = true, .fallback = default_listen, .item_size = sizeof(struct conf_listener),
-        .parse = conf_parse_listener, .accepted = "ADDRESS:PORT tls, or ADDRESS:PORT starttls"),
+    KEY("relay", "listen", CONFIG_CUSTOM, listen, .is_list = true, .item_size = sizeof(struct conf_listener), .parse = conf_parse_listener,
+        .accepted = "ADDRESS:PORT and tls, starttls or http, with \"proxied\" behind it where a proxy tells the client's address"),
+    KEY("relay", "proxy_from", CONFIG_PREFIX, proxy_from, .is_list = true, .fallback = "127.0.0.0/8\n::1", .accepted = "an address or ADDRESS/BITS"),
+    KEY("relay", "advertise", CONFIG_CUSTOM, advertise, .is_list = true, .item_size = sizeof(struct conf_way), .parse = conf_parse_way,
+        .accepted = "PORT or ADDRESS:PORT, and tls or starttls"),
     KEY("relay", "certificate", CONFIG_PATH, certificate, .accepted = "a PEM file with the certificate and its chain"),
     KEY("relay", "key", CONFIG_PATH, key, .accepted = "a PEM file with the private key, readable by its owner only"),
     COUNT("relay", "threads", threads, "0", 0, CONF_THREADS_MAX, "a number from 1 to 64, or 0 for one a processor"),
@@ -87,24 +95,69 @@ enum result conf_parse_name(struct config_value *value, void *out)
     return RESULT_SYNTAX;
 }
 
+/* The modes in which a client can send mail here. */
+static bool parse_mail_mode(struct slice text, enum service_mode *mode)
+{
+    bool is_tls = slice_equal(text, SLICE("tls"));
+    *mode = is_tls ? SERVICE_TLS : SERVICE_STARTTLS;
+    return is_tls || slice_equal(text, SLICE("starttls"));
+}
+
 enum result conf_parse_listener(struct config_value *value, void *out)
 {
     struct conf_listener *listener = out;
-    struct slice address, mode;
+    struct slice address, mode, rest;
     if (!slice_cut(value->text, ' ', &address, &mode)) {
         value->why = "the mode is missing";
         return RESULT_SYNTAX;
     }
-    mode = slice_trim(mode);
-    if (slice_equal(mode, SLICE("tls")))
-        listener->mode = SERVICE_TLS;
-    else if (slice_equal(mode, SLICE("starttls")))
-        listener->mode = SERVICE_STARTTLS;
-    else {
-        value->why = "the mode is tls or starttls: a relay takes no password in the clear";
+    slice_cut(slice_trim(mode), ' ', &mode, &rest);
+    rest = slice_trim(rest);
+    listener->takes_proxy_header = slice_equal(rest, SLICE("proxied"));
+    if (rest.len > 0 && !listener->takes_proxy_header) {
+        value->why = "behind the mode stands nothing, or \"proxied\"";
+        return RESULT_SYNTAX;
+    }
+    if (slice_equal(mode, SLICE("http"))) {
+        listener->mode = SERVICE_HTTP;
+    } else if (!parse_mail_mode(mode, &listener->mode)) {
+        value->why = "the mode is tls, starttls or http: a relay takes no password in the clear";
         return RESULT_SYNTAX;
     }
     return net_address_parse(address, &listener->address);
+}
+
+static bool is_unspecified(const struct net_address *address)
+{
+    return address->any.sa_family == AF_INET6 ? IN6_IS_ADDR_UNSPECIFIED(&address->v6.sin6_addr) : address->v4.sin_addr.s_addr == INADDR_ANY;
+}
+
+enum result conf_parse_way(struct config_value *value, void *out)
+{
+    struct conf_way *way = out;
+    struct slice place, mode;
+    uint64_t port = 0;
+    if (!slice_cut(value->text, ' ', &place, &mode) || !parse_mail_mode(slice_trim(mode), &way->mode)) {
+        value->why = "the mode is tls or starttls";
+        return RESULT_SYNTAX;
+    }
+    if (slice_find(place, ':') < 0) {
+        way->address = (struct net_address){0};
+        if (!slice_to_u64(place, UINT16_MAX, &port))
+            return RESULT_SYNTAX;
+    } else {
+        if (net_address_parse(place, &way->address) != RESULT_OK)
+            return RESULT_SYNTAX;
+        port = net_address_port(&way->address);
+        if (is_unspecified(&way->address)) {
+            value->why = "nobody can connect to that address; for all of this relay's, write the port alone";
+            return RESULT_SYNTAX;
+        }
+    }
+    way->port = (uint16_t)port;
+    if (port == 0)
+        value->why = "nobody can connect to port 0";
+    return port == 0 ? RESULT_SYNTAX : RESULT_OK;
 }
 
 static const struct config_url_scheme schemes[] = {
@@ -137,9 +190,29 @@ static enum result conf_default_path(struct conf *conf, const char *folder, cons
     return text ? RESULT_OK : RESULT_MEMORY;
 }
 
+/* Each port on all addresses of both families. */
+static enum result conf_default_listeners(struct conf *conf)
+{
+    static const uint8_t any[16];
+    const size_t nports = sizeof default_ports / sizeof default_ports[0];
+    struct conf_listener *listeners = arena_alloc(&conf->arena, 2 * nports * sizeof *listeners);
+    if (!listeners)
+        return RESULT_MEMORY;
+    for (size_t i = 0; i < nports; i++) {
+        listeners[2 * i] = (struct conf_listener){net_address_from_octets(4, any, 0, default_ports[i].port), default_ports[i].mode, false};
+        listeners[2 * i + 1] = (struct conf_listener){net_address_from_octets(6, any, 0, default_ports[i].port), default_ports[i].mode, false};
+    }
+    conf->has_default_listeners = true;
+    conf->values.listen = (struct config_list){listeners, 2 * nports};
+    return RESULT_OK;
+}
+
 static enum result conf_finish(struct conf *conf, const struct dirs *dirs)
 {
-    enum result result = conf_default_path(conf, dirs->keys, "relay.crt", &conf->values.certificate);
+    enum result result = conf->values.listen.count > 0 ? RESULT_OK : conf_default_listeners(conf);
+    if (result != RESULT_OK)
+        return result;
+    result = conf_default_path(conf, dirs->keys, "relay.crt", &conf->values.certificate);
     return result == RESULT_OK ? conf_default_path(conf, dirs->keys, "relay.key", &conf->values.key) : result;
 }
 
@@ -195,7 +268,13 @@ void conf_unref(struct conf **at)
 
 /* ---- what follows from them ----------------------------------------------------------------------------------- */
 
-void conf_smtp(const struct conf *conf, const struct log *log, struct smtp_server_config *out)
+bool conf_may_lack(const struct conf *conf, const struct net_address *listener)
+{
+    uint16_t port = net_address_port(listener);
+    return conf->has_default_listeners && (port == 443 || port == 80);
+}
+
+void conf_smtp(const struct conf *conf, const char *ways, const struct log *log, struct smtp_server_config *out)
 {
     const struct conf_values *values = &conf->values;
     *out = (struct smtp_server_config){
@@ -210,6 +289,8 @@ void conf_smtp(const struct conf *conf, const struct log *log, struct smtp_serve
         .requires_auth = true,
         .offers_smtputf8 = true,
         .offers_binarymime = true,
+        .offers_pipeconnect = true,
+        .ways = ways && ways[0] ? ways : NULL,
         .log = log,
     };
 }

@@ -31,12 +31,22 @@ struct smarthost {
 struct conf_listener {
     struct net_address address;
     enum service_mode mode;
+    bool takes_proxy_header;
+};
+
+/* A way to this relay that its listeners do not tell of: another program's port that leads here. */
+struct conf_way {
+    struct net_address address; /* with the port; of family 0: the relay's own addresses */
+    uint16_t port;
+    enum service_mode mode;
 };
 
 /* Filled by config/config.h by a table. Times are milliseconds, sizes octets. */
 struct conf_values {
     struct slice name;
-    struct config_list listen; /* struct conf_listener */
+    struct config_list listen;     /* struct conf_listener */
+    struct config_list proxy_from; /* struct net_prefix */
+    struct config_list advertise;  /* struct conf_way */
     struct slice certificate, key;
     int64_t threads;
 
@@ -60,6 +70,7 @@ struct conf_values {
 
 struct conf {
     struct conf_values values;
+    bool has_default_listeners; /* the file names none */
     struct arena arena;
     _Atomic uint32_t references;
 };
@@ -76,10 +87,14 @@ bool conf_is_host_name(struct slice name);
 /* The parsers of the forms that are ours; for the table and for tests. Results as config_key.parse. */
 MUST_CHECK enum result conf_parse_name(struct config_value *value, void *out);
 MUST_CHECK enum result conf_parse_listener(struct config_value *value, void *out);
+MUST_CHECK enum result conf_parse_way(struct config_value *value, void *out);
 MUST_CHECK enum result conf_parse_smarthost(struct config_value *value, void *out);
 
-/* The template of the server cores of all listeners. Points into conf, which outlives them. */
-void conf_smtp(const struct conf *conf, const struct log *log, struct smtp_server_config *out);
+/* 443 and 80, which another program of the machine has more often than not. Whoever names no listeners does without them then. */
+bool conf_may_lack(const struct conf *conf, const struct net_address *listener);
+
+/* The template of the server cores of all listeners. Points into conf, which outlives them. ways: of ways_write (ways.h); outlives them too. */
+void conf_smtp(const struct conf *conf, const char *ways, const struct log *log, struct smtp_server_config *out);
 
 /* How many loops, and how many threads for passwords, where the configuration leaves it to the machine. */
 uint32_t conf_threads(const struct conf *conf);

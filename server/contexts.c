@@ -17,7 +17,7 @@ static enum result check_folder(const char *key, char *why, size_t why_size)
 enum result contexts_open(struct contexts *out, const struct conf *conf, const struct log *log, char *why, size_t why_size)
 {
     const struct conf_values *values = &conf->values;
-    struct tls_server_config server = {.certificate_file = values->certificate.ptr, .key_file = values->key.ptr, .log = log};
+    struct tls_server_config server = {.certificate_file = values->certificate.ptr, .key_file = values->key.ptr, .alpn_also = "http/1.1", .log = log};
     struct tls_client_config client = {.identity = TLS_IDENTITY_ANY, .log = log};
     bool is_verified = values->smarthost.host.len > 0 && values->smarthost.scheme != SMARTHOST_OPPORTUNISTIC;
     *out = (struct contexts){0};

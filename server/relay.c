@@ -4,6 +4,7 @@
 #include "contexts.h"
 #include "thread.h"
 #include "watch.h"
+#include "ways.h"
 
 #include "mail/message_id.h"
 #include "mta/console.h"
@@ -36,6 +37,8 @@ struct relay {
     size_t nthreads, nidle;
     struct conf_listener bound[CONF_LISTENERS_MAX];
     size_t nbound;
+    struct arena ways_memory; /* all that XWAYS has ever said: sessions point at it */
+    const char *ways;
     struct delivery *delivery;
     struct letter rescan;           /* from a session's thread that has no memory for one of its own */
     atomic_flag is_rescan_posted;
@@ -213,15 +216,21 @@ static bool has_same_listeners(const struct conf *a, const struct conf *b)
     const struct conf_listener *l = left->items, *r = right->items;
     bool is_same = left->count == right->count;
     for (size_t i = 0; is_same && i < left->count; i++)
-        is_same = l[i].mode == r[i].mode && net_address_equal(&l[i].address, &r[i].address);
+        is_same = l[i].mode == r[i].mode && l[i].takes_proxy_header == r[i].takes_proxy_header && net_address_equal(&l[i].address, &r[i].address);
     return is_same;
+}
+
+static bool has_same_proxies(const struct conf *a, const struct conf *b)
+{
+    const struct config_list *left = &a->values.proxy_from, *right = &b->values.proxy_from;
+    return left->count == right->count && (left->count == 0 || memcmp(left->items, right->items, left->count * sizeof(struct net_prefix)) == 0);
 }
 
 static void relay_warn_of_restart(struct relay *relay, const struct conf *new)
 {
     const struct conf_values *a = &relay->conf->values, *b = &new->values;
-    bool is_same = has_same_listeners(relay->conf, new) && has_same_resolvers(relay->conf, new) && a->threads == b->threads &&
-                   a->sessions == b->sessions && a->sessions_per_address == b->sessions_per_address &&
+    bool is_same = has_same_listeners(relay->conf, new) && has_same_proxies(relay->conf, new) && has_same_resolvers(relay->conf, new) &&
+                   a->threads == b->threads && a->sessions == b->sessions && a->sessions_per_address == b->sessions_per_address &&
                    a->handshake_timeout == b->handshake_timeout && a->verifier_threads == b->verifier_threads &&
                    a->verifier_queue == b->verifier_queue && a->database_size == b->database_size && a->concurrency == b->concurrency &&
                    a->concurrency_per_hop == b->concurrency_per_hop && a->log_level == b->log_level;
@@ -246,6 +255,20 @@ static void relay_watch_certificate(struct relay *relay)
         log_event(&relay->log, LOG_WARNING, "not-watching", LOG_TEXT("reason", "out of memory"));
 }
 
+/* What XWAYS says from now on; without memory, what it said before. */
+static void relay_make_ways(struct relay *relay, const struct conf *conf)
+{
+    char text[WAYS_MAX + 1];
+    if (ways_write(conf, relay->bound, relay->nbound, text) != RESULT_OK)
+        log_event(&relay->log, LOG_WARNING, "ways-too-many", LOG_INT("octets_max", WAYS_MAX), LOG_TEXT("told", text),
+                  LOG_TEXT("reason", "there are more ports and advertise lines than one line of EHLO can tell; clients are not told of the last ones"));
+    if (relay->ways && strcmp(relay->ways, text) == 0)
+        return;
+    const char *ways = arena_cstr(&relay->ways_memory, slice_from_cstr(text));
+    if (ways)
+        relay->ways = ways;
+}
+
 /* Everything new is made before anything old is given up. */
 static void relay_reload(struct relay *relay)
 {
@@ -264,10 +287,11 @@ static void relay_reload(struct relay *relay)
     }
     struct sentry_limits limits = sentry_limits_of(conf);
     relay_warn_of_restart(relay, conf);
+    relay_make_ways(relay, conf);
     sentry_set_limits(relay->sentry, &limits);
     relay->log.level = (enum log_level)conf->values.log_level;
     for (size_t i = 0; i < relay->nthreads; i++) {
-        if (thread_reload(relay->threads[i], conf_ref(conf), contexts.server) != RESULT_OK)
+        if (thread_reload(relay->threads[i], conf_ref(conf), relay->ways, contexts.server) != RESULT_OK)
             log_event(&relay->log, LOG_ERROR, "reload-failed", LOG_TEXT("reason", "out of memory"));
     }
     delivery_reload(relay->delivery, conf, contexts.any, contexts.verified);
@@ -330,7 +354,8 @@ static void relay_describe(void *context, json_t *status)
     char text[NET_ADDRESS_TEXT], pin_text[TLS_PIN_TEXT];
     for (size_t i = 0; i < relay->nbound; i++) {
         net_address_format(&relay->bound[i].address, text);
-        json_array_append_new(listeners, json_pack("{s:s, s:s}", "address", text, "mode", service_mode_name(relay->bound[i].mode)));
+        json_array_append_new(listeners, json_pack("{s:s, s:s, s:b}", "address", text, "mode", service_mode_name(relay->bound[i].mode), "proxied",
+                                                   relay->bound[i].takes_proxy_header));
     }
     tls_context_pin(relay->contexts.server, pin);
     tls_pin_format(pin, pin_text);
@@ -338,6 +363,7 @@ static void relay_describe(void *context, json_t *status)
     json_object_set_new(status, "uptime_s", json_integer((wall_now_ms() - relay->started_at_ms) / 1000));
     json_object_set_new(status, "sessions", json_integer(relay->sessions));
     json_object_set_new(status, "listeners", listeners);
+    json_object_set_new(status, "ways", json_string(relay->ways));
     json_object_set_new(status, "pins", json_pack("[s]", pin_text));
 }
 
@@ -475,11 +501,17 @@ static int relay_listen_at(struct relay *relay, const struct conf_listener *list
         log_event(&relay->log, LOG_WARNING, "not-listening", LOG_TEXT("reason", why));
         return EX_OK; /* a machine without IPv6 */
     }
+    if (result == RESULT_EXISTS && conf_may_lack(relay->conf, &at.address)) {
+        log_event(&relay->log, LOG_WARNING, "not-listening", LOG_TEXT("reason", why),
+                  LOG_TEXT("hint", "a web server's? See \"Sharing the web's ports\" in relay.conf(5); or write listen lines without this port"));
+        return EX_OK;
+    }
     if (result != RESULT_OK)
         return relay_fail(relay, console_exit_code(result), "start-failed", why);
     relay->bound[relay->nbound++] = at;
     net_address_format(&at.address, text);
-    log_event(&relay->log, LOG_INFO, "listening", LOG_TEXT("address", text), LOG_TEXT("mode", service_mode_name(at.mode)));
+    log_event(&relay->log, LOG_INFO, "listening", LOG_TEXT("address", text), LOG_TEXT("mode", service_mode_name(at.mode)),
+              LOG_INT("proxied", at.takes_proxy_header));
     return EX_OK;
 }
 
@@ -493,7 +525,14 @@ static int relay_listen(struct relay *relay)
         if (code != EX_OK)
             return code;
     }
-    return relay->nbound > 0 ? EX_OK : relay_fail(relay, EX_CONFIG, "start-failed", "no listener: see listen in the configuration");
+    if (relay->nbound == 0)
+        return relay_fail(relay, EX_CONFIG, "start-failed", "no listener: see listen in the configuration");
+    relay_make_ways(relay, relay->conf);
+    if (!relay->ways)
+        return relay_fail(relay, EX_OSERR, "start-failed", "out of memory");
+    for (size_t i = 0; i < relay->nthreads; i++)
+        thread_tell_ways(relay->threads[i], relay->ways);
+    return EX_OK;
 }
 
 static int relay_open_dns(struct relay *relay)
@@ -589,6 +628,7 @@ static void relay_close(struct relay *relay)
         store_close(&relay->store);
     contexts_close(&relay->contexts);
     conf_unref(&relay->conf);
+    arena_free(&relay->ways_memory);
     crypto_wipe(relay->salt_secret, sizeof relay->salt_secret);
 }
 

@@ -21,6 +21,7 @@ struct reload {
     struct letter letter;
     struct thread *thread;
     struct conf *conf;
+    const char *ways;
     struct tls_context *tls;
 };
 
@@ -41,10 +42,12 @@ static struct service *thread_new_service(struct thread *thread)
         .sessions_per_address_max = (uint32_t)values->sessions_per_address,
         .handshake_timeout_ms = values->handshake_timeout,
         .reuse_port = true,
+        .proxies = values->proxy_from.items,
+        .nproxies = values->proxy_from.count,
         .handler = gate_handler(thread->gate),
         .log = thread->config.gate.login.log,
     };
-    conf_smtp(conf, config.log, &config.smtp);
+    conf_smtp(conf, NULL, config.log, &config.smtp);
     return service_new(&thread->loop, &config);
 }
 
@@ -80,13 +83,20 @@ enum result thread_new(struct thread **out, const struct thread_config *config)
 
 enum result thread_listen(struct thread *thread, const struct conf_listener *listener, struct net_address *bound, char *why, size_t why_size)
 {
-    struct service_listener at = {.mode = listener->mode};
+    struct service_listener at = {.mode = listener->mode, .takes_proxy_header = listener->takes_proxy_header};
     struct sockaddr_storage real;
     memcpy(&at.address, &listener->address, sizeof listener->address);
     enum result result = service_listen(thread->service, &at, &real, why, why_size);
     if (result == RESULT_OK)
         memcpy(bound, &real, sizeof *bound);
     return result;
+}
+
+void thread_tell_ways(struct thread *thread, const char *ways)
+{
+    struct smtp_server_config smtp;
+    conf_smtp(thread->config.gate.conf, ways, thread->config.gate.login.log, &smtp);
+    service_set_smtp(thread->service, &smtp);
 }
 
 /* The loop runs as long as the mailbox is open or the store owes an answer: a commit under way when the listeners have closed still ends properly. */
@@ -173,7 +183,7 @@ static void thread_on_reload(struct letter *letter)
     struct thread *thread = reload->thread;
     struct smtp_server_config smtp;
     if (thread->service) {
-        conf_smtp(reload->conf, thread->config.gate.login.log, &smtp);
+        conf_smtp(reload->conf, reload->ways, thread->config.gate.login.log, &smtp);
         service_set_smtp(thread->service, &smtp);
         service_set_tls(thread->service, reload->tls);
         gate_set_conf(thread->gate, reload->conf);
@@ -184,14 +194,14 @@ static void thread_on_reload(struct letter *letter)
     free(reload);
 }
 
-enum result thread_reload(struct thread *thread, struct conf *conf, struct tls_context *tls)
+enum result thread_reload(struct thread *thread, struct conf *conf, const char *ways, struct tls_context *tls)
 {
     struct reload *reload = malloc(sizeof *reload);
     if (!reload) {
         conf_unref(&conf);
         return RESULT_MEMORY;
     }
-    *reload = (struct reload){.letter.open = thread_on_reload, .thread = thread, .conf = conf, .tls = tls_context_ref(tls)};
+    *reload = (struct reload){.letter.open = thread_on_reload, .thread = thread, .conf = conf, .ways = ways, .tls = tls_context_ref(tls)};
     mailbox_post(thread->mailbox, &reload->letter);
     return RESULT_OK;
 }

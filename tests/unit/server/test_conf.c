@@ -31,7 +31,8 @@ static void uncomment(struct buffer *out)
     while (rest.len > 0) {
         slice_cut(rest, '\n', &line, &rest);
         bool is_default = line.len > 1 && line.ptr[0] == '#' && line.ptr[1] >= 'a' && line.ptr[1] <= 'z' && slice_cut(line, '=', &key, &value);
-        bool is_example = slice_starts_with_nocase(line, SLICE("#allow_network")) || slice_starts_with_nocase(line, SLICE("#resolver"));
+        bool is_example = slice_starts_with_nocase(line, SLICE("#allow_network")) || slice_starts_with_nocase(line, SLICE("#resolver")) ||
+                          slice_starts_with_nocase(line, SLICE("#advertise"));
         bool is_empty = is_default && slice_trim(value).len == 0;
         if (is_default && !is_example && !is_empty)
             line = slice_skip(line, 1);
@@ -46,6 +47,7 @@ static void assert_same_listeners(const struct conf *a, const struct conf *b)
     assert_int_equal(a->values.listen.count, b->values.listen.count);
     for (size_t i = 0; i < a->values.listen.count; i++) {
         assert_int_equal(l[i].mode, r[i].mode);
+        assert_int_equal(l[i].takes_proxy_header, r[i].takes_proxy_header);
         assert_true(net_address_equal(&l[i].address, &r[i].address));
     }
 }
@@ -58,7 +60,11 @@ static void test_reference_tells_the_defaults(void **state)
     uncomment(&text);
     assert_int_equal(buffer_append(&text, slice_of("", 1)), RESULT_OK);
     struct conf *bare = load(schema_config_relay), *full = load(buffer_slice(&text).ptr);
-    assert_int_equal(bare->values.listen.count, 8);
+    assert_int_equal(bare->values.listen.count, 12);
+    assert_true(bare->has_default_listeners);
+    assert_false(full->has_default_listeners);
+    assert_int_equal(bare->values.proxy_from.count, full->values.proxy_from.count);
+    assert_memory_equal(bare->values.proxy_from.items, full->values.proxy_from.items, 2 * sizeof(struct net_prefix));
     assert_same_listeners(bare, full);
     assert_true(slice_equal(bare->values.key, full->values.key));
     assert_true(slice_equal(bare->values.certificate, full->values.certificate));
@@ -68,6 +74,7 @@ static void test_reference_tells_the_defaults(void **state)
     /* What points somewhere has been compared; the rest are numbers. */
     a.name = b.name = a.certificate = b.certificate = a.key = b.key = (struct slice){0};
     a.listen = b.listen = a.resolver = b.resolver = a.allow_network = b.allow_network = (struct config_list){0};
+    a.proxy_from = b.proxy_from = a.advertise = b.advertise = (struct config_list){0};
     a.smarthost_ca = b.smarthost_ca = (struct slice){0};
     a.smarthost = b.smarthost = (struct smarthost){0};
     a.schedule = b.schedule = (struct schedule){0};
@@ -146,6 +153,19 @@ static const struct {
     {"[relay]\nname = a.example\nlisten = 0.0.0.0:25\n", "relay.conf:3"},
     {"[relay]\nname = a.example\nlisten = 0.0.0.0:25 plain\n", "starttls"},
     {"[relay]\nname = a.example\nlisten = nowhere:25 tls\n", "relay.conf:3"},
+    {"[relay]\nname = a.example\nlisten = 0.0.0.0:25 tls proxy\n", "proxied"},
+    {"[relay]\nname = a.example\nlisten = 0.0.0.0:25 proxied\n", "tls, starttls or http"},
+    {"[relay]\nname = a.example\nlisten = 0.0.0.0:25 tls proxied proxied\n", "relay.conf:3"},
+    {"[relay]\nname = a.example\nproxy_from = localhost\n", "ADDRESS/BITS"},
+    {"[relay]\nname = a.example\nproxy_from = 10.0.0.1/8\n", "relay.conf:3"},
+    {"[relay]\nname = a.example\nadvertise = 443\n", "tls or starttls"},
+    {"[relay]\nname = a.example\nadvertise = 443 http\n", "tls or starttls"},
+    {"[relay]\nname = a.example\nadvertise = 0 tls\n", "port 0"},
+    {"[relay]\nname = a.example\nadvertise = 65536 tls\n", "relay.conf:3"},
+    {"[relay]\nname = a.example\nadvertise = 192.0.2.1:0 tls\n", "port 0"},
+    {"[relay]\nname = a.example\nadvertise = 0.0.0.0:443 tls\n", "the port alone"},
+    {"[relay]\nname = a.example\nadvertise = [::]:443 tls\n", "the port alone"},
+    {"[relay]\nname = a.example\nadvertise = relay.example:443 tls\n", "relay.conf:3"},
     {"[relay]\nname = a.example\nname = b.example\n", "relay.conf:3"},
     {"[relay]\nname = a.example\ncolour = red\n", "colour"},
     {"[relay]\nname = a.example\n[dlivery]\n", "dlivery"},
@@ -176,6 +196,21 @@ static void test_no_secret_in_errors(void **state)
     assert_int_equal(conf_load_text(&conf, &dirs, "relay.conf", slice_from_cstr(text), &error), RESULT_SYNTAX);
     assert_null(strstr(error.text, "tellnobody"));
     assert_non_null(strstr(error.text, "relay.conf:4"));
+}
+
+static void test_listeners(void **state)
+{
+    (void)state;
+    struct conf *conf = load("[relay]\nname = a.example\nlisten = 127.0.0.1:8443 tls  proxied\nlisten = [2001:db8::1]:80 http\nlisten = 0.0.0.0:25 starttls\n"
+                             "proxy_from = 10.0.0.0/8\n");
+    const struct conf_listener *l = conf->values.listen.items;
+    assert_int_equal(conf->values.listen.count, 3);
+    assert_false(conf->has_default_listeners);
+    assert_true(l[0].mode == SERVICE_TLS && l[0].takes_proxy_header);
+    assert_true(l[1].mode == SERVICE_HTTP && !l[1].takes_proxy_header);
+    assert_true(l[2].mode == SERVICE_STARTTLS && !l[2].takes_proxy_header);
+    assert_int_equal(conf->values.proxy_from.count, 1);
+    conf_unref(&conf);
 }
 
 static bool allows(const struct conf *conf, const char *text)
@@ -224,6 +259,7 @@ int main(void)
         cmocka_unit_test(test_smarthost_refused),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_no_secret_in_errors),
+        cmocka_unit_test(test_listeners),
         cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_hops),
     };
