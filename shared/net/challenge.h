@@ -3,7 +3,7 @@
  *   agent:  GET /.well-known/postern?n=NONCE HTTP/1.1            to the relay's port 80; NONCE: 43 characters of base64url, 32 random octets
  *   relay:  200, text/plain: "postern-challenge 1", the nonce, a signature of both by the key of its certificate in base64, and the certificate chain in PEM
  *
- * The agent checks the chain as it would in TLS (pins, or CA and name) and the signature over CHALLENGE_CONTEXT || NUL || nonce with the leaf's key. A portal can't make it up, and a recorded answer has another nonce.
+ * The agent checks the chain as it would in TLS (pins, or CA and name) and the signature over CHALLENGE_CONTEXT || NUL || nonce, as the nonce stands there in text, with the leaf's key. A portal can't make it up, and a recorded answer has another nonce.
  * Anything else that answers in HTTP is a portal; silence is silence. */
 #ifndef POSTERN_NET_CHALLENGE_H
 #define POSTERN_NET_CHALLENGE_H
@@ -18,9 +18,10 @@
 #define CHALLENGE_CONTEXT "postern captive portal challenge 1"
 enum { CHALLENGE_NONCE = 32, CHALLENGE_NONCE_TEXT = 43, CHALLENGE_ANSWER_MAX = 32 * 1024, CHALLENGE_TIMEOUT_MS = 5000 };
 
-/* The body of the relay's answer for the nonce as it stands in the request. RESULT_OK, RESULT_SYNTAX (no nonce), RESULT_MEMORY, RESULT_IO (signing). */
+/* Appends the body of the relay's answer for the nonce as it stands in the request (decoded of %XX, if it must be). RESULT_OK, RESULT_SYNTAX (no nonce), RESULT_LIMIT (the chain is longer than
+ * CHALLENGE_ANSWER_MAX or the buffer has room for), RESULT_MEMORY, RESULT_IO (signing); then nothing is appended. A signature costs about as much as half a handshake: whoever calls it for strangers counts. */
 MUST_CHECK enum result challenge_answer(const struct tls_context *server, struct slice nonce, struct buffer *out);
-/* Whether `body` is the right answer by whom `client` trusts under server_name. RESULT_OK; RESULT_DENIED: it is not. */
+/* Whether `body` is the right answer by whom `client` trusts under server_name. RESULT_OK; RESULT_DENIED: it is not; RESULT_MEMORY. */
 MUST_CHECK enum result challenge_check(const struct tls_context *client, const char *server_name, struct slice nonce, struct slice body);
 
 enum challenge_result { CHALLENGE_GENUINE, CHALLENGE_PORTAL, CHALLENGE_SILENT };

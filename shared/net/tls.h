@@ -6,6 +6,7 @@
 #ifndef POSTERN_NET_TLS_H
 #define POSTERN_NET_TLS_H
 
+#include "base/buffer.h"
 #include "base/log.h"
 #include "base/result.h"
 #include "smtp/sasl.h"
@@ -53,6 +54,16 @@ bool tls_pin_parse(struct slice text, uint8_t pin[static TLS_PIN]);
 /* Makes an ECDSA P-256 key (mode 0600) and a self-signed certificate for `name` (subject, DNS SAN, CA:TRUE so that it can be given as a CA file), valid ten years. Existing files are
  * not overwritten: RESULT_EXISTS. RESULT_IO, RESULT_DENIED, RESULT_FULL; RESULT_SYNTAX: name is neither a host name nor an address; RESULT_MEMORY. */
 MUST_CHECK enum result tls_make_identity(const char *key_file, const char *certificate_file, const char *name, char *why, size_t why_size);
+
+/* ---- signatures outside of a handshake (challenge.h) ---- */
+enum { TLS_SIGNATURE_MAX = 1024 };
+/* The message's signature by a server's key: SHA-256, and ECDSA (DER) or RSASSA-PKCS1-v1_5 as the key is. RESULT_OK, RESULT_MEMORY, RESULT_IO. */
+MUST_CHECK enum result tls_context_sign(const struct tls_context *server, struct slice message, uint8_t signature[static TLS_SIGNATURE_MAX], size_t *len);
+/* Appends the server's certificates, leaf first. RESULT_OK, RESULT_LIMIT, RESULT_MEMORY. */
+MUST_CHECK enum result tls_context_chain_pem(const struct tls_context *server, struct buffer *out);
+/* Whether the chain (leaf first) is whom the client trusts under server_name, as in a handshake, and its leaf's key has signed the message. RESULT_OK; RESULT_DENIED, always for
+ * TLS_IDENTITY_ANY; RESULT_MEMORY. */
+MUST_CHECK enum result tls_check_signed(const struct tls_context *client, const char *server_name, struct slice chain_pem, struct slice message, struct slice signature);
 
 /* What a handshake came to. */
 enum tls_failure {
