@@ -52,7 +52,9 @@ struct service_config {
     uint32_t sessions_max;                 /* of this service; default 1,000; beyond it 421 4.3.2 */
     uint32_t sessions_per_address_max;     /* default 0: no limit; IPv6 counted by /64 */
     int64_t handshake_timeout_ms;          /* of the PROXY header, of TLS, and of the first octets inside http/1.1; default 10,000 */
-    uint32_t challenges_per_s;             /* answered by HTTP listeners, each of which costs a signature; default 50; then 503 */
+    /* challenge_answer of net/challenge.h, by which HTTP listeners answer who asks for CHALLENGE_PATH; NULL: nobody is answered. Each costs a signature: */
+    enum result (*answer_challenge)(const struct tls_context *server, struct slice nonce, struct buffer *out);
+    uint32_t challenges_per_s;             /* of this service; default 50; beyond it 503 */
     int64_t paused_look_ms;                /* while a session is paused nothing is read: how often it is looked whether the connection still is; default 5,000 */
     int64_t linger_ms;                     /* how long the client's FIN is waited for after our last words; default 2,000 */
     bool reuse_port;

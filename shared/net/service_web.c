@@ -1,5 +1,6 @@
-/* What a relay says to who speaks HTTP: inside TLS, where a browser has knocked, a page on /; and to all else that it is not here. One request, one answer, the
- * end. Nothing tells what runs here, or where. */
+/* What a relay says to who speaks HTTP: the challenge's answer, on listeners of mode http; a page on /, inside TLS, where a browser has knocked; and to all else that it is
+ * not here. One request, one answer, the end. But for the challenge nothing tells what runs here, or where. */
+#include "net/challenge.h"
 #include "net/http_request.h"
 #include "net/service_internal.h"
 
@@ -7,7 +8,7 @@
 
 #include <string.h>
 
-enum { ANSWER_MAX = 64 * 1024 /* octets */ };
+enum { ANSWER_MAX = CHALLENGE_ANSWER_MAX + 1024 /* octets */, A_SECOND_MS = 1000 };
 
 struct web_answer {
     const char *status;
@@ -20,13 +21,16 @@ struct web_answer {
 struct web_page {
     const char *status;
     const char *words;
+    const char *fields; /* as above; NULL: none */
 };
 
-static const struct web_page home = {"200 OK", "There is nothing to see here"};
-static const struct web_page not_found = {"404 Not Found", "Not found"};
-static const struct web_page bad_request = {"400 Bad Request", "Bad request"};
-static const struct web_page too_large = {"431 Request Header Fields Too Large", "Request too large"};
-static const struct web_page bad_version = {"505 HTTP Version Not Supported", "HTTP version not supported"};
+static const struct web_page home = {"200 OK", "There is nothing to see here", NULL};
+static const struct web_page not_found = {"404 Not Found", "Not found", NULL};
+static const struct web_page too_busy = {"503 Service Unavailable", "Busy", "Retry-After: 1\r\n"};
+static const struct web_page failed = {"500 Internal Server Error", "Something went wrong", NULL};
+static const struct web_page bad_request = {"400 Bad Request", "Bad request", NULL};
+static const struct web_page too_large = {"431 Request Header Fields Too Large", "Request too large", NULL};
+static const struct web_page bad_version = {"505 HTTP Version Not Supported", "HTTP version not supported", NULL};
 
 /* ---- writing ---- */
 
@@ -57,7 +61,7 @@ static void send_answer(struct service_session *session, const struct web_answer
 static void send_page(struct service_session *session, const struct web_page *page, bool is_head)
 {
     struct buffer body = BUFFER(ANSWER_MAX);
-    struct web_answer answer = {.status = page->status, .type = "text/html; charset=utf-8", .fields = ""};
+    struct web_answer answer = {.status = page->status, .type = "text/html; charset=utf-8", .fields = page->fields ? page->fields : ""};
     if (buffer_printf(&body, "<!DOCTYPE html>\n<html lang=\"en\"><head><title>%s</title></head><body><p>%s.</p></body></html>\n", page->words,
                       page->words) == RESULT_OK) {
         answer.body = buffer_slice(&body);
@@ -70,10 +74,42 @@ static void send_page(struct service_session *session, const struct web_page *pa
 
 /* ---- requests ---- */
 
+/* In this second, as many as are allowed. */
+static bool may_sign(struct service *service)
+{
+    int64_t now_ms = loop_now_ms(service->loop);
+    if (now_ms - service->signing_since_ms >= A_SECOND_MS) {
+        service->signing_since_ms = now_ms;
+        service->nsigned = 0;
+    }
+    return service->nsigned++ < service->config.challenges_per_s;
+}
+
+static void answer_challenge(struct service_session *session, const struct http_request *request, bool is_head)
+{
+    struct service *service = session->service;
+    struct buffer body = BUFFER(CHALLENGE_ANSWER_MAX);
+    enum result result = RESULT_SYNTAX;
+    if (slice_starts_with(request->query, SLICE("n=")) && request->query.len == 2 + CHALLENGE_NONCE_TEXT)
+        result = may_sign(service) ? service->config.answer_challenge(service->tls, slice_skip(request->query, 2), &body) : RESULT_BUSY;
+    if (result == RESULT_OK)
+        send_answer(session, &(struct web_answer){"200 OK", "text/plain; charset=us-ascii", "", buffer_slice(&body)}, is_head);
+    else if (result == RESULT_SYNTAX)
+        send_page(session, &not_found, is_head);
+    else
+        send_page(session, result == RESULT_BUSY ? &too_busy : &failed, is_head);
+    buffer_free(&body);
+}
+
 static void take(struct service_session *session, const struct http_request *request)
 {
+    const struct service *service = session->service;
     bool is_head = slice_equal(request->method, SLICE("HEAD"));
     bool is_get = is_head || slice_equal(request->method, SLICE("GET"));
+    if (session->mode == SERVICE_HTTP && is_get && slice_equal(request->path, SLICE(CHALLENGE_PATH)) && service->config.answer_challenge && service->tls) {
+        answer_challenge(session, request, is_head);
+        return;
+    }
     bool is_home = session->mode != SERVICE_HTTP && is_get && slice_equal(request->path, SLICE("/"));
     send_page(session, is_home ? &home : &not_found, is_head);
 }

@@ -1,5 +1,5 @@
 /* How sessions begin: behind PROXY headers, and inside TLS by what ALPN came out as. */
-#include "net/address.h"
+#include "net/service_internal.h"
 #include "support/house.h"
 
 #include <setjmp.h>
@@ -186,6 +186,118 @@ static void test_starttls_with_http(void **state)
     NET_UNTIL(&house.net, net_end_has(&client, "\r\n"));
     assert_false(got(&client, "HTTP/1.1 "));
     house_hang_up(&house, &client);
+    house_close(&house);
+}
+
+/* ---- listeners for HTTP ---- */
+
+#define NONCE "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+#define CHALLENGE(nonce) "GET /.well-known/postern?n=" nonce " HTTP/1.1\r\nHost: relay.example\r\n\r\n"
+
+static unsigned nsigned;
+
+static enum result sign(const struct tls_context *server, struct slice nonce, struct buffer *out)
+{
+    assert_non_null(server);
+    nsigned++;
+    if (nonce.ptr[0] == '!')
+        return RESULT_SYNTAX;
+    if (nonce.ptr[0] == '?')
+        return RESULT_IO;
+    return buffer_printf(out, "signed %.*s\n", SLICE_ARG(nonce));
+}
+
+static void open_web(struct house *house, uint32_t per_s)
+{
+    struct service_config config = house_config(house);
+    config.answer_challenge = sign;
+    config.challenges_per_s = per_s;
+    nsigned = 0;
+    house_open(house, SERVICE_HTTP, &config);
+}
+
+/* One connection, one question; answers are compared from their beginning. */
+static void expect_answer(struct house *house, const char *request, const char *status, const char *end)
+{
+    struct net_end client = {0};
+    house_dial(house, &client);
+    net_end_write(&client, request);
+    NET_UNTIL(&house->net, client.stream == NULL);
+    assert_int_equal(client.told[STREAM_FAILED], 0);
+    if (!slice_starts_with(buffer_slice(&client.got), slice_from_cstr(status)) || !net_end_has(&client, end))
+        fail_msg("%.*s instead of %s ... %s", SLICE_ARG(buffer_slice(&client.got)), status, end);
+    assert_true(got(&client, "\r\nConnection: close\r\n") && got(&client, "\r\nCache-Control: no-store\r\n"));
+    buffer_free(&client.got);
+}
+
+static void test_challenge(void **state)
+{
+    struct house house;
+    (void)state;
+    open_web(&house, 0);
+    expect_answer(&house, CHALLENGE(NONCE), "HTTP/1.1 200 OK\r\n", "\r\n\r\nsigned " NONCE "\n");
+    expect_answer(&house, "HEAD /.well-known/postern?n=" NONCE " HTTP/1.0\r\n\r\n", "HTTP/1.1 200 OK\r\n", "\r\n\r\n");
+    assert_int_equal(nsigned, 2);
+    expect_answer(&house, CHALLENGE(NONCE "A"), "HTTP/1.1 404 Not Found\r\n", "</html>\n");
+    expect_answer(&house, CHALLENGE(""), "HTTP/1.1 404 Not Found\r\n", "</html>\n");
+    expect_answer(&house, "POST /.well-known/postern?n=" NONCE " HTTP/1.0\r\n\r\n", "HTTP/1.1 404 Not Found\r\n", "</html>\n");
+    expect_answer(&house, "GET /.well-known/postern?m=" NONCE " HTTP/1.0\r\n\r\n", "HTTP/1.1 404 Not Found\r\n", "</html>\n");
+    assert_int_equal(nsigned, 2); /* what is no nonce is not signed */
+    expect_answer(&house, CHALLENGE("!AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"), "HTTP/1.1 404 Not Found\r\n", "</html>\n");
+    expect_answer(&house, CHALLENGE("?AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"), "HTTP/1.1 500 Internal Server Error\r\n", "</html>\n");
+    expect_answer(&house, "GET / HTTP/1.0\r\n\r\n", "HTTP/1.1 404 Not Found\r\n", "</html>\n");
+    expect_answer(&house, "EHLO laptop.example\r\n", "HTTP/1.1 400 Bad Request\r\n", "</html>\n");
+    expect_answer(&house, "\x16\x03\x01\r\n", "HTTP/1.1 400 Bad Request\r\n", "</html>\n");
+    assert_int_equal(house.opened, 0); /* nobody here is the handler's */
+    house_close(&house);
+}
+
+/* Beyond the rate: told when to come again, and the next second is as good as the first. */
+static void test_challenges_have_a_rate(void **state)
+{
+    struct house house;
+    (void)state;
+    open_web(&house, 2);
+    house.service->signing_since_ms = INT64_MAX / 2; /* a long second */
+    expect_answer(&house, CHALLENGE(NONCE), "HTTP/1.1 200 OK\r\n", "signed " NONCE "\n");
+    expect_answer(&house, CHALLENGE(NONCE), "HTTP/1.1 200 OK\r\n", "signed " NONCE "\n");
+    for (int i = 0; i < 3; i++)
+        expect_answer(&house, CHALLENGE(NONCE), "HTTP/1.1 503 Service Unavailable\r\n", "</html>\n");
+    assert_int_equal(nsigned, 2);
+    house.service->signing_since_ms = loop_now_ms(&house.net.loop) - 1000;
+    expect_answer(&house, CHALLENGE(NONCE), "HTTP/1.1 200 OK\r\n", "signed " NONCE "\n");
+    house_close(&house);
+}
+
+static unsigned count_closed(const struct net_end *ends, unsigned n)
+{
+    unsigned closed = 0;
+    for (unsigned i = 0; i < n; i++)
+        closed += ends[i].stream == NULL;
+    return closed;
+}
+
+/* So many connections that wait take no place from mail, and those of one address none from others. */
+static void test_web_has_places_of_its_own(void **state)
+{
+    enum { DIALLED = 30 };
+    struct house house;
+    struct net_end web[DIALLED] = {0}, client = {0};
+    struct service_config config = house_config(&house);
+    (void)state;
+    config.sessions_max = 1;
+    config.sessions_per_address_max = 1;
+    house_open(&house, SERVICE_HTTP, &config);
+    for (int i = 0; i < DIALLED; i++)
+        house_dial(&house, &web[i]);
+    NET_UNTIL(&house.net, count_closed(web, DIALLED) == DIALLED - SERVICE_WEB_PER_ADDRESS);
+    assert_int_equal(service_sessions(house.service), 0);
+    house_listen(&house, SERVICE_PLAIN);
+    house_dial(&house, &client);
+    house_greet(&house, &client);
+    house_leave(&house, &client);
+    for (int i = 0; i < DIALLED; i++)
+        house_hang_up(&house, &web[i]);
     house_close(&house);
 }
 
@@ -451,6 +563,9 @@ int main(void)
         cmocka_unit_test(test_web_words_in_smtp),
         cmocka_unit_test(test_silence),
         cmocka_unit_test(test_starttls_with_http),
+        cmocka_unit_test(test_challenge),
+        cmocka_unit_test(test_challenges_have_a_rate),
+        cmocka_unit_test(test_web_has_places_of_its_own),
         cmocka_unit_test(test_proxy),
         cmocka_unit_test(test_proxy_then_tls),
         cmocka_unit_test(test_refused),
