@@ -151,7 +151,7 @@ static void check_443(struct check *check)
             return;
     }
     add(check, "ways", "warning", "agents are told of no way by port 443, often the only one that hotels and companies leave open: listen on it, "
-        "or share it with the program that has it; see \"Sharing the web's ports\" in relay.conf(5)");
+        "or share it with the program that has it; see SHARING THE WEB'S PORTS in relay.conf(5)");
 }
 
 static void check_ports(struct check *check)

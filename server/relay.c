@@ -503,7 +503,7 @@ static int relay_listen_at(struct relay *relay, const struct conf_listener *list
     }
     if (result == RESULT_EXISTS && conf_may_lack(relay->conf, &at.address)) {
         log_event(&relay->log, LOG_WARNING, "not-listening", LOG_TEXT("reason", why),
-                  LOG_TEXT("hint", "a web server's? See \"Sharing the web's ports\" in relay.conf(5); or write listen lines without this port"));
+                  LOG_TEXT("hint", "a web server can share it: see SHARING THE WEB'S PORTS in relay.conf(5); or write listen lines without it"));
         return EX_OK;
     }
     if (result != RESULT_OK)

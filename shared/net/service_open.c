@@ -242,7 +242,7 @@ void service_take_proxy_header(struct service_session *session)
         refuse_proxy(session, "its PROXY header is too long");
         return;
     default:
-        refuse_proxy(session, "it sends no PROXY header, or a broken one; see \"proxied\" in relay.conf(5)");
+        refuse_proxy(session, "it sends no PROXY header, or a broken one; see proxied in relay.conf(5)");
         return;
     }
 }

@@ -227,6 +227,7 @@ static void expect_answer(struct house *house, const char *request, const char *
     if (!slice_starts_with(buffer_slice(&client.got), slice_from_cstr(status)) || !net_end_has(&client, end))
         fail_msg("%.*s instead of %s ... %s", SLICE_ARG(buffer_slice(&client.got)), status, end);
     assert_true(got(&client, "\r\nConnection: close\r\n") && got(&client, "\r\nCache-Control: no-store\r\n"));
+    assert_int_equal(got(&client, "\r\nRetry-After: 1\r\n"), got(&client, "HTTP/1.1 503 "));
     buffer_free(&client.got);
 }
 
