@@ -83,7 +83,7 @@ programs: $(if $(wildcard server/main.c),$(B)/postern-relay) $(if $(wildcard cli
 #   tests/unit/MODULE/test_*.c  tests/property/prop_*.c  tests/transcript/run_*.c     cmocka
 #   tests/fault/crash_*.c  ioerr_*.c                                                   cmocka
 #   tests/fault/oom_*.c         cmocka, with the allocator wrapped                      (tests/support/oom.h)
-#   tests/lab/*.c               programs that the lab starts on its hosts
+#   tests/lab/*.c               programs that the lab starts on its hosts; those that know nothing of ours it builds itself (tests/lab/tools.py)
 #   tests/fuzz/fuzz_*.c         libFuzzer targets; here they replay tests/fuzz/corpus/TARGET
 exe           = $(patsubst tests/%.c,$(B)/tests/%,$(1))
 UNIT_TESTS   := $(call exe,$(wildcard tests/unit/*/test_*.c tests/property/prop_*.c tests/transcript/run_*.c \
@@ -91,7 +91,7 @@ UNIT_TESTS   := $(call exe,$(wildcard tests/unit/*/test_*.c tests/property/prop_
 OOM_TESTS    := $(call exe,$(wildcard tests/fault/oom_*.c))
 FUZZ_TARGETS := $(call exe,$(wildcard tests/fuzz/fuzz_*.c))
 BENCH_EXE    := $(call exe,$(wildcard tests/bench/bench_*.c))
-LAB_EXE      := $(call exe,$(wildcard tests/lab/*.c))
+LAB_EXE      := $(call exe,$(filter-out %/wire.c %/boottime.c,$(wildcard tests/lab/*.c)))
 LIBS          = $(B)/libsupport.a $(B)/libserver.a $(B)/libagent.a $(B)/libpostern.a
 # The two programs use the same words for the like things of theirs, so a test sees one of them: the agent in */agent/ and fuzz_agent_*, else the relay.
 not_linked    = $(if $(findstring /tests/,$@),$(if $(findstring /agent/,$@)$(findstring /fuzz_agent_,$@),$(B)/libserver.a,$(B)/libagent.a))
@@ -146,7 +146,9 @@ check-fault: setup-build setup-check
 	@tests/support/run-pytest tests/fault
 check-lab: setup-build setup-check
 	@$(MAKE) --no-print-directory -j$(JOBS) programs $(LAB_EXE)
-	@tests/support/run-pytest tests/lab
+	@status=0; \
+	tests/support/run-pytest tests/lab || status=1; \
+	tests/lab/run || status=1; exit $$status
 
 # make fuzz T=reply SECONDS=60; without T each target in turn.
 SECONDS ?= 20

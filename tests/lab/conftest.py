@@ -1,6 +1,4 @@
-"""Fixtures of the travel scenarios: one lab, relay and destination a file, one fresh agent a scenario."""
-import base64
-import itertools
+"""Fixtures: one lab, relay and destination a file, one fresh agent a test."""
 import os
 import sys
 
@@ -11,13 +9,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from hosts import Unavailable  # noqa: E402
 from netlab import Lab, RELAY  # noqa: E402
 import postern  # noqa: E402
-
-USER = "ada"
-PASSWORD = "correct horse battery staple"
-SENDER = "ada@example.org"
-RECIPIENT = "bob@destination.example"
-WORDS = "Meet me at the postern."      # in every body
-MESSAGE = "From: Ada <{sender}>\nTo: Bob <{recipient}>\nSubject: {subject}\nMessage-ID: <{subject}@example.org>\n\n{words}\n"
+from traveller import PASSWORD, SENDER, USER, Mailer, Traveller  # noqa: E402
 
 
 def pytest_configure(config):
@@ -51,56 +43,13 @@ def relay(lab, destination):
     relay.stop()
 
 
-class Traveller:
-    """A person with a laptop: an agent, and mail to send. One for each scenario."""
-    numbers = itertools.count(1)
-
-    def __init__(self, lab, relay, destination):
-        self.lab, self.relay, self.destination = lab, relay, destination
-        self.agent = None
-        self.sent = []
-
-    def start(self, pin=None):
-        folder = os.path.join(self.lab.folder, f"agent-{next(self.numbers)}")
-        self.agent = postern.Agent(self.lab.laptop, folder, RELAY, USER, PASSWORD, pin=pin or self.relay.pin())
-        self.agent.start()
-
-    def send(self):
-        """Gives a message to the agent, which has not been started before its first mail: a subject that is its own."""
-        if not self.agent:
-            self.start()
-        subject = f"letter-{next(self.numbers)}"
-        self.agent.submit(SENDER, RECIPIENT, MESSAGE.format(sender=SENDER, recipient=RECIPIENT, subject=subject, words=WORDS))
-        self.sent.append(subject)
-        return subject
-
-    def expect_arrival(self, *subjects, within_s=postern.WAIT_S):
-        """These messages arrive, once each, and both queues know. The last one's octets."""
-        arrived = {}
-        for _ in subjects:
-            arrival = self.destination.next(within_s)
-            found = [s for s in subjects if f"Subject: {s}\r\n".encode() in arrival["octets"]]
-            assert found and found[0] not in arrived, f"not expected: {arrival}"
-            assert arrival["from"] == SENDER and arrival["to"] == [RECIPIENT]
-            arrived[found[0]] = arrival["octets"]
-        self.agent.wait_for_states(*["relayed"] * len(self.sent))
-        return arrived[subjects[-1]]
-
-    def expect_nothing_given_away(self, *ports):
-        """The middleboxes on these ports were spoken to, and learned no credential and no word of mail."""
-        secrets = [PASSWORD, WORDS, SENDER, RECIPIENT, "travellers-laptop", "AUTH ", "MAIL FROM", *self.sent,
-                   base64.b64encode(f"\0{USER}\0{PASSWORD}".encode()).decode(), base64.b64encode(PASSWORD.encode()).decode()]
-        for port in ports:
-            heard = self.lab.heard(port)
-            assert [s for s in secrets if s.lower().encode() in heard.lower()] == [], f"given away on {port}: {heard!r}"
+@pytest.fixture(scope="module")
+def mailer(lab):
+    return Mailer(lab)
 
 
 @pytest.fixture
-def traveller(lab, destination, relay):
-    lab.roam("hotel")
-    lab.open_all()
-    traveller = Traveller(lab, relay, destination)
+def traveller(lab, destination, relay, mailer):
+    traveller = Traveller(lab, relay, destination, mailer)
     yield traveller
-    if traveller.agent:
-        traveller.agent.stop()
-    assert not destination.has_more(), "a message arrived twice, or one that nobody sent"
+    traveller.leave()

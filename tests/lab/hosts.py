@@ -33,15 +33,17 @@ class Failed(Exception):
 
 class Process:
     """A program that runs until stopped. next_line() gives what it says on stdout, as it says it; `log` is the file with its stderr, or
-    "stdout" to hear that too as it is said."""
+    "stdout" to hear that too as it is said. With takes_orders, order() says a line to it."""
 
-    def __init__(self, command, ready=None, log=None, env=None, pass_fds=()):
-        self.name = os.path.basename(next(word for word in command[command.index("--") + 1:]))
+    def __init__(self, command, ready=None, log=None, env=None, pass_fds=(), takes_orders=False):
+        at = max(i for i, word in enumerate(command) if word == "--") if "--" in command else -1
+        self.name = next(os.path.basename(word) for word in command[at + 1:] if word not in ("env", "-u") and "=" not in word)
         self.log = log
         self._said = queue.Queue()
         stderr = subprocess.STDOUT if log == "stdout" else open(log, "ab") if log else subprocess.DEVNULL
         try:
-            self.popen = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, env=env, pass_fds=pass_fds)
+            self.popen = subprocess.Popen(command, stdin=subprocess.PIPE if takes_orders else subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                          stderr=stderr, env=env, pass_fds=pass_fds)
         finally:
             if log and log != "stdout":
                 stderr.close()
@@ -53,6 +55,17 @@ class Process:
         for line in self.popen.stdout:
             self._said.put((time.monotonic(), line.rstrip(b"\n")))
         self._said.put((time.monotonic(), None))
+
+    def order(self, line):
+        """Says it, and waits until it is done."""
+        try:
+            self.popen.stdin.write(line.encode() + b"\n")
+            self.popen.stdin.flush()
+        except OSError as error:
+            raise Failed(f"{self.name} takes no orders any more: {error}\n{self.tail()}") from None
+        answer = self.next_line()
+        if answer != b"done":
+            raise Failed(f"{self.name}: {line}: {answer!r}\n{self.tail()}")
 
     def has_said_more(self):
         return not self._said.empty()
@@ -116,6 +129,7 @@ class Host:
         self._descriptors = list(descriptors)
         self._passed = [*descriptors, *borrowed]
         self._processes = []
+        self.resolver_file = None
 
     def _command(self, command):
         # setpriv stands last before the program, for the kernel forgets the setting at a change of credentials.
@@ -133,8 +147,8 @@ class Host:
             raise Failed(f"on {self.name}: {' '.join(map(str, command))}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
         return done
 
-    def start(self, command, ready=None, log=None, env=None):
-        process = Process(self._command(command), ready, log, env, self._passed)
+    def start(self, command, ready=None, log=None, env=None, takes_orders=False):
+        process = Process(self._command(command), ready, log, env, self._passed, takes_orders)
         self._processes.append(process)
         return process
 
@@ -210,14 +224,15 @@ class World:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def host(self, name, hosts_file=None):
-        """A new host; its /etc/hosts is the given file, and no resolver answers there unless a test starts one."""
+        """A new host; its /etc/hosts is the given file. No resolver answers there unless a test starts one; `resolver_file` is its
+        /etc/resolv.conf, which may be written anew."""
         links = self._unshare([*self._user, "unshare", "--net", "--mount", "--uts"], ("net", "mnt", "uts"))
         host = Host(name, self._user + ["nsenter", *(f"--{kind}=/proc/self/fd/{number}" for kind, number in
                                                       zip(("net", "mount", "uts"), links)), "--"], links, self._descriptors)
         self._hosts.append(host)
         host.ip("link set lo up")
         host.run(["hostname", name])
-        resolver = os.path.join(self.folder, "resolv.conf")
+        resolver = host.resolver_file = os.path.join(self.folder, f"resolv-{name}.conf")
         with open(resolver, "w", encoding="ascii") as file:
             file.write("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
         script = 'mount --bind "$1" "$(readlink -f /etc/resolv.conf)"; [ -z "$2" ] || mount --bind "$2" /etc/hosts'

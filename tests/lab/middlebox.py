@@ -1,40 +1,75 @@
 #!/usr/bin/python3
-"""What sits in a network and meddles with mail. Connections are redirected to it; it writes down every octet that the laptop says.
+"""What sits in a network and meddles: middleboxes to which connections are redirected, and the network's name server. One process a venue.
 
-    middlebox.py strip  --listen N --port N --heard FILE --relay ADDRESS...    takes STARTTLS out of the answer to EHLO
-    middlebox.py mask   ...                                                    writes XXXXXXXA over it
-    middlebox.py mitm   --listen N --port N --heard FILE --certificate PEM [--tls]   plays the relay under a certificate of its own
-    middlebox.py banner --listen N --port N --heard FILE --banner TEXT         says TEXT, then nothing
-    middlebox.py http   --listen N --port N --heard FILE                       a captive portal
+    middlebox.py --relay ADDRESS4 ADDRESS6 [--dns ADDRESS...]
 
-Says "ready" on stdout when it listens.
+Says "ready", then takes orders on stdin, one line of JSON each, answered "done":
+
+    {"do": "serve", "port": 465, "listen": 20465, "heard": FILE, "mode": MODE, ...}     replaces what was on that port
+    {"do": "end", "port": 465}                                                          and its connections are reset
+    {"do": "zone", "text": "relay.example A 192.0.2.10\\n"}                              what the name server says (minidns.py)
+
+Modes, each with what else it wants:
+    strip          takes STARTTLS out of the answer to EHLO
+    mask           writes XXXXXXXA over it
+    refuse         offers it, and answers 454 to it
+    mitm           plays the relay under a certificate of its own: "certificate", "tls" from the first octet
+    banner         says "banner", then nothing
+    http           a captive portal's page; with "tls" under "certificate"
+    tls_block      lets everything pass but TLS, which meets silence
+    alpn_filter    lets everything pass but a ClientHello whose ALPN has "word", which meets silence
+    reset          lets "octets" of the laptop's pass, then resets the connection at both ends
+Every octet that the laptop says, decrypted where that can be, is written to the file `heard`.
 """
 import argparse
 import asyncio
+import json
+import os
+import socket
 import ssl
+import struct
+import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "integration"))
+from minidns import MiniDNS  # noqa: E402
 
 LOGIN_PAGE = (b"HTTP/1.1 302 Found\r\nLocation: http://login.hotel.example/\r\nContent-Type: text/html\r\nContent-Length: 17\r\n"
               b"Connection: close\r\n\r\n<p>Please log in.")
 PORTAL_PATIENCE_S = 0.5     # then it closes on who says nothing, as web servers do
-
-
-def parse():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("mode", choices=sorted(MODES))
-    parser.add_argument("--listen", type=int, required=True)
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--heard", required=True)
-    parser.add_argument("--relay", nargs="+", default=[])
-    parser.add_argument("--certificate")
-    parser.add_argument("--tls", action="store_true")
-    parser.add_argument("--banner", default="")
-    return parser.parse_args()
+HANDSHAKE, CLIENT_HELLO, ALPN = 0x16, 1, 16
 
 
 class Box:
-    def __init__(self, options):
-        self.options = options
-        self.heard = open(options.heard, "ab", buffering=0)
+    """One port. Its connections live in `writers`, the laptop's and the relay's ends."""
+
+    def __init__(self, order, relay):
+        self.order = order
+        self.relay = relay
+        self.port = order["port"]
+        self.heard = open(order["heard"], "wb", buffering=0)
+        self.writers = set()
+        self.server = None
+
+    async def open(self):
+        tls = certificate_context(self.order["certificate"]) if self.order.get("tls") else None
+        self.server = await asyncio.start_server(self.on_connection, host=["0.0.0.0", "::"], port=self.order["listen"], ssl=tls)
+
+    def close(self):
+        self.server.close()
+        for writer in list(self.writers):
+            reset(writer)
+        self.heard.close()
+
+    async def on_connection(self, reader, writer):
+        self.writers.add(writer)
+        try:
+            await getattr(self, self.order["mode"])(reader, writer)
+        except (OSError, asyncio.IncompleteReadError, ssl.SSLError, ValueError):
+            pass        # the laptop hung up, as it should on us
+        finally:
+            self.writers.discard(writer)
+            writer.close()
 
     async def read(self, reader):
         octets = await reader.read(65536)
@@ -46,7 +81,20 @@ class Box:
         self.heard.write(line)
         return line
 
-    # -- strip, mask: the relay itself answers, and some of its words are changed
+    async def call_relay(self, writer):
+        upstream = self.relay[1 if ":" in writer.get_extra_info("peername")[0].removeprefix("::ffff:") else 0]
+        from_relay, to_relay = await asyncio.open_connection(upstream, self.port)
+        self.writers.add(to_relay)
+        return from_relay, to_relay
+
+    async def join(self, writer, to_relay, *tasks):
+        try:
+            await first_done(*tasks)
+        finally:
+            self.writers.discard(to_relay)
+            to_relay.close()
+
+    # -- strip, mask, refuse: the relay itself answers, and some of its words are changed
 
     async def strip(self, reader, writer):
         await self.between(reader, writer, remove_starttls)
@@ -54,13 +102,12 @@ class Box:
     async def mask(self, reader, writer):
         await self.between(reader, writer, lambda reply: [line.replace(b"STARTTLS", b"XXXXXXXA") for line in reply])
 
+    async def refuse(self, reader, writer):
+        await self.between(reader, writer, lambda reply: reply if reply[-1][:1] != b"5" else [b"454 4.7.0 TLS not available\r\n"])
+
     async def between(self, reader, writer, alter):
-        upstream = self.options.relay[1 if ":" in writer.get_extra_info("peername")[0] else 0]
-        from_relay, to_relay = await asyncio.open_connection(upstream, self.options.port)
-        try:
-            await first_done(self.outward(reader, to_relay), self.inward(from_relay, writer, alter))
-        finally:
-            to_relay.close()
+        from_relay, to_relay = await self.call_relay(writer)
+        await self.join(writer, to_relay, self.outward(reader, to_relay), self.inward(from_relay, writer, alter))
 
     async def outward(self, reader, to_relay):
         while octets := await self.read(reader):
@@ -77,18 +124,56 @@ class Box:
             await writer.drain()
             reply = []
 
+    # -- tls_block, alpn_filter, reset: everything passes, up to a point
+
+    async def tls_block(self, reader, writer):
+        await self.through(reader, writer, lambda said: said[:1] == bytes([HANDSHAKE]))
+
+    async def alpn_filter(self, reader, writer):
+        await self.through(reader, writer, lambda said: self.order["word"].encode() in alpn_of(said))
+
+    async def through(self, reader, writer, is_minded):
+        from_relay, to_relay = await self.call_relay(writer)
+        minded = asyncio.Event()
+        await self.join(writer, to_relay, self.pass_unless(reader, to_relay, is_minded, minded), copy(from_relay, writer))
+        while minded.is_set() and await self.read(reader):
+            pass        # what the relay thinks of it does not come through either
+
+    async def pass_unless(self, reader, to_relay, is_minded, minded):
+        while octets := await self.read(reader):
+            if is_minded(octets):
+                minded.set()
+                return
+            to_relay.write(octets)
+            await to_relay.drain()
+
+    async def reset(self, reader, writer):
+        from_relay, to_relay = await self.call_relay(writer)
+        await self.join(writer, to_relay, self.pass_some(reader, writer, to_relay), copy(from_relay, writer))
+
+    async def pass_some(self, reader, writer, to_relay):
+        left = self.order["octets"]
+        while octets := await self.read(reader):
+            to_relay.write(octets[:left])
+            left -= len(octets)
+            if left <= 0:
+                reset(writer)
+                reset(to_relay)
+                return
+            await to_relay.drain()
+
     # -- mitm
 
     async def mitm(self, reader, writer):
         """A plausible submission server that takes whatever it is given."""
         writer.write(b"220 relay.example ESMTP\r\n")
-        has_tls = self.options.tls
+        has_tls = bool(self.order.get("tls"))
         while line := await self.read_line(reader):
             word = line.split(b" ")[0].strip().upper()
             if word == b"STARTTLS" and not has_tls:
                 writer.write(b"220 2.0.0 Go ahead\r\n")
                 await writer.drain()
-                await writer.start_tls(certificate_context(self.options.certificate))
+                await writer.start_tls(certificate_context(self.order["certificate"]))
                 has_tls = True
             elif word == b"EHLO":
                 more = b"AUTH PLAIN LOGIN" if has_tls else b"STARTTLS"
@@ -110,7 +195,7 @@ class Box:
     # -- banner, http
 
     async def banner(self, reader, writer):
-        writer.write(self.options.banner.encode("ascii") + b"\r\n")
+        writer.write(self.order["banner"].encode("ascii") + b"\r\n")
         await writer.drain()
         while await self.read(reader):
             pass
@@ -124,18 +209,50 @@ class Box:
         await writer.drain()
 
 
-MODES = {"strip", "mask", "mitm", "banner", "http"}
-
-
 def remove_starttls(reply):
     kept = [line for line in reply if line[4:].strip().upper() != b"STARTTLS"]
     return [line[:3] + (b" " if line is kept[-1] else b"-") + line[4:] if len(line) > 4 else line for line in kept]
+
+
+def alpn_of(said):
+    """The octets of the ALPN extension of a ClientHello, which is taken to come in one piece; b"" for anything else."""
+    try:
+        if said[0] != HANDSHAKE or said[5] != CLIENT_HELLO:
+            return b""
+        at = 5 + 4 + 2 + 32
+        at += 1 + said[at]                                          # session id
+        at += 2 + struct.unpack_from("!H", said, at)[0]             # cipher suites
+        at += 1 + said[at]                                          # compression
+        end = at + 2 + struct.unpack_from("!H", said, at)[0]
+        at += 2
+        while at < end:
+            kind, length = struct.unpack_from("!HH", said, at)
+            if kind == ALPN:
+                return said[at + 4:at + 4 + length]
+            at += 4 + length
+    except (IndexError, struct.error):
+        pass
+    return b""
 
 
 def certificate_context(path):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(path)
     return context
+
+
+def reset(writer):
+    """RST, whatever still waits."""
+    end = writer.get_extra_info("socket")
+    if end is not None and end.fileno() >= 0:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+async def copy(reader, writer):
+    while octets := await reader.read(65536):
+        writer.write(octets)
+        await writer.drain()
 
 
 async def first_done(*tasks):
@@ -146,25 +263,40 @@ async def first_done(*tasks):
     await asyncio.gather(*done, *rest, return_exceptions=True)
 
 
+class House:
+    """All boxes of a venue, and its name server."""
+
+    def __init__(self, options):
+        self.relay = options.relay
+        self.boxes = {}
+        self.dns = [MiniDNS(address=address, port=53) for address in options.dns]
+
+    async def obey(self, order):
+        box = self.boxes.pop(order.get("port"), None)
+        if box:
+            box.close()
+            await box.server.wait_closed()
+        if order["do"] == "serve":
+            box = self.boxes[order["port"]] = Box(order, self.relay)
+            await box.open()
+        elif order["do"] == "zone":
+            for dns in self.dns:
+                dns.set_zone(order["text"])
+
+
 async def main():
-    options = parse()
-    box = Box(options)
-    serve = getattr(box, options.mode)
-
-    async def on_connection(reader, writer):
-        try:
-            await serve(reader, writer)
-        except (OSError, asyncio.IncompleteReadError, ssl.SSLError, ValueError):
-            pass        # the laptop hung up, as it should on us
-        finally:
-            writer.close()
-
-    tls = certificate_context(options.certificate) if options.tls else None
-    server = await asyncio.start_server(on_connection, host=["0.0.0.0", "::"], port=options.listen, ssl=tls)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--relay", nargs=2, required=True)
+    parser.add_argument("--dns", nargs="*", default=[])
+    house = House(parser.parse_args())
+    orders = asyncio.StreamReader(limit=1 << 20)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
     print("ready", flush=True)
-    async with server:
-        await server.serve_forever()
+    while line := await orders.readline():
+        await house.obey(json.loads(line))
+        print("done", flush=True)
 
 
 if __name__ == "__main__":
     asyncio.run(main())
+    os._exit(0)     # the name server's threads listen on

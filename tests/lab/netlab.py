@@ -3,7 +3,7 @@
      laptop                       hotel, cafe, ... (as many as are named)       internet
     +--------+      wire        +------------------------------------+       +----------+         +-------+  relay.example
     |  wlan0 |-----~~~~~~-------| lan   NAT (IPv4), nftables,    wan |-------|  router  |---------| relay |  192.0.2.10, 2001:db8:2::10
-    +--------+  delays packets  |       middleboxes                  |       +----------+         +-------+
+    +--------+  delays packets  |       middleboxes, name server     |       +----------+         +-------+
     10.77.N.23                  +------------------------------------+            |               +-------------+
     2001:db8:77:N::23                                                             +---------------| destination |  203.0.113.25
                                                                                                   +-------------+  2001:db8:3::25
@@ -11,190 +11,47 @@
     with Lab() as lab:
         lab.roam("hotel")
         lab.drop(25, 465, 587)              silently
-        lab.reject(25)                      TCP reset
+        lab.reject(25)                      TCP reset, of standing connections too
         lab.unreachable(25)                 ICMP: administratively prohibited
+        lab.reset_after(20000, 465)         TCP reset once the laptop has said so many octets
         lab.strip_starttls(587)             the line STARTTLS is missing from the answer to EHLO
         lab.mask_starttls(587)              it reads XXXXXXXA, as some firewalls make it
+        lab.refuse_starttls(587)            it is there, and the answer to it is 454
         lab.mitm(465)                       TLS ends at a stranger who has a certificate in the relay's name
-        lab.foreign_banner(587, b"...")     something else answers
-        lab.captive()                       every port is answered by HTTP
-        lab.open(465); lab.open_all(); lab.close_all()
+        lab.foreign_banner(587, "...")      something else answers
+        lab.tls_block(465)                  TLS meets silence from its first octet on
+        lab.alpn_filter(443)                only where the ClientHello's ALPN has "smtp"
+        lab.captive("silent"); lab.login()  a portal answers on every port and for every name, but on TLS ports: see venue.py
+        lab.hijack_dns("portal")            every name has the portal's address; also servfail, silent, nxdomain, honest
+        lab.proxy_only("http", "u", "p")    only a proxy on the gateway gets out, an HTTP or a "socks" one
+        lab.open(465); lab.open_all(); lab.close_all(); lab.only(465)
         lab.break_ipv6()                    addresses and routes are there, and nothing comes back
+        lab.ipv6_only(); lab.ipv4_only()    the laptop has addresses of that family alone
+        lab.mtu_hole(1300, 465)             packets longer than that vanish
         lab.latency(50)                     a round trip takes 50 ms: every packet is delayed, a SYN too
+        lab.rate(256); lab.loss(5)          kbit/s; percent
+        lab.cut(); lab.mend()               the line is dead, and nobody says so: a tunnel
         lab.radio_off(); lab.radio_on()     no network at all, and back again
+        lab.sleep(agent.process); lab.wake(3600)   the laptop sleeps, and has slept for so many seconds
+        lab.calm()                          the venue as it was made
         lab.heard(465)                      what the middlebox on that port was told by the laptop, decrypted where it could
+        lab.captures()                      what the laptop sent and got: pcap files, one a stay (capture.py reads them)
 
-A verb acts on the venue where the laptop is. Everything that a venue does to a port replaces what it did before; connections already
-open through a middlebox die with it. Verbs of the same shape to come: reset_after, hijack_dns, proxy_only, rate, cut, sleep_wake; the
-first three are middleboxes, rate and cut belong to the wire.
-
-No host but these exists in there, no resolver answers, and names are in a hosts file that only these hosts see.
+A verb acts on the venue where the laptop is. No host but these exists in there. The laptop asks the venue's own name server; the other
+hosts have the names in a hosts file that only they see.
 """
 import os
-import sys
+import signal
+import struct
 
+import tools
 from hosts import HERE, World
+from venue import EVERY_PORT, NO_DAD, PORTS, RELAY, RELAY_ADDRESSES, ROUTING, TLS_PORTS, Venue
 
-FOLDER = os.path.dirname(os.path.abspath(__file__))
-PORTS = (465, 587, 2525, 25)
-TLS_PORTS = (465, 443)
-RELAY = "relay.example"
-RELAY_ADDRESSES = ("192.0.2.10", "2001:db8:2::10")
+__all__ = ["EVERY_PORT", "PORTS", "RELAY", "RELAY_ADDRESSES", "TLS_PORTS", "Lab"]
 DESTINATION = "mx.destination.example"
 DESTINATION_ADDRESSES = ("203.0.113.25", "2001:db8:3::25")
 LAPTOP = "travellers-laptop"
-ROUND_TRIP_MS = 1      # never zero: in no time at all, an ICMP error is back before the kernel has done sending, and is overlooked
-LISTEN_BASE = 20000    # a middlebox for port 465 listens on 20465
-ROUTING = {"net_ipv4_ip__forward": 1, "net_ipv6_conf_all_forwarding": 1, "net_ipv4_icmp__ratelimit": 0, "net_ipv6_icmp_ratelimit": 0}
-NO_DAD = {"net_ipv6_conf_default_accept__dad": 0, "net_ipv6_conf_all_accept__dad": 0}
-
-
-class Venue:
-    """A network that the laptop can be in: a router, what it does to ports, and perhaps a long line behind it."""
-
-    def __init__(self, lab, name, number):
-        self.lab = lab
-        self.name = name
-        self.number = number
-        self.router = lab.world.host(name, lab.hosts_file)
-        self.router.sysctl(**ROUTING, **NO_DAD)
-        self.laptop_addresses = (f"10.77.{number}.23", f"2001:db8:77:{number}::23")
-        self._actions = {}      # port -> nftables words
-        self._boxes = {}        # port -> its Process
-        self._everything = ""   # a rule for all ports
-        self._wire = lab.world.host(f"{name}-wire", lab.hosts_file)
-        self._wire.sysctl(net_ipv6_conf_default_disable__ipv6=1)
-        self._carrier = None    # the program that is the wire
-        self._plug()
-        self._apply()
-
-    # -- cables
-
-    def _plug(self):
-        internet, port, n = self.lab.internet, f"venue{self.number}", self.number
-        internet.link(port, self.router, "wan")
-        self.router.link("lan", self._wire, "far")
-        internet.ip(f"addr add 198.51.100.{4 * n + 1}/30 dev {port}", f"addr add 2001:db8:100:{n}::1/64 dev {port} nodad",
-                    f"route add 2001:db8:77:{n}::/64 via 2001:db8:100:{n}::2")
-        self.router.ip(f"addr add 198.51.100.{4 * n + 2}/30 dev wan", f"addr add 2001:db8:100:{n}::2/64 dev wan nodad",
-                       f"addr add 10.77.{n}.1/24 dev lan", f"addr add 2001:db8:77:{n}::1/64 dev lan nodad",
-                       f"route add default via 198.51.100.{4 * n + 1}", f"route add default via 2001:db8:100:{n}::1")
-
-    def admit(self, laptop):
-        """The laptop's interface appears here, with addresses and routes as DHCP and router advertisements would give."""
-        self._end_carrier()
-        laptop.run(["ip", "link", "delete", "wlan0"], check=False)
-        laptop.link("wlan0", self._wire, "near")
-        self.configure(laptop)
-        self.latency(ROUND_TRIP_MS)
-
-    def configure(self, laptop):
-        v4, v6 = self.laptop_addresses
-        laptop.ip(f"addr replace {v4}/24 dev wlan0", f"addr replace {v6}/64 dev wlan0 nodad",
-                  f"route replace default via 10.77.{self.number}.1", f"route replace default via 2001:db8:77:{self.number}::1")
-
-    def latency(self, round_trip_ms):
-        self._end_carrier()
-        self._carrier = self._wire.start([sys.executable, os.path.join(FOLDER, "wire.py"), "near", "far", str(round_trip_ms / 2)],
-                                         ready=b"ready", log=os.path.join(self.lab.folder, "wire.log"))
-
-    def _end_carrier(self):
-        if self._carrier:
-            self._carrier.kill()
-            self._carrier = None
-
-    # -- what is done to packets
-
-    def _apply(self):
-        forward = [f'iifname "lan" tcp dport {port} {words}' for port, words in self._actions.items() if port not in self._boxes]
-        redirect = [f'iifname "lan" tcp dport {port} redirect to :{LISTEN_BASE + port}' for port in self._boxes]
-        self.router.nft("table inet venue\ndelete table inet venue\n"
-                        "table inet venue {\n"
-                        f" chain forward {{ type filter hook forward priority 0; {self._everything}\n" + "\n".join(forward) + "\n }\n"
-                        " chain arriving { type nat hook prerouting priority -100;\n" + "\n".join(redirect) + "\n }\n"
-                        ' chain leaving { type nat hook postrouting priority 100; oifname "wan" meta nfproto ipv4 masquerade\n }\n'
-                        "}\n")
-
-    def _treat(self, ports, words):
-        for port in ports:
-            self._end_box(port)
-            self._actions[port] = words
-        self._apply()
-
-    def drop(self, *ports):
-        self._treat(ports, "drop")
-
-    def reject(self, *ports):
-        self._treat(ports, "reject with tcp reset")
-
-    def unreachable(self, *ports):
-        self._treat(ports, "reject with icmpx type admin-prohibited")
-
-    def open(self, *ports):
-        for port in ports:
-            self._end_box(port)
-            self._actions.pop(port, None)
-        self._apply()
-
-    def close_all(self):
-        self.drop(*PORTS)
-
-    def open_all(self):
-        self._everything = ""
-        self.open(*set(self._actions) | set(self._boxes))
-
-    def only(self, port):
-        """That port is open; the others are dropped."""
-        self.open_all()
-        self.drop(*(p for p in PORTS if p != port))
-
-    def break_ipv6(self):
-        self._everything = "meta nfproto ipv6 drop;"
-        self._apply()
-
-    # -- middleboxes
-
-    def _end_box(self, port):
-        box = self._boxes.pop(port, None)
-        if box:
-            box.stop()
-
-    def _heard_file(self, port):
-        return os.path.join(self.lab.folder, f"heard-{self.name}-{port}")
-
-    def _box(self, mode, ports, *arguments):
-        for port in ports:
-            self._end_box(port)
-            if os.path.exists(self._heard_file(port)):
-                os.remove(self._heard_file(port))
-            command = [sys.executable, os.path.join(FOLDER, "middlebox.py"), mode, "--listen", LISTEN_BASE + port, "--port", port,
-                       "--heard", self._heard_file(port), *arguments]
-            self._boxes[port] = self.router.start(command, ready=b"ready", log=os.path.join(self.lab.folder, "middlebox.log"))
-        self._apply()
-
-    def strip_starttls(self, *ports):
-        self._box("strip", ports, "--relay", *RELAY_ADDRESSES)
-
-    def mask_starttls(self, *ports):
-        self._box("mask", ports, "--relay", *RELAY_ADDRESSES)
-
-    def mitm(self, *ports):
-        for port in ports:
-            self._box("mitm", [port], "--certificate", self.lab.foreign_certificate(), *(["--tls"] if port in TLS_PORTS else []))
-
-    def foreign_banner(self, port, banner=b"SSH-2.0-dropbear_2022.83"):
-        self._box("banner", [port], "--banner", banner.decode("ascii"))
-
-    def captive(self, *ports):
-        self._box("http", ports or PORTS)
-
-    def heard(self, port):
-        """Every octet that the middlebox on the port got from the laptop, decrypted ones too."""
-        try:
-            with open(self._heard_file(port), "rb") as file:
-                return file.read()
-        except FileNotFoundError:
-            return b""
 
 
 class Lab:
@@ -217,12 +74,23 @@ class Lab:
                             for address in addresses)
         self.internet = self.world.host("internet", self.hosts_file)
         self.internet.sysctl(**ROUTING, **NO_DAD)
-        self.laptop = self.world.host(LAPTOP, self.hosts_file)
+        self.laptop = self.world.host(LAPTOP, self._laptops_names())
         self.laptop.sysctl(**NO_DAD)
         self.relay = self._server("relay", "192.0.2", "2001:db8:2", "10")
         self.destination = self._server("destination", "203.0.113", "2001:db8:3", "25")
         self.venues = {}
         self.venue = None
+        self._captures = []
+        self._ncaptures = 0
+        self._asleep = []
+        self.slept_file = os.path.join(self.folder, "slept")    # for boottime.c
+        self._set_slept(0)
+
+    def _laptops_names(self):
+        path = os.path.join(self.folder, "hosts-laptop")
+        with open(path, "w", encoding="ascii") as file:
+            file.write("127.0.0.1 localhost\n::1 localhost\n")
+        return path
 
     def _server(self, name, v4, v6, last):
         host = self.world.host(name, self.hosts_file)
@@ -253,6 +121,8 @@ class Lab:
             raise AttributeError(verb)
         return getattr(venue, verb)
 
+    # -- the radio
+
     def radio_off(self):
         self.laptop.ip("link set dev wlan0 down")
 
@@ -261,6 +131,52 @@ class Lab:
         while not self.laptop.is_up("wlan0"):
             pass
         self.venue.configure(self.laptop)
+
+    # -- sleep
+
+    def _set_slept(self, ns):
+        with open(self.slept_file + ".new", "wb") as file:
+            file.write(struct.pack("=q", ns))
+        os.rename(self.slept_file + ".new", self.slept_file)
+        self._slept_ns = ns
+
+    def sleep(self, *processes):
+        """The laptop sleeps: these programs stand still, and the network gets no answer."""
+        self._asleep = list(processes)
+        for process in processes:
+            process.signal(signal.SIGSTOP)
+        self.venue.cut()
+
+    def wake(self, slept_s=3600):
+        """CLOCK_BOOTTIME of programs that were started with sleeper_environment() is that much ahead then."""
+        self._set_slept(self._slept_ns + int(float(slept_s) * 1e9))
+        self.venue.mend()
+        for process in self._asleep:
+            process.signal(signal.SIGCONT)
+        self._asleep = []
+
+    def sleeper_environment(self):
+        """Of a program whose machine sleeps, as words for env(1)."""
+        return [f"LD_PRELOAD={tools.boottime()}", f"POSTERN_SLEPT={self.slept_file}", "ASAN_OPTIONS=verify_asan_link_order=0"]
+
+    # -- captures
+
+    def next_capture(self):
+        self._ncaptures += 1
+        self._captures.append(os.path.join(self.folder, f"capture-{self._ncaptures}.pcap"))
+        return self._captures[-1]
+
+    def captures(self):
+        return list(self._captures)
+
+    def forget_captures(self):
+        """Those of stays that are over; the present one begins anew."""
+        for path in self._captures:
+            if os.path.exists(path):
+                os.remove(path)
+        self._captures = []
+        if self.venue:
+            self.venue.capture(self.next_capture())
 
     def foreign_certificate(self):
         """A stranger's key and certificate in the relay's name, in one PEM file."""

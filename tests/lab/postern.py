@@ -21,6 +21,7 @@ TOP = os.path.dirname(os.path.dirname(FOLDER))
 BUILD = os.environ.get("POSTERN_BUILD") or os.path.join(TOP, "build")
 WAIT_S = 20
 POLL_S = 0.02
+PROXY_SETTINGS = [name for name in os.environ if name.lower().endswith("_proxy")]    # this machine's are nobody's business in there
 
 
 def are_built():
@@ -64,6 +65,7 @@ class Program:
         self.config = os.path.join(folder, f"{name}.conf")
         self.log = os.path.join(folder, "log")
         self.process = None
+        self.environment = ["env", *(word for name in PROXY_SETTINGS for word in ("-u", name))]   # words before the command of `run`
         os.makedirs(folder, mode=0o700)
 
     def command(self, *words, stdin="", check=True):
@@ -80,7 +82,7 @@ class Program:
         """Until it says that it has started: only then are all its doors open. (To ask it would not do: without a daemon, a command opens
         the database itself, and holds the lock that the daemon wants.)"""
         already = len(self.said())
-        self.process = self.host.start([self.binary, "run", "--dir", self.folder], log=self.log)
+        self.process = self.host.start([*self.environment, self.binary, "run", "--dir", self.folder], log=self.log)
         wait_until(lambda: self._has_started(already), lambda: f"{self.binary} starts\n{self.process.tail()}")
 
     def _has_started(self, already):
@@ -94,8 +96,9 @@ class Program:
     def stop(self):
         if self.process:
             code = self.process.stop()
+            tail, self.process = self.process.tail(), None
             if code != 0:
-                raise Failed(f"{self.binary} ended with exit code {code} after SIGTERM\n{self.process.tail()}")
+                raise Failed(f"{self.binary} ended with exit code {code} after SIGTERM\n{tail}")
 
     def said(self):
         """Its log so far."""
@@ -175,13 +178,17 @@ class Destination:
 
     def next(self, within_s=WAIT_S):
         """The next message to arrive: its envelope, and "octets"."""
-        line = self.process.next_line(within_s)
+        return self.next_at(within_s)[1]
+
+    def next_at(self, within_s=WAIT_S):
+        """The same with the time of its arrival (time.monotonic)."""
+        at, line = self.process.next_line_at(within_s)
         if line is None:
             raise Failed(f"the destination's server has ended\n{self.process.tail()}")
         arrival = json.loads(line)
         with open(arrival["file"], "rb") as file:
             arrival["octets"] = file.read()
-        return arrival
+        return at, arrival
 
     def has_more(self):
         return self.process.has_said_more()

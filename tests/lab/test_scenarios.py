@@ -1,0 +1,50 @@
+"""The core scenarios, and the rules of the language. All scenarios, in a table: make check-lab."""
+import pytest
+
+import scenario as language
+from traveller import Mailer
+
+SCENARIOS = language.load_all()
+CORE = [one for one in SCENARIOS if "core" in one.tags]
+
+
+@pytest.fixture(scope="module")
+def stage(lab, relay, destination):
+    return language.Stage(lab, relay, destination, Mailer(lab))
+
+
+@pytest.mark.parametrize("scenario", CORE, ids=lambda one: one.name)
+def test_core(stage, scenario):
+    trouble = stage.play(scenario).trouble
+    assert not trouble, f"{scenario.title}\n{trouble}"
+
+
+def test_a_broken_rule_is_noticed(stage, tmp_path):
+    """A scenario that expects what does not happen fails, and names the line."""
+    path = tmp_path / "wrong.scenario"
+    path.write_text("title What never happens\nat hotel\nonly 587\nsend\narrives\nway 465\n", encoding="ascii")
+    stage_patience, language.postern.wait_until.__defaults__ = language.postern.wait_until.__defaults__, (0.5,)
+    try:
+        trouble = stage.play(language.load(path)).trouble
+    finally:
+        language.postern.wait_until.__defaults__ = stage_patience
+    assert trouble.startswith("line 6: way 465")
+
+
+@pytest.mark.parametrize("text,words", [
+    ("at hotel\nsend\narrives\n", "has a title"),
+    ("title Nothing is expected\nat hotel\nsend\n", "expects something"),
+    ("title A typing error\nat hotel\nsned\narrives\n", ":3: nobody knows the verb 'sned'"),
+    ("title Too little is said\ndrop\narrives\n", ":2: drop takes 1"),
+    ("title A quote stands open\nsays \"that\narrives\n", ":2: No closing"),
+])
+def test_what_is_no_scenario(tmp_path, text, words):
+    path = tmp_path / "wrong.scenario"
+    path.write_text(text, encoding="ascii")
+    with pytest.raises(language.Unreadable) as error:
+        language.load(path)
+    assert words in str(error.value)
+
+
+def test_numbers_are_unique():
+    assert len({one.name[:2] for one in SCENARIOS}) == len(SCENARIOS)
