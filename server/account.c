@@ -12,6 +12,7 @@ struct account *account_copy(const struct store_account *from)
     if (!account)
         return NULL;
     account->is_enabled = from->is_enabled;
+    account->changed_at_ms = from->changed_at_ms;
     struct slice *send_as = arena_alloc(&account->arena, (from->nsend_as + 1) * sizeof *send_as);
     if (!send_as || arena_copy(&account->arena, from->name, &account->name) != RESULT_OK)
         goto fail;

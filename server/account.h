@@ -7,12 +7,15 @@
 enum {
     ACCOUNT_NAME_MAX = 64,      /* octets */
     ACCOUNT_SEND_AS_MAX = 1000, /* entries */
+    ACCOUNT_DEVICE_ID = 16,     /* octets of a device's id: 32 letters and digits that nobody mistakes for each other, 80 bits */
+    ACCOUNT_DEVICES_MAX = 32,   /* then the one that was unseen for longest goes */
 };
 
 struct account {
     struct arena arena;
     struct slice name;
     bool is_enabled;
+    int64_t changed_at_ms; /* wall time */
     const struct slice *send_as;
     size_t nsend_as;
 };

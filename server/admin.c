@@ -103,6 +103,7 @@ void admin_handle(void *context, struct control_call *call, const char *command,
         admin_status(admin, call);
     else if (strcmp(command, "queue retry") == 0 && is_all)
         admin_retry_all(admin, call);
-    else if (!queue_command(&queue, call, command, arguments) && !account_command(admin, call, command, arguments))
+    else if (!queue_command(&queue, call, command, arguments) && !account_command(admin, call, command, arguments) &&
+             !device_command(admin, call, command, arguments))
         control_error(call, EX_USAGE, "no such command: %s", command);
 }

@@ -1,4 +1,4 @@
-/* The commands about accounts, the queue and the state, as handlers of net/control.h: one for each, whether it is called in the running relay or by
+/* The commands about accounts, devices, the queue and the state, as handlers of net/control.h: one for each, whether it is called in the running relay or by
  * the command line itself on a store that it has opened. Arguments and results are the JSON of schema/json.md. */
 #ifndef POSTERN_SERVER_ADMIN_H
 #define POSTERN_SERVER_ADMIN_H
@@ -25,6 +25,9 @@ void admin_handle(void *context, struct control_call *call, const char *command,
 
 /* "account add|list|show|passwd|disable|enable|remove". False: it is another command, untouched. */
 MUST_CHECK bool account_command(struct admin *admin, struct control_call *call, const char *command, const json_t *arguments);
+
+/* "device list|revoke", likewise. */
+MUST_CHECK bool device_command(struct admin *admin, struct control_call *call, const char *command, const json_t *arguments);
 
 /* The password in the form in which it is kept, for the arguments of "account add" and "account passwd": {"password_hash": ..., "scram": {...}}. It
  * takes a tenth of a second and 64 MiB, which is why the command line does it and not the relay. RESULT_OK, RESULT_SYNTAX: a password with control

@@ -28,6 +28,9 @@ static const struct command commands[] = {
     {"account disable", ACCOUNT_NAME, "refuse its logins from now on", OPTION_JSON, 1, 1, false, cmd_account_disable},
     {"account enable", ACCOUNT_NAME, "allow them again", OPTION_JSON, 1, 1, false, cmd_account_enable},
     {"account remove", ACCOUNT_NAME, "remove it; mail already taken still goes out", OPTION_JSON, 1, 1, false, cmd_account_remove},
+    {"device list", "[--account " ACCOUNT_NAME "] [--json]", "laptops that log in by a token of their own", OPTION_ACCOUNT | OPTION_JSON, 0, 0, false,
+     cmd_device_list},
+    {"device revoke", "ID ...", "refuse its token from now on", OPTION_JSON, 1, COMMAND_WORDS_MAX, false, cmd_device_revoke},
     {"queue list", "[--all] [--json]", "messages that are not finished (--all: also those that are)", OPTION_ALL | OPTION_JSON, 0, 0, false,
      cmd_queue_list},
     {"queue show", "ID [--json]", "one message with all its recipients", OPTION_JSON, 1, 1, false, cmd_queue_show},
@@ -111,6 +114,9 @@ static unsigned take_option(int argc, char **argv, int *at, struct command_line 
     } else if (take_value(argc, argv, at, "--smarthost", &value)) {
         line->smarthost = value;
         taken = OPTION_SMARTHOST;
+    } else if (take_value(argc, argv, at, "--account", &value)) {
+        line->account = value;
+        taken = OPTION_ACCOUNT;
     } else if (take_value(argc, argv, at, "--send-as", &value)) {
         if (line->nsend_as < COMMAND_SEND_AS_MAX)
             line->send_as[line->nsend_as++] = value;

@@ -16,11 +16,12 @@ enum command_option {
     OPTION_SMARTHOST = 4,
     OPTION_SEND_AS = 8,
     OPTION_ALL = 16,
+    OPTION_ACCOUNT = 32,
 };
 
 struct command_line {
     const char *dir;
-    const char *name, *smarthost;
+    const char *name, *smarthost, *account;
     const char **send_as;
     size_t nsend_as;
     const char *words[COMMAND_WORDS_MAX]; /* behind the command's own */
@@ -57,6 +58,8 @@ int cmd_account_show(struct command_context *context);
 int cmd_account_enable(struct command_context *context);
 int cmd_account_disable(struct command_context *context);
 int cmd_account_remove(struct command_context *context);
+int cmd_device_list(struct command_context *context);
+int cmd_device_revoke(struct command_context *context);
 int cmd_key_show(struct command_context *context);
 int cmd_queue_list(struct command_context *context);
 int cmd_queue_show(struct command_context *context);

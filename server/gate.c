@@ -1,5 +1,7 @@
 #include "gate.h"
 
+#include "enrolment.h"
+
 #include "mail/address.h"
 #include "mail/date.h"
 #include "mail/message_id.h"
@@ -21,7 +23,10 @@ struct session {
     struct login *login;
     struct account *account;
     uint32_t accounts_version;
-    struct refresh *refresh; /* on its way */
+    char device[ACCOUNT_DEVICE_ID + 1]; /* that logged in; "" where it was a person */
+    int64_t proved_at_ms;                /* when the account whose password was proved had last been changed */
+    struct refresh *refresh;             /* on its way */
+    struct enrolment *enrolment;         /* likewise */
 
     /* The transaction. */
     struct arena arena;
@@ -119,9 +124,13 @@ static void session_set_account(struct session *session, struct account *account
     session->accounts_version = version;
 }
 
-static void session_on_login(void *context, struct account *account, uint32_t version)
+static void session_on_login(void *context, struct account *account, struct slice device, uint32_t version)
 {
-    session_set_account(context, account, version);
+    struct session *session = context;
+    session_set_account(session, account, version);
+    session->proved_at_ms = account->changed_at_ms;
+    if (!slice_to_cstr(device, session->device, sizeof session->device))
+        session->device[0] = '\0';
 }
 
 static void session_judge_sender(struct session *session)
@@ -148,7 +157,9 @@ static void session_on_refreshed(void *context, enum result result, const struct
     session->refresh = NULL;
     bool is_gone = result == RESULT_NOT_FOUND || (result == RESULT_OK && !found->is_enabled);
     struct account *account = result == RESULT_OK && !is_gone ? account_copy(found) : NULL;
-    if (is_gone) {
+    if (is_gone && session->device[0]) {
+        session_answer(session, SMTP_REPLY(421, 4, 7, 0, "This device was revoked, or its account disabled or removed; closing"));
+    } else if (is_gone) {
         session_answer(session, SMTP_REPLY(421, 4, 7, 0, "This account was disabled or removed; closing"));
     } else if (!account) {
         session_answer(session, SMTP_REPLY(451, 4, 3, 0, "The account could not be looked up; try again later"));
@@ -156,6 +167,13 @@ static void session_on_refreshed(void *context, enum result result, const struct
         session_set_account(session, account, version);
         session_judge_sender(session);
     }
+}
+
+/* A device may be gone while its account is not. */
+static void session_on_device_refreshed(void *context, enum result result, const struct store_device *device, const struct store_account *found)
+{
+    (void)device;
+    session_on_refreshed(context, result, found);
 }
 
 static void session_refresh_account(struct session *session, uint32_t version)
@@ -166,7 +184,22 @@ static void session_refresh_account(struct session *session, uint32_t version)
         return;
     }
     *session->refresh = (struct refresh){session, version};
-    store_account_get(session->gate->services.login.store, session->account->name, session_on_refreshed, session->refresh);
+    struct store_client *store = session->gate->services.login.store;
+    if (session->device[0])
+        store_device_get(store, slice_from_cstr(session->device), session_on_device_refreshed, session->refresh);
+    else
+        store_account_get(store, session->account->name, session_on_refreshed, session->refresh);
+}
+
+/* ---- XDEVICE -------------------------------------------------------------------------------------------------- */
+
+static void session_on_device(struct session *session, struct slice label)
+{
+    /* The core asks for it after a login only, and never in one by token. What was proved counts, not what a look at MAIL has found since. */
+    struct account proved = {.name = session->account->name, .changed_at_ms = session->proved_at_ms};
+    session->enrolment = enrolment_new(session->gate->services.login.store, session_log(session), session->service, &proved, label, &session->enrolment);
+    if (!session->enrolment)
+        session_answer(session, SMTP_REPLY(452, 4, 3, 1, "Out of memory for now; please try again in a moment"));
 }
 
 /* ---- MAIL and RCPT -------------------------------------------------------------------------------------------- */
@@ -399,7 +432,9 @@ static void gate_on_event(void *context, struct service_session *service, const 
     case SMTP_SERVER_TRANSACTION_ENDED:
         intake_free(&session->intake);
         break;
-    case SMTP_SERVER_DEVICE: /* not offered yet */
+    case SMTP_SERVER_DEVICE:
+        session_on_device(session, event->data);
+        break;
     case SMTP_SERVER_STARTTLS:
     case SMTP_SERVER_CLOSE:
         break; /* the service's own */
@@ -413,6 +448,7 @@ static void gate_on_closed(void *context, struct service_session *service)
     (*session->gate->services.sessions)--;
     if (session->refresh)
         session->refresh->session = NULL;
+    enrolment_abandon(&session->enrolment);
     intake_free(&session->intake);
     login_free(&session->login);
     account_free(&session->account);

@@ -1,6 +1,7 @@
 /* Taking mail in: the policy of the relay's listeners, as the handler of net/service.h. One struct gate for each loop.
  *
  *   AUTH         login.h
+ *   XDEVICE      enrolment.h
  *   MAIL         the sender is one that the account may send as, or <> (then only to itself)
  *   RCPT         any full address; the queue finds out the rest
  *   body         mta/intake.h; every address of From: and Sender: is one that the account may send as

@@ -3,7 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FAKE_SALT = 16 };
+enum {
+    FAKE_SALT = 16,
+    SEEN_MS = 60 * 60 * 1000, /* how exact it is kept when a device was last seen: a write for every login would cost more than the login */
+};
 
 /* A question to the store on its way; it outlives a login that is freed meanwhile. */
 struct lookup {
@@ -13,7 +16,7 @@ struct lookup {
 struct login {
     const struct login_services *services;
     struct service_session *session;
-    void (*on_success)(void *context, struct account *account, uint32_t version);
+    void (*on_success)(void *context, struct account *account, struct slice device, uint32_t version);
     void *context;
     struct sasl_server *sasl;
     enum sasl_mechanism mechanism;
@@ -23,12 +26,14 @@ struct login {
     uint32_t version;                               /* of the accounts, before this one was asked for */
     struct slice password;                          /* in the SASL machine's memory, while it waits for the verdict */
     char user[ACCOUNT_NAME_MAX + 1];                /* as given, in lower case; "" for what can't be a name */
+    char device[ACCOUNT_DEVICE_ID + 1];                 /* its id, as given; "" where none logs in */
+    int64_t device_seen_ms;
     char stored[CRYPTO_PASSWORD_HASH_MAX];          /* what the password is checked against */
     bool is_final_sent;
 };
 
 struct login *login_new(const struct login_services *services, struct service_session *session,
-                        void (*on_success)(void *context, struct account *account, uint32_t version), void *context)
+                        void (*on_success)(void *context, struct account *account, struct slice device, uint32_t version), void *context)
 {
     struct login *login = calloc(1, sizeof *login);
     if (login)
@@ -64,9 +69,13 @@ void login_free(struct login **at)
 
 static void login_log(const struct login *login, enum log_level level, const char *result)
 {
-    log_event(login->services->log, level, "auth", LOG_TEXT("session", service_id(login->session)), LOG_TEXT("result", result),
-              LOG_TEXT("user", login->user), LOG_TEXT("mechanism", sasl_mechanism_name(login->mechanism)),
-              LOG_TEXT("peer", service_peer(login->session)));
+    const char *session = service_id(login->session), *mechanism = sasl_mechanism_name(login->mechanism), *peer = service_peer(login->session);
+    if (login->device[0])
+        log_event(login->services->log, level, "auth", LOG_TEXT("session", session), LOG_TEXT("result", result), LOG_TEXT("user", login->user),
+                  LOG_TEXT("device", login->device), LOG_TEXT("mechanism", mechanism), LOG_TEXT("peer", peer));
+    else
+        log_event(login->services->log, level, "auth", LOG_TEXT("session", session), LOG_TEXT("result", result), LOG_TEXT("user", login->user),
+                  LOG_TEXT("mechanism", mechanism), LOG_TEXT("peer", peer));
 }
 
 static void login_end(struct login *login, enum log_level level, const char *result, struct smtp_reply reply)
@@ -98,11 +107,20 @@ static int64_t login_now_ms(void)
 static void login_fail(struct login *login)
 {
     struct sockaddr_storage peer = login_peer(login);
-    sentry_note_failure(login->services->sentry, (struct sockaddr *)&peer, slice_from_cstr(login->user), login_now_ms());
+    const char *who = login->device[0] ? login->device : login->user;
+    sentry_note_failure(login->services->sentry, (struct sockaddr *)&peer, slice_from_cstr(who), login_now_ms());
     login_end(login, LOG_WARNING, "refused", SMTP_REPLY(535, 5, 7, 8, "Authentication credentials invalid"));
 }
 
-static void login_succeed(struct login *login)
+static void login_note_seen(const struct login *login)
+{
+    int64_t now_ms = wall_now_ms();
+    if (login->device[0] && now_ms - login->device_seen_ms >= SEEN_MS)
+        store_device_seen(login->services->store, slice_from_cstr(login->device), now_ms, NULL, NULL);
+}
+
+/* words: of the 235. */
+static void login_succeed(struct login *login, struct slice words)
 {
     struct account *account = login->account;
     if (!account->is_enabled) {
@@ -115,9 +133,10 @@ static void login_succeed(struct login *login)
     }
     struct sockaddr_storage peer = login_peer(login);
     sentry_note_success(login->services->sentry, (struct sockaddr *)&peer, account->name, login_now_ms());
+    login_note_seen(login);
     login->account = NULL;
-    login->on_success(login->context, account, login->version);
-    login_end(login, LOG_INFO, "ok", SMTP_REPLY(235, 2, 7, 0, "Authentication successful"));
+    login->on_success(login->context, account, slice_from_cstr(login->device), login->version);
+    login_end(login, LOG_INFO, "ok", (struct smtp_reply){235, {2, 7, 0}, words});
 }
 
 /* ---- steps ---------------------------------------------------------------------------------------------------- */
@@ -259,10 +278,58 @@ static void login_look_up(struct login *login, const struct sasl_server_step *st
     store_account_get(login->services->store, slice_from_cstr(login->user), login_on_account, login->lookup);
 }
 
+/* ---- devices --------------------------------------------------------------------------------------------------- */
+
+static void login_on_device(void *context, enum result result, const struct store_device *device, const struct store_account *found)
+{
+    static const uint8_t nobodys[SASL_TOKEN] = {0};
+    struct lookup *lookup = context;
+    struct login *login = lookup->login;
+    struct sasl_server_step step;
+    free(lookup);
+    if (!login)
+        return;
+    login->lookup = NULL;
+    bool is_known = result == RESULT_OK;
+    if (!is_known && result != RESULT_NOT_FOUND) {
+        login_put_off(login, result_name(result));
+        return;
+    }
+    login->account = is_known ? account_copy(found) : NULL;
+    if (is_known && (!login->account || !slice_to_cstr(found->name, login->user, sizeof login->user))) {
+        login_put_off(login, "memory");
+        return;
+    }
+    login->device_seen_ms = is_known ? device->seen_at_ms : 0;
+    sasl_server_token_found(login->sasl, is_known ? device->token : nobodys, is_known, &step);
+    login_step(login, &step);
+}
+
+static void login_look_up_device(struct login *login, const struct sasl_server_step *step)
+{
+    login->lookup = calloc(1, sizeof *login->lookup);
+    if (!login->lookup) {
+        login_put_off(login, "memory");
+        return;
+    }
+    login->lookup->login = login;
+    if (!slice_to_cstr(step->user, login->device, sizeof login->device))
+        memcpy(login->device, "?", sizeof "?"); /* nobody has it; the way is the same */
+    login->version = *login->services->accounts_version;
+    store_device_get(login->services->store, slice_from_cstr(login->device), login_on_device, login->lookup);
+}
+
+/* ---- steps again ----------------------------------------------------------------------------------------------- */
+
 static void login_finish(struct login *login, const struct sasl_server_step *step)
 {
+    char proof[64];
+    if (step->goes_with_success && slice_to_cstr(step->challenge, proof, sizeof proof)) { /* out of the SASL machine, which ends before the words are said */
+        login_succeed(login, slice_from_cstr(proof));
+        return;
+    }
     if (step->challenge.len == 0 || login->is_final_sent) {
-        login_succeed(login);
+        login_succeed(login, SLICE("Authentication successful"));
         return;
     }
     login->is_final_sent = true; /* the proof of our side, which the client acknowledges with an empty response (RFC 4954 4) */
@@ -280,7 +347,7 @@ static void login_step(struct login *login, const struct sasl_server_step *step)
         login_look_up(login, step);
         break;
     case SASL_NEED_TOKEN:
-        login_fail(login);
+        login_look_up_device(login, step);
         break;
     case SASL_SUCCEEDED:
         login_finish(login, step);
@@ -301,7 +368,7 @@ void login_begin(struct login *login, enum sasl_mechanism mechanism, bool has_da
     uint8_t nonce[18];
     login_cancel(login);
     login->mechanism = mechanism;
-    login->user[0] = '\0';
+    login->user[0] = login->device[0] = '\0';
     crypto_random(nonce, sizeof nonce);
     login->sasl = sasl_server_new(mechanism, tls && tls->nbindings > 0, tls ? tls->bindings : NULL, tls ? tls->nbindings : 0, nonce);
     if (!login->sasl) {

@@ -2,9 +2,13 @@
  *
  *   AUTH -> sasl_server -> needs a password -> account from the store -> sentry (right a moment ago?) -> verifier (Argon2) -> sasl_server -> 235
  *                       -> needs a verifier -> account from the store -> sasl_server -> challenge ... -> 235
+ *                       -> needs a token    -> device and account from the store -> sasl_server -> 235 with our proof
  *
  * Unknown names go the same way at the same cost: a password is checked against a hash that fits none, SCRAM gets a salt made of the name and a
  * secret of the relay, the same at each try. Both end in the same 535.
+ *
+ * A device's token is 32 random octets, which nobody guesses: the sentry never keeps one waiting, whatever else comes from its address or tries its account. Wrong
+ * tokens count against their address as wrong proofs of SCRAM do, against the device's id and against no account.
  *
  * The session is parked while the store or the verifier work; it may die meanwhile: login_cancel, and the answer finds nobody. */
 #ifndef POSTERN_SERVER_LOGIN_H
@@ -31,9 +35,9 @@ struct login_services {
 struct login;
 
 /* NULL: out of memory. on_success gets the account, which passes to the callee, just before 235 is answered. It is as it was at that version, which
- * may be older than the answer: a password takes its time. */
+ * may be older than the answer: a password takes its time. device: its id, if it was a device that logged in, else empty; valid during the call. */
 struct login *login_new(const struct login_services *services, struct service_session *session,
-                        void (*on_success)(void *context, struct account *account, uint32_t version), void *context);
+                        void (*on_success)(void *context, struct account *account, struct slice device, uint32_t version), void *context);
 /* Forgets everything; answers under way find nobody. */
 void login_free(struct login **login);
 

@@ -21,6 +21,7 @@ struct device_task {
     struct slice of;           /* the list is of this account; empty: of all */
     struct slice gone;         /* made room for the new one */
     uint32_t most;
+    int64_t changed_at_ms; /* of the account, as the asker knows it */
     int64_t now_ms;
     bool is_last;
     union {
@@ -131,12 +132,24 @@ static void list_answer(struct store_task *task, bool is_wanted)
 
 /* ---- writing ---- */
 
-static enum result has_row(struct database *db, enum sql which, struct slice key, bool *out)
+static enum result is_taken(struct database *db, struct slice id, bool *out)
 {
-    struct query q = query_open(db, which);
-    query_text(&q, key);
+    struct query q = query_open(db, SQL_DEVICE_GET);
+    query_text(&q, id);
     *out = query_row(&q);
     return query_end(&q);
+}
+
+/* In the transaction that adds the device: no new password can come between. */
+static enum result judge_account(struct database *db, const struct device_task *t)
+{
+    struct query q = query_open(db, SQL_ACCOUNT_GET);
+    query_text(&q, t->devices->account);
+    enum result result = RESULT_NOT_FOUND;
+    if (query_row(&q))
+        result = query_get_int(&q, 8) == t->changed_at_ms ? RESULT_OK : RESULT_DENIED;
+    enum result ended = query_end(&q);
+    return ended == RESULT_OK ? result : ended;
 }
 
 static enum result remove_by(struct database *db, enum sql which, struct slice key)
@@ -199,14 +212,12 @@ static enum result write_row(struct database *db, const struct store_device *d)
 static enum result add_run(struct store_task *task, struct database *db)
 {
     struct device_task *t = (struct device_task *)task;
-    bool has_account = false, is_taken = false;
-    enum result result = has_row(db, SQL_ACCOUNT_GET, t->devices->account, &has_account);
+    bool exists = false;
+    enum result result = judge_account(db, t);
     if (result == RESULT_OK)
-        result = has_row(db, SQL_DEVICE_GET, t->devices->id, &is_taken);
-    if (result == RESULT_OK && (!has_account || is_taken))
-        return is_taken ? RESULT_EXISTS : RESULT_NOT_FOUND;
+        result = is_taken(db, t->devices->id, &exists);
     if (result == RESULT_OK)
-        result = make_room(t, db);
+        result = exists ? RESULT_EXISTS : make_room(t, db);
     return result == RESULT_OK ? write_row(db, t->devices) : result;
 }
 
@@ -285,12 +296,13 @@ static enum result copy_device(struct arena *arena, const struct store_device *f
     return result == RESULT_OK ? arena_copy(arena, from->label, &copy->label) : result;
 }
 
-void store_device_add(struct store_client *client, const struct store_device *device, uint32_t most, store_octets_done *done, void *context)
+void store_device_add(struct store_client *client, const struct store_device *device, int64_t account_changed_at_ms, uint32_t most, store_octets_done *done, void *context)
 {
     struct device_task *t = device_new(client, add_run, add_answer, (struct slice){0}, context);
     t->added = done;
     t->base.task.is_urgent = true;
     t->most = most;
+    t->changed_at_ms = account_changed_at_ms;
     if (t->base.task.result == RESULT_OK)
         t->base.task.result = copy_device(&t->arena, device, &t->devices);
     writer_send(&t->base.task);

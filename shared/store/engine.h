@@ -18,7 +18,7 @@ struct store_task {
     struct store_task *next;
     struct store_client *client;
     /* On the writer's or reader's thread. A writer's task may run twice: once among others and, when one of those broke the transaction,
-     * once alone. It answers NOT_FOUND or EXISTS before its first change, so that these never need a rollback. */
+     * once alone. It answers NOT_FOUND, EXISTS or DENIED before its first change, so that these never need a rollback. */
     enum result (*run)(struct store_task *task, struct database *db);
     /* Writer's thread, after a commit that took the task in: for memory that mirrors the disk. NULL: nothing. */
     void (*committed)(struct store_task *task);

@@ -248,10 +248,11 @@ struct store_device {
 void store_device_get(struct store_client *client, struct slice id, store_device_done *done, void *context);
 /* Of one account, or (empty) of all, account by account; oldest first. */
 void store_device_list(struct store_client *client, struct slice account, store_device_row *row, void *context);
-/* RESULT_NOT_FOUND: no such account; RESULT_EXISTS: the id is taken. Where the account has `most` already, the one unseen for longest makes room in the same
+/* RESULT_NOT_FOUND: no such account; RESULT_DENIED: it was changed at another time than account_changed_at_ms, so whoever proved its password may have proved an
+ * old one; RESULT_EXISTS: the id is taken. Where the account has `most` already, the one unseen for longest makes room in the same
  * commit: a traveller whose laptop is to be enrolled has no keeper of the relay at hand to revoke an old one, and a device that was dropped can still log in by
  * name and password and enrol again. done gets the id of the one that has gone, or nothing. */
-void store_device_add(struct store_client *client, const struct store_device *device, uint32_t most, store_octets_done *done, void *context);
+void store_device_add(struct store_client *client, const struct store_device *device, int64_t account_changed_at_ms, uint32_t most, store_octets_done *done, void *context);
 /* When it last logged in; never moves back. */
 void store_device_seen(struct store_client *client, struct slice id, int64_t now_ms, store_done *done, void *context);
 void store_device_remove(struct store_client *client, struct slice id, store_done *done, void *context);

@@ -201,7 +201,7 @@ static enum result put_bob(struct world *w, bool is_new, uint8_t key)
 static enum result add_device(struct world *w, const char *id)
 {
     struct asked asked = {0};
-    store_device_add(w->client, &(struct store_device){.id = slice_from_cstr(id), .account = SLICE("bob"), .label = SLICE("laptop")}, 1, on_added, &asked);
+    store_device_add(w->client, &(struct store_device){.id = slice_from_cstr(id), .account = SLICE("bob"), .label = SLICE("laptop")}, 0, 1, on_added, &asked);
     world_wait(w, &asked.is_done);
     return asked.result;
 }

@@ -175,7 +175,7 @@ static void on_devices(void *context, enum result result, const struct store_dev
 static enum result add_device(struct world *w, const char *id)
 {
     struct got got = {0};
-    store_device_add(w->client, &(struct store_device){.id = slice_from_cstr(id), .account = SLICE("bob"), .label = SLICE("laptop")}, 1, on_added, &got);
+    store_device_add(w->client, &(struct store_device){.id = slice_from_cstr(id), .account = SLICE("bob"), .label = SLICE("laptop")}, 0, 1, on_added, &got);
     world_wait(w, &got.is_last);
     return got.result;
 }

@@ -38,7 +38,7 @@ static void reopen(struct world *w)
 static enum result put_account(struct world *w, const char *name, bool is_new, const char *hash, uint8_t key)
 {
     struct slice send_as[] = {SLICE("@example.org")};
-    struct store_account a = {.name = slice_from_cstr(name), .is_enabled = true, .password_hash = slice_from_cstr(hash), .send_as = send_as, .nsend_as = 1};
+    struct store_account a = {.name = slice_from_cstr(name), .is_enabled = true, .password_hash = slice_from_cstr(hash), .send_as = send_as, .nsend_as = 1, .changed_at_ms = 70};
     a.scram = (struct scram_verifier){.salt = {1}, .salt_len = 1, .iterations = 4096, .stored_key = {key}};
     struct world_done d = {0};
     store_account_put(w->client, &a, is_new, world_on_done, &d);
@@ -66,15 +66,20 @@ static void on_added(void *context, enum result result, struct slice gone)
 }
 
 /* The token is the time, so that each has its own. */
-static struct added add(struct world *w, const char *id, const char *account, int64_t at_ms, uint32_t most)
+static struct added add_at(struct world *w, const char *id, const char *account, int64_t at_ms, uint32_t most, int64_t changed_at_ms)
 {
     struct added added = {0};
     struct store_device device = {.id = slice_from_cstr(id), .account = slice_from_cstr(account), .label = SLICE("caf\xc3\xa9"), .created_at_ms = at_ms, .seen_at_ms = at_ms};
     memset(device.token, (int)at_ms, sizeof device.token);
-    store_device_add(w->client, &device, most, on_added, &added);
+    store_device_add(w->client, &device, changed_at_ms, most, on_added, &added);
     memset(&device, 0xee, sizeof device); /* it is copied */
     world_wait(w, &added.is_done);
     return added;
+}
+
+static struct added add(struct world *w, const char *id, const char *account, int64_t at_ms, uint32_t most)
+{
+    return add_at(w, id, account, at_ms, most, 70);
 }
 
 struct seen {
@@ -152,6 +157,8 @@ static void devices(void **state)
     assert_int_equal(get(w, "one").result, RESULT_NOT_FOUND);
     assert_int_equal(add(w, "one", "bob", 1, 32).result, RESULT_NOT_FOUND); /* no such account */
     assert_int_equal(put_account(w, "bob", true, "$x", 7), RESULT_OK);
+    assert_int_equal(add_at(w, "one", "bob", 1, 32, 69).result, RESULT_DENIED); /* changed since the asker looked */
+    assert_int_equal(get(w, "one").result, RESULT_NOT_FOUND);
     assert_int_equal(add(w, "one", "bob", 1, 32).result, RESULT_OK);
     assert_int_equal(add(w, "one", "bob", 2, 32).result, RESULT_EXISTS);
     assert_string_equal(get(w, "one").text, "one bob caf\xc3\xa9 0101 1 1: bob 1 @example.org");
