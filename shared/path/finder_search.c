@@ -4,8 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
-/* How long LOST waits for the system to tell its proxies, when every path has failed before. And a survey: each path is waited for, but not for ever. */
-enum { PROXIES_LAST_MS = 2000, SURVEY_ROUND_MS = 300 * 1000, SURVEY_CONNECT_MS = 5000, SURVEY_HANDSHAKE_MS = 8000 };
+/* LOST waits so long for the system to tell its proxies, when every path has failed before. A round is long enough for the last of many paths where all others connect and are silent (invariant 1): usually every
+ * path has failed long before. A survey waits for each path, but not as long. */
+enum { PROXIES_LAST_MS = 2000, ROUND_MS = 150 * 1000, SURVEY_ROUND_MS = 300 * 1000, SURVEY_CONNECT_MS = 5000, SURVEY_HANDSHAKE_MS = 8000 };
 
 static int64_t max_of(int64_t a, int64_t b)
 {
@@ -72,8 +73,8 @@ static struct race_config config_of(const struct finder *finder, bool is_first_k
     config.is_first_known = is_first_known;
     config.is_survey = finder->config.is_survey;
     config.last_chance_ms = config.last_chance_ms > 0 ? config.last_chance_ms : config.is_survey ? 1 : FINDER_LAST_CHANCE_MS;
+    config.round_timeout_ms = config.round_timeout_ms > 0 ? config.round_timeout_ms : config.is_survey ? SURVEY_ROUND_MS : ROUND_MS;
     if (config.is_survey) {
-        config.round_timeout_ms = config.round_timeout_ms > 0 ? config.round_timeout_ms : SURVEY_ROUND_MS;
         config.connect_timeout_ms = config.connect_timeout_ms > 0 ? config.connect_timeout_ms : SURVEY_CONNECT_MS;
         config.handshake_timeout_ms = config.handshake_timeout_ms > 0 ? config.handshake_timeout_ms : SURVEY_HANDSHAKE_MS;
     }

@@ -1,64 +1,606 @@
-/* The finder, driven by hand: what it does first, and what it makes of the answers. */
-#include "path/finder.h"
+/* The finder as stories: places, what the laptop does there, and each numbered invariant of path/finder.h. The trip (support/trip.h) checks them all, in every story; the weeks of travel are
+ * tests/property/prop_finder.c. */
+#include "support/trip.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 
 #include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
-static const struct finder_way WAYS[] = {{.port = 465, .mode = PATH_TLS}, {.port = 443, .mode = PATH_TLS}, {.port = 587, .mode = PATH_STARTTLS}};
-static const struct path_address RELAY = {.family = 4, .octets = {192, 0, 2, 1}};
+#define WALL INT64_C(1700000000000)
+#define V4(a, b, c, d) {.family = 4, .octets = {(a), (b), (c), (d)}}
 
-static size_t next_port(struct finder *finder, int64_t now_ms, enum finder_action_type type, uint16_t port)
+static const struct finder_way WAYS[] = {{.port = 465, .mode = PATH_TLS}, {.port = 443, .mode = PATH_TLS}, {.port = 587, .mode = PATH_STARTTLS}, {.port = 2525, .mode = PATH_STARTTLS}, {.port = 25, .mode = PATH_STARTTLS}};
+static const struct path_address RELAY = V4(192, 0, 2, 1), RELAY6 = {.family = 6, .octets = {0x20, 1, 0xd, 0xb8, [15] = 1}}, LIE = V4(10, 0, 0, 99);
+
+/* How paths behave: the first row that fits; 0 fits all. None: dropped. */
+struct row {
+    uint16_t port;
+    enum path_alpn alpn;
+    enum path_via via;
+    struct path_address address;
+    struct trip_behaviour behaviour;
+};
+struct world {
+    struct row rows[8]; /* up to the first that has no time at all */
+};
+
+static struct trip_behaviour behave(const void *context, const struct path *path)
 {
-    struct finder_action action;
-    assert_true(finder_next(finder, now_ms, &action));
-    assert_int_equal(action.type, type);
-    assert_int_equal(action.path.port, port);
-    return action.trial;
+    const struct world *world = context;
+    for (const struct row *row = world->rows; row < world->rows + 8 && row->behaviour.connects_ms != 0; row++) {
+        bool fits = (!row->port || row->port == path->port) && (!row->alpn || row->alpn == path->alpn) && row->via == path->via;
+        if (fits && (!row->address.family || path_address_equal(&row->address, &path->address)))
+            return row->behaviour;
+    }
+    return TRIP_DROPPED;
 }
 
-static void test_first_search(void **state)
+struct laptop {
+    struct schedule patience;
+    struct memory *memory;
+    struct trip *trip;
+    struct world world;
+    struct trip_place place;
+};
+
+static struct laptop *start_with(struct finder_config config, int64_t late_ms)
+{
+    struct laptop *laptop = calloc(1, sizeof *laptop);
+    assert_non_null(laptop);
+    assert_int_equal(schedule_parse(SLICE("2s, 5s, 15s, 30s, 1m*5, 5m*6, 15m"), &laptop->patience), RESULT_OK);
+    laptop->memory = config.is_survey ? NULL : memory_new();
+    config.patience = &laptop->patience;
+    config.memory = laptop->memory;
+    const struct trip_config trip = {.finder = config, .ways = WAYS, .nways = 5, .wall_ms = WALL, .late_ms = late_ms};
+    laptop->trip = trip_new(&trip);
+    laptop->place = (struct trip_place){.is_up = true, .has_key = true, .key = {{1}}, .resolves_ms = 20, .addresses = {RELAY}, .naddresses = 1, .probe_ms = TRIP_NEVER, .behave = behave, .context = &laptop->world};
+    return laptop;
+}
+
+static struct laptop *start(void)
+{
+    return start_with((struct finder_config){.can_probe = true}, 0);
+}
+
+static void stop(struct laptop *laptop)
+{
+    if (trip_broken(laptop->trip))
+        fail_msg("%s\n%s", trip_broken(laptop->trip), trip_log(laptop->trip));
+    trip_free(&laptop->trip);
+    if (laptop->memory)
+        memory_free(&laptop->memory);
+    free(laptop);
+}
+
+static void arrive(struct laptop *laptop, uint8_t key)
+{
+    laptop->place.key.octets[0] = key;
+    trip_clear_log(laptop->trip);
+    trip_go(laptop->trip, &laptop->place, false);
+}
+
+static void expect_log(struct laptop *laptop, const char *log)
+{
+    if (trip_broken(laptop->trip) || strcmp(trip_log(laptop->trip), log) != 0)
+        fail_msg("%s\n%sinstead of\n%s", trip_broken(laptop->trip) ? trip_broken(laptop->trip) : "", trip_log(laptop->trip), log);
+}
+
+static bool has_logged(const struct laptop *laptop, const char *text)
+{
+    return strstr(trip_log(laptop->trip), text) != NULL;
+}
+
+static enum network_state network(const struct laptop *laptop)
+{
+    bool is_known;
+    enum network_state state = finder_network(trip_finder(laptop->trip), &is_known);
+    assert_true(is_known);
+    return state;
+}
+
+/* One message, and the port that carried it. */
+static uint16_t send_one(struct laptop *laptop, int64_t within_ms)
+{
+    uint16_t port = 0;
+    int64_t until_ms = trip_now_ms(laptop->trip) + within_ms;
+    trip_mail(laptop->trip, 1, 1000, FINDER_WISH_NEW_MAIL);
+    while (trip_waiting(laptop->trip) > 0 && trip_now_ms(laptop->trip) < until_ms && !trip_broken(laptop->trip)) {
+        const struct path *path = finder_path(trip_finder(laptop->trip));
+        port = path ? path->port : port;
+        trip_run(laptop->trip, 10);
+    }
+    if (trip_waiting(laptop->trip) > 0 || trip_broken(laptop->trip))
+        fail_msg("%s\n%s", trip_broken(laptop->trip) ? trip_broken(laptop->trip) : "not sent", trip_log(laptop->trip));
+    return port;
+}
+
+/* ---- stories ------------------------------------------------------------------------------------------------------ */
+
+static void test_the_order_of_an_unknown_network(void **state)
 {
     (void)state;
-    struct schedule patience;
+    struct laptop *laptop = start();
+    const struct path_address addresses[] = {RELAY, RELAY6};
+    const struct finder_proxy proxy = {PATH_HTTP_CONNECT, {V4(10, 0, 0, 1), 3128}};
+    laptop->place.proxies_ms = laptop->place.resolves_ms = TRIP_NEVER;
+    for (size_t i = 0; i < 8; i++)
+        laptop->world.rows[i] = (struct row){.via = i ? PATH_HTTP_CONNECT : PATH_DIRECT, .behaviour = TRIP_FAILS(1, PATH_REFUSED)};
+    arrive(laptop, 1);
+    finder_resolved(trip_finder(laptop->trip), addresses, 2, 0);
+    finder_proxies(trip_finder(laptop->trip), &proxy, 1, 0);
+    trip_mail(laptop->trip, 1, 1000, FINDER_WISH_DUE);
+    trip_run(laptop->trip, 1000);
+    size_t n;
+    const struct finder_trial *trials = finder_trials(trip_finder(laptop->trip), &n);
+    static const char *const order[] = {
+        "[2001:db8::1]:465 tls", "192.0.2.1:465 tls", "[2001:db8::1]:443 tls http/1.1", "192.0.2.1:443 tls http/1.1", "*:443 tls http/1.1 via http-connect 10.0.0.1:3128", "[2001:db8::1]:587 starttls",
+        "192.0.2.1:587 starttls", "[2001:db8::1]:2525 starttls", "192.0.2.1:2525 starttls", "[2001:db8::1]:25 starttls", "192.0.2.1:25 starttls", "[2001:db8::1]:443 tls smtp", "192.0.2.1:443 tls smtp",
+        "*:443 tls smtp via http-connect 10.0.0.1:3128", "*:465 tls via http-connect 10.0.0.1:3128", "*:587 starttls via http-connect 10.0.0.1:3128", "*:2525 starttls via http-connect 10.0.0.1:3128",
+        "*:25 starttls via http-connect 10.0.0.1:3128",
+    };
+    assert_int_equal(n, sizeof order / sizeof *order);
+    const char *at = trip_log(laptop->trip);
+    for (size_t i = 0; i < n; i++) {
+        char connect[PATH_TEXT + 16];
+        snprintf(connect, sizeof connect, "connect %s\n", order[i]);
+        at = strstr(at, connect);
+        if (!at)
+            fail_msg("%s\n%s", order[i], trip_log(laptop->trip));
+        assert_int_equal(trials[i].verdict, PATH_REFUSED);
+    }
+    stop(laptop);
+}
+
+static void test_a_way_with_an_address_of_its_own(void **state)
+{
+    (void)state;
+    struct laptop *laptop = start();
+    const struct finder_way ways[] = {{.address = V4(198, 51, 100, 7), .port = 8443, .mode = PATH_TLS}};
+    laptop->world.rows[0].behaviour = TRIP_OPEN(10, 20);
+    finder_set_ways(trip_finder(laptop->trip), ways, 1, 0);
+    arrive(laptop, 1);
+    trip_mail(laptop->trip, 1, 1000, FINDER_WISH_DUE);
+    trip_run(laptop->trip, 100);
+    expect_log(laptop, "0 arrived\n0 resolve\n0 connect 198.51.100.7:8443 tls\n10 handshake 198.51.100.7:8443 tls\n30 use 198.51.100.7:8443 tls\n");
+    const struct path_address *kept;
+    assert_int_equal(memory_addresses(laptop->memory, &kept), 0);
+    stop(laptop);
+}
+
+/* Invariant 1: whichever is the one that is open, in the time it takes alone and ten milliseconds for each before it. */
+static void test_one_open_way(void **state)
+{
+    (void)state;
+    for (size_t open = 0; open < 5; open++) {
+        struct laptop *laptop = start();
+        laptop->world.rows[0] = (struct row){.port = WAYS[open].port, .behaviour = TRIP_OPEN(50, 200)};
+        arrive(laptop, 1);
+        trip_mail(laptop->trip, 1, 1000, FINDER_WISH_DUE);
+        trip_run(laptop->trip, 20 + 10 * (int64_t)open + 250);
+        assert_int_equal(finder_state(trip_finder(laptop->trip)), FINDER_USING);
+        assert_int_equal(network(laptop), NETWORK_ONLINE);
+        stop(laptop);
+    }
+}
+
+static void test_only_the_proxy_lets_us_out(void **state)
+{
+    (void)state;
+    struct laptop *laptop = start();
+    laptop->place.naddresses = 0;
+    laptop->place.resolves_ms = TRIP_NEVER;
+    laptop->place.proxies_ms = 100;
+    laptop->place.nproxies = 1;
+    laptop->place.proxies[0] = (struct finder_proxy){PATH_SOCKS5, {V4(10, 0, 0, 1), 1080}};
+    laptop->world.rows[0] = (struct row){.port = 443, .via = PATH_SOCKS5, .behaviour = TRIP_OPEN(5, 200)};
+    arrive(laptop, 1);
+    assert_int_equal(send_one(laptop, 1000), 443);
+    /* It is remembered by the proxy's address, and tried before the system has told its proxies. */
+    trip_run(laptop->trip, 60000);
+    arrive(laptop, 2);
+    arrive(laptop, 1);
+    trip_mail(laptop->trip, 1, 1000, FINDER_WISH_DUE);
+    assert_true(has_logged(laptop, "connect *:443 tls http/1.1 via socks5 10.0.0.1:1080"));
+    stop(laptop);
+}
+
+/* Invariant 2: what comes late has no budget of its own. 16 addresses by 5 ways, all dropped. */
+static void test_limits_hold_over_all_that_joins(void **state)
+{
+    (void)state;
+    struct laptop *laptop = start();
+    for (uint8_t i = 0; i < 8; i++) {
+        memory_keep_address(laptop->memory, &(struct path_address)V4(192, 0, 2, i));
+        laptop->place.addresses[i] = (struct path_address)V4(198, 51, 100, i);
+    }
+    laptop->place.naddresses = 8;
+    laptop->place.resolves_ms = 3000;
+    laptop->place.proxies_ms = 1500;
+    laptop->place.nproxies = 1;
+    laptop->place.proxies[0] = (struct finder_proxy){PATH_SOCKS5, {V4(10, 0, 0, 1), 1080}};
+    laptop->world.rows[0] = (struct row){.port = 25, .address = V4(198, 51, 100, 0), .behaviour = TRIP_OPEN(300, 900)};
+    arrive(laptop, 1);
+    trip_mail(laptop->trip, 1, 1000, FINDER_WISH_DUE);
+    /* The resolver's best comes before the remembered ones that nobody has tried yet. */
+    trip_run(laptop->trip, 3000 + 1600);
+    assert_int_equal(finder_state(trip_finder(laptop->trip)), FINDER_USING);
+    stop(laptop);
+}
+
+/* Invariant 4. */
+static void test_the_remembered_path_starts_alone(void **state)
+{
+    (void)state;
+    struct laptop *laptop = start();
+    laptop->world.rows[0] = (struct row){.port = 2525, .behaviour = TRIP_OPEN(50, 100)};
+    arrive(laptop, 1);
+    assert_int_equal(send_one(laptop, 2000), 2525);
+    trip_run(laptop->trip, 5000);
+    assert_int_equal(finder_state(trip_finder(laptop->trip)), FINDER_RESTING);
+    laptop->world.rows[0].port = 0; /* all open now */
+    arrive(laptop, 2);
+    arrive(laptop, 1);
+    trip_run(laptop->trip, 10000 - trip_now_ms(laptop->trip));
+    trip_clear_log(laptop->trip);
+    trip_mail(laptop->trip, 1, 1000, FINDER_WISH_DUE);
+    trip_run(laptop->trip, 200);
+    expect_log(laptop, "10000 resolve\n10000 connect 192.0.2.1:2525 starttls\n10050 handshake 192.0.2.1:2525 starttls\n10150 use 192.0.2.1:2525 starttls\n");
+    trip_run(laptop->trip, 5000);
+    /* Where it has not carried anything, it has no preference. */
+    arrive(laptop, 3);
+    assert_int_equal(send_one(laptop, 2000), 465);
+    stop(laptop);
+}
+
+/* Invariant 5. */
+static void test_who_dies_young_is_demoted_here(void **state)
+{
+    (void)state;
+    struct laptop *laptop = start();
+    laptop->world.rows[0] = (struct row){.port = 465, .behaviour = {.connects_ms = 10, .shakes_ms = 20, .dies_after = 500}};
+    laptop->world.rows[1] = (struct row){.port = 587, .behaviour = TRIP_OPEN(600, 900)};
+    arrive(laptop, 1);
+    assert_int_equal(send_one(laptop, 10000), 587);
+    assert_true(has_logged(laptop, "use 192.0.2.1:465 tls"));
+    size_t n;
+    const struct finder_trial *trials = finder_trials(trip_finder(laptop->trip), &n);
+    assert_true(trials[n - 1].is_demoted && trials[n - 1].path.port == 465 && trials[n - 1].verdict == PATH_DIED_EARLY);
+    trip_run(laptop->trip, 5000);
+    /* Elsewhere it is as good as ever. */
+    laptop->world.rows[0].behaviour.dies_after = 0;
+    arrive(laptop, 2);
+    assert_int_equal(send_one(laptop, 10000), 465);
+    trip_run(laptop->trip, 5000);
+    /* And here again after an hour, when nothing else has carried anything; or when nothing else is open. */
+    laptop->world.rows[1].behaviour = TRIP_DROPPED;
+    arrive(laptop, 1);
+    assert_int_equal(send_one(laptop, 10000), 465);
+    assert_false(memory_is_demoted(laptop->memory, &laptop->place.key, &trials[0].path, WALL + trip_now_ms(laptop->trip)));
+    stop(laptop);
+}
+
+/* Also where the network can't be told from others, as long as the laptop is on it. */
+static void test_demotion_without_a_key(void **state)
+{
+    (void)state;
+    struct laptop *laptop = start();
+    laptop->place.has_key = false;
+    laptop->world.rows[0] = (struct row){.port = 465, .behaviour = {.connects_ms = 10, .shakes_ms = 20, .dies_after = 500}};
+    laptop->world.rows[1] = (struct row){.port = 587, .behaviour = TRIP_OPEN(600, 900)};
+    trip_go(laptop->trip, &laptop->place, false);
+    assert_int_equal(send_one(laptop, 10000), 587);
+    struct buffer text = {0};
+    assert_int_equal(memory_write(laptop->memory, SLICE("relay.example"), &text), RESULT_OK);
+    assert_null(memmem(buffer_slice(&text).ptr, buffer_len(&text), "network", 7));
+    buffer_free(&text);
+    stop(laptop);
+}
+
+/* Invariant 6. */
+static void test_a_change_of_network(void **state)
+{
+    (void)state;
+    struct laptop *laptop = start();
+    arrive(laptop, 1);
+    trip_mail(laptop->trip, 1, 1000, FINDER_WISH_DUE);
+    trip_run(laptop->trip, 3600 * 1000);
+    assert_int_equal(network(laptop), NETWORK_BLOCKED);
+    assert_true(finder_next_search_ms(trip_finder(laptop->trip)) > trip_now_ms(laptop->trip) || finder_state(trip_finder(laptop->trip)) == FINDER_SEARCHING);
+    /* In the middle of a search or of a wait: everything is cancelled, and begun anew. */
+    arrive(laptop, 2);
+    trip_run(laptop->trip, 100);
+    assert_int_equal(finder_state(trip_finder(laptop->trip)), FINDER_SEARCHING);
+    laptop->world.rows[0].behaviour = TRIP_OPEN(10, 10);
+    arrive(laptop, 3);
+    assert_true(has_logged(laptop, "cancel"));
+    trip_run(laptop->trip, 100);
+    assert_int_equal(finder_state(trip_finder(laptop->trip)), FINDER_USING);
+    /* In a session: it is dropped. */
+    laptop->world.rows[0].behaviour = TRIP_DROPPED;
+    arrive(laptop, 4);
+    assert_true(has_logged(laptop, "drop\n"));
+    /* The back-off begins anew: the first wait is two seconds. */
+    while (finder_state(trip_finder(laptop->trip)) == FINDER_SEARCHING)
+        trip_run(laptop->trip, 100);
+    assert_in_range(finder_next_search_ms(trip_finder(laptop->trip)) - trip_now_ms(laptop->trip), 1700, 2200);
+    /* No network: nothing is done until there is one. */
+    laptop->place.is_up = false;
+    arrive(laptop, 0);
+    assert_int_equal(network(laptop), NETWORK_OFFLINE);
+    assert_int_equal(finder_deadline_ms(trip_finder(laptop->trip)), INT64_MAX);
+    assert_int_equal(finder_state(trip_finder(laptop->trip)), FINDER_WAITING);
+    stop(laptop);
+}
+
+static void test_waking_up_begins_anew(void **state)
+{
+    (void)state;
+    struct laptop *laptop = start();
+    arrive(laptop, 1);
+    trip_mail(laptop->trip, 1, 1000, FINDER_WISH_DUE);
+    trip_run(laptop->trip, 3600 * 1000);
+    uint32_t searches = trip_searches(laptop->trip);
+    trip_go(laptop->trip, &laptop->place, false);
+    assert_int_equal(trip_searches(laptop->trip), searches);
+    trip_go(laptop->trip, &laptop->place, true);
+    assert_int_equal(trip_searches(laptop->trip), searches + 1);
+    stop(laptop);
+}
+
+/* Invariant 7, and the way out of a portal. */
+static void test_a_captive_portal(void **state)
+{
+    (void)state;
+    struct laptop *laptop = start();
+    laptop->place.probe_ms = 30;
+    laptop->place.probe = FINDER_PROBE_CAPTIVE;
+    laptop->world.rows[0].behaviour = TRIP_STRANGER(10, 20, PATH_WRONG_CERTIFICATE);
+    arrive(laptop, 1);
+    trip_mail(laptop->trip, 1, 1000, FINDER_WISH_DUE);
+    trip_run(laptop->trip, 60 * 1000);
+    assert_int_equal(network(laptop), NETWORK_CAPTIVE);
+    int64_t before_ms = trip_now_ms(laptop->trip);
+    trip_clear_log(laptop->trip);
+    /* Somebody logs in: found out by the probe, within ten seconds, and the search follows at once. */
+    laptop->place.probe = FINDER_PROBE_CLEAR;
+    laptop->world.rows[0].behaviour = TRIP_OPEN(10, 20);
+    trip_change(laptop->trip, &laptop->place);
+    trip_run_until_sent(laptop->trip, 20 * 1000);
+    assert_int_equal(trip_waiting(laptop->trip), 0);
+    assert_true(trip_now_ms(laptop->trip) - before_ms <= 22 * 1000);
+    stop(laptop);
+}
+
+/* The relay's own answer: so it is no portal, whatever the ports say. */
+static void test_blocked_not_captive(void **state)
+{
+    (void)state;
+    struct laptop *laptop = start();
+    laptop->place.probe_ms = 30;
+    laptop->place.probe = FINDER_PROBE_CLEAR;
+    laptop->world.rows[0].behaviour = TRIP_STRANGER(10, 20, PATH_HTTP);
+    arrive(laptop, 1);
+    trip_mail(laptop->trip, 1, 1000, FINDER_WISH_DUE);
+    trip_run(laptop->trip, 1000);
+    assert_int_equal(network(laptop), NETWORK_BLOCKED);
+    stop(laptop);
+}
+
+/* A person may ask as often as he likes: a portal is not hammered. */
+static void test_a_portal_is_not_hammered(void **state)
+{
+    (void)state;
+    struct laptop *laptop = start();
+    laptop->place.probe_ms = 30;
+    laptop->place.probe = FINDER_PROBE_CAPTIVE;
+    laptop->world.rows[0].behaviour = TRIP_STRANGER(10, 20, PATH_HTTP);
+    arrive(laptop, 1);
+    trip_mail(laptop->trip, 1, 1000, FINDER_WISH_DUE);
+    uint32_t searches = trip_searches(laptop->trip);
+    for (int i = 0; i < 600; i++) {
+        trip_mail(laptop->trip, 0, 1000, FINDER_WISH_NOW);
+        trip_run(laptop->trip, 100);
+    }
+    assert_in_range(trip_searches(laptop->trip) - searches, 5, 6);
+    stop(laptop);
+}
+
+/* Invariant 8: at rest nothing is done; the back-off holds while mail comes and goes. */
+static void test_rest(void **state)
+{
+    (void)state;
+    struct laptop *laptop = start();
+    arrive(laptop, 1);
+    trip_run(laptop->trip, 86400 * 1000);
+    expect_log(laptop, "0 arrived\n");
+    trip_mail(laptop->trip, 1, 1000, FINDER_WISH_DUE);
+    trip_run(laptop->trip, 600 * 1000);
+    uint32_t searches = trip_searches(laptop->trip);
+    for (int i = 0; i < 20; i++) {
+        finder_want(trip_finder(laptop->trip), FINDER_WISH_NOTHING, trip_now_ms(laptop->trip));
+        trip_run(laptop->trip, 1);
+        trip_mail(laptop->trip, 0, 1000, FINDER_WISH_DUE);
+        trip_run(laptop->trip, 99);
+    }
+    assert_in_range(trip_searches(laptop->trip) - searches, 0, 1);
+    stop(laptop);
+}
+
+static void test_new_mail_shortens_the_wait(void **state)
+{
+    (void)state;
+    struct laptop *laptop = start();
+    laptop->world.rows[0].behaviour = TRIP_FAILS(5, PATH_REFUSED);
+    arrive(laptop, 1);
+    trip_mail(laptop->trip, 1, 1000, FINDER_WISH_DUE);
+    trip_run(laptop->trip, 3600 * 1000);
+    while (finder_next_search_ms(trip_finder(laptop->trip)) - trip_now_ms(laptop->trip) < 60 * 1000)
+        trip_run(laptop->trip, 1000);
+    uint32_t searches = trip_searches(laptop->trip);
+    for (int i = 0; i < 50; i++) {
+        trip_mail(laptop->trip, 1, 1000, FINDER_WISH_NEW_MAIL);
+        trip_run(laptop->trip, 1000);
+    }
+    assert_in_range(trip_searches(laptop->trip) - searches, 5, 6);
+    trip_mail(laptop->trip, 0, 1000, FINDER_WISH_NOW);
+    assert_in_range(trip_searches(laptop->trip) - searches, 6, 7);
+    stop(laptop);
+}
+
+/* A resolver that lies, and one that is silent, cost nothing when the relay has been met before. */
+static void test_resolvers(void **state)
+{
+    (void)state;
+    for (int is_silent = 0; is_silent <= 1; is_silent++) {
+        struct laptop *laptop = start();
+        memory_keep_address(laptop->memory, &RELAY);
+        laptop->place.addresses[0] = LIE;
+        laptop->place.resolves_ms = is_silent ? TRIP_NEVER : 5;
+        laptop->world.rows[0] = (struct row){.address = LIE, .behaviour = TRIP_STRANGER(5, 10, PATH_HTTP)};
+        laptop->world.rows[1] = (struct row){.behaviour = TRIP_OPEN(50, 100)};
+        arrive(laptop, 1);
+        trip_mail(laptop->trip, 1, 1000, FINDER_WISH_DUE);
+        trip_run(laptop->trip, 150);
+        assert_int_equal(finder_state(trip_finder(laptop->trip)), FINDER_USING);
+        const struct path_address *kept;
+        assert_int_equal(memory_addresses(laptop->memory, &kept), 1);
+        assert_true(path_address_equal(kept, &RELAY));
+        stop(laptop);
+    }
+}
+
+static void test_nobody_knows_an_address(void **state)
+{
+    (void)state;
+    struct laptop *laptop = start();
+    laptop->place.naddresses = 0;
+    arrive(laptop, 1);
+    trip_mail(laptop->trip, 1, 1000, FINDER_WISH_DUE);
+    trip_run(laptop->trip, 2050);
+    size_t n;
+    const struct finder_trial *trials = finder_trials(trip_finder(laptop->trip), &n);
+    assert_int_equal(n, 5);
+    assert_int_equal(trials[4].verdict, PATH_DNS);
+    assert_int_equal(network(laptop), NETWORK_OFFLINE);
+    /* It comes to its senses: the next search asks again. */
+    laptop->place.naddresses = 1;
+    laptop->world.rows[0].behaviour = TRIP_OPEN(10, 10);
+    trip_change(laptop->trip, &laptop->place);
+    trip_run_until_sent(laptop->trip, 10000);
+    assert_int_equal(trip_waiting(laptop->trip), 0);
+    stop(laptop);
+}
+
+/* The relay refuses us: no fault of the path, and ever less often. */
+static void test_the_relay_refuses(void **state)
+{
+    (void)state;
+    struct laptop *laptop = start();
+    laptop->world.rows[0].behaviour = (struct trip_behaviour){.connects_ms = 10, .shakes_ms = 10, .refuses = true};
+    arrive(laptop, 1);
+    trip_mail(laptop->trip, 1, 1000, FINDER_WISH_DUE);
+    trip_run(laptop->trip, 3600 * 1000);
+    assert_in_range(trip_searches(laptop->trip), 10, 20);
+    size_t n;
+    const struct finder_trial *trials = finder_trials(trip_finder(laptop->trip), &n);
+    assert_int_equal(trials[0].verdict, PATH_RELAY_REFUSED);
+    assert_false(trials[0].is_demoted);
+    stop(laptop);
+}
+
+/* Dies after each message, but carries one: goes on at once, each time. */
+static void test_it_carries_and_dies(void **state)
+{
+    (void)state;
+    struct laptop *laptop = start();
+    laptop->world.rows[0].behaviour = (struct trip_behaviour){.connects_ms = 10, .shakes_ms = 10, .dies_after = 1500};
+    arrive(laptop, 1);
+    trip_mail(laptop->trip, 10, 1000, FINDER_WISH_DUE);
+    trip_run_until_sent(laptop->trip, 10 * 1000);
+    assert_int_equal(trip_waiting(laptop->trip), 0);
+    stop(laptop);
+}
+
+/* Proven, and gone before its turn: no session, no AUTH, and a search that is lost. */
+static void test_gone_before_its_use(void **state)
+{
+    (void)state;
+    struct laptop *laptop = start();
+    struct finder *finder = trip_finder(laptop->trip);
     struct finder_action action;
-    assert_int_equal(schedule_parse(SLICE("2s"), &patience), RESULT_OK);
-    const struct finder_config config = {.patience = &patience, .memory = memory_new()};
-    struct finder *finder = finder_new(&config, 0);
-    const struct memory_key key = {{1}};
-    finder_set_wall(finder, INT64_C(1700000000000), 0);
-    finder_set_ways(finder, WAYS, 3, 0);
-    finder_set_network(finder, &key, true, false, 0);
-    assert_false(finder_next(finder, 0, &action));
-    assert_int_equal(finder_deadline_ms(finder), INT64_MAX);
-    finder_want(finder, FINDER_WISH_DUE, 1);
-    next_port(finder, 1, FINDER_RESOLVE, 0);
-    assert_false(finder_next(finder, 1, &action));
-    finder_resolved(finder, &RELAY, 1, 5);
-    size_t first = next_port(finder, 5, FINDER_CONNECT, 465);
-    assert_false(finder_next(finder, 5, &action));
-    assert_int_equal(finder_deadline_ms(finder), 15);
-    size_t second = next_port(finder, 15, FINDER_CONNECT, 443);
-    finder_connected(finder, second, 20);
-    next_port(finder, 20, FINDER_HANDSHAKE, 443);
-    finder_proven(finder, second, 60);
-    assert_int_equal(next_port(finder, 60, FINDER_CANCEL, 465), first);
-    next_port(finder, 60, FINDER_USE, 443);
-    assert_int_equal(finder_state(finder), FINDER_USING);
-    assert_int_equal(finder_path(finder)->port, 443);
-    finder_ended(finder, FINDER_END_DIED, PATH_DIED_EARLY, "gone", 100);
-    assert_true(memory_is_demoted(config.memory, &key, &(struct path){.address = RELAY, .port = 443, .alpn = PATH_ALPN_HTTP}, INT64_C(1700000000100)));
+    finder_set_network(finder, &laptop->place.key, true, false, 0);
+    finder_want(finder, FINDER_WISH_DUE, 0);
+    finder_resolved(finder, &RELAY, 1, 0);
+    assert_true(finder_next(finder, 0, &action) && action.type == FINDER_RESOLVE);
+    assert_true(finder_next(finder, 0, &action) && action.type == FINDER_CONNECT);
+    finder_connected(finder, action.trial, 5);
+    assert_true(finder_next(finder, 5, &action) && action.type == FINDER_HANDSHAKE);
+    finder_proven(finder, action.trial, 9);
+    finder_failed(finder, action.trial, PATH_DIED_EARLY, "gone", 9);
+    assert_true(finder_next(finder, 9, &action) && action.type == FINDER_LOST);
     assert_int_equal(finder_state(finder), FINDER_WAITING);
-    assert_in_range(finder_deadline_ms(finder), 1900, 2300);
-    finder_free(&finder);
-    struct memory *memory = config.memory;
-    memory_free(&memory);
+    assert_true(memory_is_demoted(laptop->memory, &laptop->place.key, &finder_trials(finder, &(size_t){0})->path, WALL));
+    stop(laptop);
+}
+
+/* diagnose. */
+static void test_a_survey(void **state)
+{
+    (void)state;
+    struct laptop *laptop = start_with((struct finder_config){.is_survey = true, .can_probe = true}, 0);
+    laptop->place.probe_ms = 40;
+    laptop->place.probe = FINDER_PROBE_CLEAR;
+    laptop->world.rows[0] = (struct row){.port = 465, .behaviour = TRIP_OPEN(50, 100)};
+    laptop->world.rows[1] = (struct row){.port = 443, .alpn = PATH_ALPN_HTTP, .behaviour = TRIP_STRANGER(50, 100, PATH_WRONG_CERTIFICATE)};
+    laptop->world.rows[2] = (struct row){.port = 443, .behaviour = TRIP_OPEN(50, 100)};
+    laptop->world.rows[3] = (struct row){.port = 587, .behaviour = TRIP_SILENT(50)};
+    laptop->world.rows[4] = (struct row){.port = 25, .behaviour = TRIP_FAILS(50, PATH_REFUSED)};
+    arrive(laptop, 1);
+    trip_mail(laptop->trip, 0, 0, FINDER_WISH_NOW);
+    trip_run(laptop->trip, 60 * 1000);
+    static const enum path_verdict verdicts[] = {PATH_OPEN, PATH_WRONG_CERTIFICATE, PATH_TLS_FAILED, PATH_DROPPED, PATH_REFUSED, PATH_OPEN};
+    size_t n;
+    const struct finder_trial *trials = finder_trials(trip_finder(laptop->trip), &n);
+    assert_int_equal(n, 6);
+    for (size_t i = 0; i < n; i++)
+        assert_int_equal(trials[i].verdict, verdicts[i]);
+    assert_true(has_logged(laptop, "lost\n") && !has_logged(laptop, " use "));
+    assert_int_equal(trials[0].ms, 150);
+    assert_int_equal(finder_state(trip_finder(laptop->trip)), FINDER_WAITING);
+    assert_int_equal(finder_deadline_ms(trip_finder(laptop->trip)), INT64_MAX);
+    assert_int_equal(network(laptop), NETWORK_ONLINE);
+    stop(laptop);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_first_search)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_the_order_of_an_unknown_network),
+        cmocka_unit_test(test_a_way_with_an_address_of_its_own),
+        cmocka_unit_test(test_one_open_way),
+        cmocka_unit_test(test_only_the_proxy_lets_us_out),
+        cmocka_unit_test(test_limits_hold_over_all_that_joins),
+        cmocka_unit_test(test_the_remembered_path_starts_alone),
+        cmocka_unit_test(test_who_dies_young_is_demoted_here),
+        cmocka_unit_test(test_demotion_without_a_key),
+        cmocka_unit_test(test_a_change_of_network),
+        cmocka_unit_test(test_waking_up_begins_anew),
+        cmocka_unit_test(test_a_captive_portal),
+        cmocka_unit_test(test_blocked_not_captive),
+        cmocka_unit_test(test_a_portal_is_not_hammered),
+        cmocka_unit_test(test_rest),
+        cmocka_unit_test(test_new_mail_shortens_the_wait),
+        cmocka_unit_test(test_resolvers),
+        cmocka_unit_test(test_nobody_knows_an_address),
+        cmocka_unit_test(test_the_relay_refuses),
+        cmocka_unit_test(test_it_carries_and_dies),
+        cmocka_unit_test(test_gone_before_its_use),
+        cmocka_unit_test(test_a_survey),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
