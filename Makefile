@@ -86,6 +86,8 @@ programs: $(if $(wildcard server/main.c),$(B)/postern-relay) $(if $(wildcard cli
 #   tests/lab/*.c               programs that the lab starts on its hosts; those that know nothing of ours it builds itself (tests/lab/tools.py)
 #   tests/fuzz/fuzz_*.c         libFuzzer targets; here they replay tests/fuzz/corpus/TARGET
 exe           = $(patsubst tests/%.c,$(B)/tests/%,$(1))
+# Programs that the tests in Python there start.
+HELPERS      := $(call exe,$(wildcard tests/integration/*.c))
 UNIT_TESTS   := $(call exe,$(wildcard tests/unit/*/test_*.c tests/property/prop_*.c tests/transcript/run_*.c \
                  tests/fault/crash_*.c tests/fault/ioerr_*.c))
 OOM_TESTS    := $(call exe,$(wildcard tests/fault/oom_*.c))
@@ -103,6 +105,9 @@ $(UNIT_TESTS) $(BENCH_EXE): $(B)/tests/%: $(B)/obj/tests/%.o $(LIBS)
 $(LAB_EXE): $(B)/tests/%: $(B)/obj/tests/%.o $(LIBS)
 	@mkdir -p $(@D)
 	@$(call link)
+$(HELPERS): $(B)/tests/%: $(B)/obj/tests/%.o $(LIBS)
+	@mkdir -p $(@D)
+	@$(call link)
 $(OOM_TESTS): $(B)/tests/%: $(B)/obj/tests/%.o $(LIBS)
 	@mkdir -p $(@D)
 	@$(call link,$(WRAP)) -lcmocka
@@ -115,7 +120,7 @@ $(FUZZ_TARGETS): $(B)/tests/%: $(B)/obj/tests/%.o $(B)/obj/tests/support/fuzz_ma
 	@mkdir -p $(@D)
 	@$(call link)
 endif
-tests: $(UNIT_TESTS) $(OOM_TESTS) $(FUZZ_TARGETS) $(LAB_EXE)
+tests: $(UNIT_TESTS) $(OOM_TESTS) $(FUZZ_TARGETS) $(LAB_EXE) $(HELPERS)
 
 export POSTERN_RESULTS ?= $(CURDIR)/build/test-results
 export POSTERN_BUILD   := $(CURDIR)/$(B)

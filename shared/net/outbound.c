@@ -416,7 +416,7 @@ static void fill(struct outbound *outbound, const struct outbound_target *target
 {
     outbound->tls = tls_context_ref(target->tls);
     outbound->alpn = target->alpn;
-    outbound->has_proxy = target->tunnel != NULL;
+    outbound->via = target->tunnel ? target->tunnel->via : PATH_DIRECT;
     outbound->accepts_address = target->accepts_address;
     outbound->accepts_context = target->accepts_context;
     outbound->holds = target->hold_at_connect;

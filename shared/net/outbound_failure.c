@@ -27,7 +27,7 @@ static const char NO_ANSWER[] = "no answer to the attempt to connect";
 
 static void set_connect_words(struct outbound *outbound, const char *words)
 {
-    snprintf(outbound->failure.words, sizeof outbound->failure.words, "%s%s", outbound->has_proxy ? "the proxy: " : "", words);
+    snprintf(outbound->failure.words, sizeof outbound->failure.words, "%s%s", outbound->via != PATH_DIRECT ? "the proxy: " : "", words);
 }
 
 void outbound_blame_connect(struct outbound *outbound, int uv_code)
@@ -84,11 +84,16 @@ static void blame_end_of_proxy(struct outbound *outbound, const struct stream_er
         snprintf(outbound->failure.words, sizeof outbound->failure.words, "the connection with the proxy broke: %s", error->words);
 }
 
-/* A proxy answers when it has reached the relay, so its silence may be the relay's, or that of a firewall behind it. */
+/* A proxy says yes when it has reached the relay, so its silence may be the relay's, or that of a firewall behind it. SOCKS5 speaks of itself before. */
 static void blame_silent_proxy(struct outbound *outbound)
 {
     bool has_answered = stream_octets_in(outbound->stream) > 0;
-    blame_proxy(outbound, has_answered ? "the proxy's answer does not come to its end" : "the proxy does not answer, or gets no answer from the relay");
+    if (has_answered && outbound->via == PATH_HTTP_CONNECT)
+        blame_proxy(outbound, "the proxy's answer does not come to its end");
+    else if (has_answered || outbound->via == PATH_HTTP_CONNECT)
+        blame_proxy(outbound, "the proxy does not answer, or gets no answer from the relay");
+    else
+        blame_proxy(outbound, "the proxy does not answer");
 }
 
 /* ---- time ---- */

@@ -23,7 +23,7 @@ struct outbound {
     struct tls_context *tls;
     char *server_name;
     struct tunnel *tunnel; /* until the proxy has said yes; NULL: direct, or open */
-    bool has_proxy;
+    enum path_via via;
     enum path_alpn alpn;
     struct smtp_client_config smtp; /* its texts lie in `texts`, and its `early` is this one, until the core has copied them */
     struct smtp_peer early;

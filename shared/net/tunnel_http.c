@@ -64,7 +64,7 @@ static void refuse_login(struct tunnel *tunnel)
         tunnel_refuse(tunnel, "the proxy wants a user name and password (%u)", tunnel->status);
 }
 
-/* Proxies are not of one mind: where squid says 503 for a server that can't be reached, tinyproxy says 500. */
+/* Proxies are not of one mind: where squid says 503 for a server that can't be reached, tinyproxy says 500, and 401 to a wrong password, which is 407 elsewhere. */
 static const char *words_of(unsigned status)
 {
     switch (status) {
@@ -84,7 +84,9 @@ static const char *words_of(unsigned status)
 
 static void refuse(struct tunnel *tunnel)
 {
-    if (tunnel->status == 401 || tunnel->status == 403 || tunnel->status == 451)
+    if (tunnel->status == 401 || tunnel->status == 407)
+        refuse_login(tunnel);
+    else if (tunnel->status == 403 || tunnel->status == 451)
         tunnel_refuse(tunnel, "the proxy does not allow port %u (%s)", (unsigned)tunnel->port, tunnel->said);
     else
         tunnel_refuse(tunnel, "%s (%s)", words_of(tunnel->status), tunnel->said);
@@ -135,8 +137,6 @@ static void take_end_of_headers(struct tunnel *tunnel)
         tunnel->phase = TUNNEL_STATUS_LINE;
     else if (tunnel->status / 100 == 2)
         tunnel->state = TUNNEL_OPEN;
-    else if (tunnel->status == 407)
-        refuse_login(tunnel);
     else
         refuse(tunnel);
 }

@@ -305,6 +305,16 @@ static void test_silent(void **state)
     talk_dial(&talk);
     answer(&talk, SLICE("HTTP/1.1 200 OK\r\nX: "));
     expect_failure(&talk, PATH_PROXY_REFUSED, "proxy", "the proxy's answer does not come to its end");
+    talk_prepare(&talk, PATH_SOCKS5, SMTP_SECURITY_TLS);
+    talk.target.handshake_timeout_ms = 40;
+    talk_dial(&talk);
+    expect_failure(&talk, PATH_PROXY_REFUSED, "proxy", "the proxy does not answer");
+    assert_null(strchr(talk.failure.words, ','));
+    talk_prepare(&talk, PATH_SOCKS5, SMTP_SECURITY_TLS);
+    talk.target.handshake_timeout_ms = 60;
+    talk_dial(&talk);
+    answer(&talk, SLICE("\x05\x00"));
+    expect_failure(&talk, PATH_PROXY_REFUSED, "proxy", "the proxy does not answer, or gets no answer from the relay");
 }
 
 /* Behind the proxy all is told as if direct: what the proxy said is not counted for the relay. */

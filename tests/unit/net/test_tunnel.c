@@ -141,6 +141,9 @@ static void test_http_login(void **state)
     converse(dialogue);
     dialogue = (struct dialogue){.config = with_login(HTTP), .said = slice_from_cstr(wants_basic), .state = TUNNEL_REFUSED, .words = "the proxy refuses the user name or the password (407)"};
     converse(dialogue);
+    dialogue.said = SLICE("HTTP/1.0 401 Unauthorized\r\nServer: tinyproxy/1.11.1\r\n\r\n");
+    dialogue.words = "the proxy refuses the user name or the password (401)";
+    converse(dialogue);
     http_refuses(wants_basic, "the proxy wants a user name and password (407)");
     http_refuses("HTTP/1.1 407 x\r\n\r\n", "the proxy wants a user name and password (407)");
     http_refuses("HTTP/1.1 407 x\r\nproxy-authenticate: NTLM\r\nProxy-Authenticate:Negotiate\r\n\r\n", "the proxy wants a login that we don't speak: NTLM, Negotiate (407)");
