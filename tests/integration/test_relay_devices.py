@@ -1,6 +1,7 @@
 """Devices: XDEVICE, logging in by a token (HT-SHA-256-EXPR, schema/link.md), everything in one flight, listings and revoking."""
 import base64
 import hmac
+import os
 import re
 import socket
 import sqlite3
@@ -80,6 +81,18 @@ class Wire:
             return not self.tls.recv(1)
         except (SSL.ZeroReturnError, SSL.SysCallError):
             return True
+
+
+def test_the_vectors_of_the_specification():
+    """schema/link.md against another implementation of HMAC and base64."""
+    with open(os.path.join(os.path.dirname(__file__), "../../schema/link.md"), encoding="utf-8") as file:
+        rows = {row.group(1): row.groups()[1:] for row in re.finditer(r"^\| ([^|]+) \| `([^`]+)` \| `([^`]+)` \|$", file.read(), re.M)}
+    token = bytes(range(32))
+    for i, exporter in enumerate((bytes(range(0x80, 0xa0)), b"\x01\x02\x00\xff")):
+        initiator, responder = (hmac.digest(token, role + exporter, "sha256") for role in (b"Initiator", b"Responder"))
+        assert rows["initiator"][i] == initiator.hex() and rows["responder"][i] == responder.hex()
+        assert base64.b64decode(rows["AUTH's argument"][i]) == b"k3v9x2m8q4w7n5p1\0" + initiator
+        assert base64.b64decode(rows["235's text"][i]) == responder
 
 
 def xdevice(client, label="laptop"):
