@@ -66,10 +66,9 @@ static void on_ehlo(struct smtp_client *c)
         return;
     }
     smtp_ehlo_parse(c->reply.text, &peer, NULL);
-    bool has_mechanism = peer.mechanisms & SASL_HT_SHA_256_EXPR;
-    c->early.is_contradicted = !client_transaction_suits(c, &peer);
+    c->early.is_contradicted = !(peer.mechanisms & SASL_HT_SHA_256_EXPR) || !client_transaction_suits(c, &peer);
     /* A message that has left may be taken all the same: then its own reply must tell, lest it is sent twice. */
-    if (!has_mechanism || (c->early.is_contradicted && !client_is_uncertain(c))) {
+    if (c->early.is_contradicted && !client_is_uncertain(c)) {
         client_fail(c, SMTP_FAIL_EARLY);
         return;
     }

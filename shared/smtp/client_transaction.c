@@ -320,7 +320,7 @@ static void say_data(struct smtp_client *c)
 static bool may_say_more(const struct smtp_client *c)
 {
     const struct client_transaction *t = &c->t;
-    return c->failure == SMTP_FAIL_NONE && !t->has_verdict && !t->awaits_facts && !c->early.is_contradicted && buffer_len(&c->out) <= OUTPUT_LOW &&
+    return c->failure == SMTP_FAIL_NONE && !t->has_verdict && !t->awaits_facts && buffer_len(&c->out) <= OUTPUT_LOW &&
            (has(c, SMTP_CAP_PIPELINING) || client_awaited(c) == CLIENT_COMMAND_NONE);
 }
 
@@ -571,7 +571,7 @@ void smtp_client_body(struct smtp_client *c, struct slice octets, bool is_last, 
 static bool is_finished(const struct smtp_client *c)
 {
     const struct client_transaction *t = &c->t;
-    if (t->is_body_wanted || t->awaits_facts)
+    if (t->is_body_wanted)
         return false;
     if (t->breaks_session)
         return true;

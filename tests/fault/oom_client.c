@@ -25,6 +25,7 @@ struct session {
     char said[16384];
     size_t nsaid;
     bool is_sent, is_accepted, is_over;
+    bool wants_device, has_device;
 };
 
 static void on_event(struct session *s, const struct smtp_client_event *event)
@@ -33,12 +34,17 @@ static void on_event(struct session *s, const struct smtp_client_event *event)
     switch (event->type) {
     case SMTP_CLIENT_PROVEN: smtp_client_login(s->client, 0); break;
     case SMTP_CLIENT_READY:
+        if (s->wants_device && !s->has_device) {
+            smtp_client_ask_device(s->client, SLICE("Anna's laptop"), 0);
+            break;
+        }
         if (s->is_sent)
             smtp_client_quit(s->client, 0);
         else
             smtp_client_send(s->client, &transaction, 0);
         s->is_sent = true;
         break;
+    case SMTP_CLIENT_DEVICE: s->has_device = event->device.len == 2 && event->token.len == SASL_TOKEN; break;
     case SMTP_CLIENT_BODY_WANTED: smtp_client_body(s->client, slice_of(body, sizeof body), true, 0); break;
     case SMTP_CLIENT_SENT: s->is_accepted = event->sent == SMTP_SENT_ACCEPTED; break;
     case SMTP_CLIENT_FAILED:
@@ -48,7 +54,6 @@ static void on_event(struct session *s, const struct smtp_client_event *event)
         break;
     case SMTP_CLIENT_CLOSED: s->is_over = true; break;
     case SMTP_CLIENT_STARTTLS:
-    case SMTP_CLIENT_DEVICE:
     case SMTP_CLIENT_RECIPIENT: break;
     }
 }
@@ -105,6 +110,71 @@ static void run(void *context)
     smtp_client_free(&s.client);
 }
 
+/* ---- inside TLS from the start: early, or asking for a token ---- */
+
+static const struct smtp_peer known = {
+    .capabilities = SMTP_CAP_PIPELINING | SMTP_CAP_CHUNKING | SMTP_CAP_PIPECONNECT | SMTP_CAP_AUTH,
+    .mechanisms = SASL_HT_SHA_256_EXPR,
+    .name = SLICE("relay.example"),
+    .ways = SLICE("465/tls 587/starttls"),
+};
+
+static bool start_tls(struct session *s)
+{
+    if (smtp_client_tls_started(s->client, &BINDING, 1, 0) == RESULT_OK)
+        return true;
+    assert_true(oom_has_failed());
+    s->is_over = true;
+    return false;
+}
+
+static void talk_early(struct session *s)
+{
+    serve(s, "");
+    serve(s, "220 relay\r\n250-relay\r\n250-PIPELINING\r\n250-CHUNKING\r\n250-XWAYS 465/tls\r\n250 AUTH HT-SHA-256-EXPR\r\n");
+    serve(s, "235 2.7.0 Yra01B3v/IFlL6K9AJHOY3S6nSVgLDz8o5sJki/wJY4=\r\n250 ok\r\n250 a\r\n550 5.1.1 b\r\n250 queued\r\n");
+    serve(s, "221 bye\r\n");
+}
+
+static void talk_device(struct session *s)
+{
+    serve(s, "220 relay\r\n");
+    serve(s, "250-relay\r\n250-PIPELINING\r\n250-CHUNKING\r\n250-XDEVICE\r\n250 AUTH HT-SHA-256-EXPR PLAIN\r\n");
+    serve(s, "535 5.7.8 no\r\n");
+    serve(s, "235 2.7.0 welcome\r\n");
+    serve(s, "250 2.0.0 d2 MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\r\n");
+    serve(s, "250 ok\r\n250 a\r\n550 5.1.1 b\r\n250 queued\r\n");
+    serve(s, "221 bye\r\n");
+}
+
+static void run_tls(void *context)
+{
+    struct smtp_client_config config = {.security = SMTP_SECURITY_TLS, .speaks_first = true, .device = SLICE("d1"), .token = SLICE("0123456789abcdef0123456789abcdef")};
+    bool is_early = context != NULL;
+    if (is_early)
+        config.early = &known;
+    else
+        config.user = config.password = SLICE("tim");
+    struct session s = {.client = smtp_client_new(&config, 0), .wants_device = !is_early};
+    if (!s.client) {
+        assert_true(oom_has_failed());
+        return;
+    }
+    if (start_tls(&s))
+        is_early ? talk_early(&s) : talk_device(&s);
+    assert_true(s.is_over);
+    assert_true(oom_has_failed() || (s.is_accepted && s.has_device == s.wants_device));
+    assert_true(!s.is_accepted || memmem(s.said, s.nsaid, body, sizeof body) != NULL);
+    smtp_client_free(&s.client);
+}
+
+static void memory_may_end_in_one_flight_too(void **state)
+{
+    (void)state;
+    assert_true(oom_loop(200, run_tls, (void *)(uintptr_t)&known) > 5);
+    assert_true(oom_loop(200, run_tls, NULL) > 5);
+}
+
 static void memory_may_end_at_any_point(void **state)
 {
     static const struct scenario scenarios[] = {
@@ -123,6 +193,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_may_end_at_any_point),
+        cmocka_unit_test(memory_may_end_in_one_flight_too),
     };
     return cmocka_run_group_tests_name("client core without memory", tests, NULL, NULL);
 }

@@ -1,4 +1,4 @@
-/* A whole session against a server that says anything. The first octet of the input chooses the client's wishes, the second the pieces of its messages;
+/* A whole session against a server that says anything. The first octet of the input chooses the client's wishes, the second the pieces of its messages, whether it speaks first, and whether it asks for a token;
  * the rest is what the server says, in flights that end at an octet 1. Each input is played whole and octet by octet: the client must say and
  * tell the same. */
 #include "support/client_play.h"
@@ -36,12 +36,30 @@ static void feed(struct play *p, struct slice flight, bool is_whole)
     play_pump(p);
 }
 
+/* Bits of the first octet: 0 and 1 the security, 2 has a password, 3 may say it in the clear, 4 has a token and knows the peer, 5 to 7 what its messages are like. Of the second: 6 speaks first, 7 asks for a token. */
+enum { HAS_PASSWORD = 4, HAS_TOKEN = 16, SPEAKS_FIRST = 64 << 8, ASKS_DEVICE = 128 << 8 };
+
+static const struct smtp_peer known = {
+    .capabilities = SMTP_CAP_PIPELINING | SMTP_CAP_CHUNKING | SMTP_CAP_PIPECONNECT | SMTP_CAP_AUTH | SMTP_CAP_DSN | SMTP_CAP_8BITMIME | SMTP_CAP_SIZE,
+    .mechanisms = SASL_HT_SHA_256_EXPR,
+    .size_max_octets = 28,
+    .nrcpt_max = 2,
+};
+
+static void ask_device(struct play *p, unsigned *nmessages)
+{
+    ++*nmessages;
+    play_device(p, SLICE("a laptop"));
+}
+
 static void act(struct play *p, unsigned wishes, unsigned *nmessages)
 {
     static const struct slice body = SLICE("Subject: x\r\n\r\n.a\r\n..\r\nthe end"), binary = SLICE("\0\n.\n\r\n.\r\n"), broken = SLICE("a\n.\r\n");
     struct smtp_transaction transaction = {.envelope = &envelope, .has_8bit = wishes & 32, .is_binary = wishes & 64};
     if (is_in(p, "tls"))
         play_tls(p, &binding, 1);
+    else if (is_in(p, "ready") && *nmessages == 0 && wishes & ASKS_DEVICE && !(wishes & HAS_TOKEN))
+        ask_device(p, nmessages);
     else if (is_in(p, "ready") && (*nmessages)++ < MESSAGES_MAX)
         play_send(p, &transaction, wishes & 64 ? binary : wishes & 128 ? broken : body);
     else if (is_in(p, "ready"))
@@ -50,12 +68,22 @@ static void act(struct play *p, unsigned wishes, unsigned *nmessages)
 
 static void play_all(struct play *p, struct slice in, bool is_whole)
 {
-    unsigned wishes = in.len > 0 ? (unsigned char)in.ptr[0] : 0, nmessages = 0;
+    unsigned wishes = (in.len > 0 ? (unsigned char)in.ptr[0] : 0u) | (in.len > 1 ? (unsigned)(unsigned char)in.ptr[1] << 8 : 0u), nmessages = 0;
     struct slice flight, rest = slice_skip(in, 2);
     struct smtp_client_config config = {.ehlo_name = SLICE("laptop"), .security = (enum smtp_security)(wishes & 3), .allows_auth_without_tls = wishes & 8};
-    if (wishes & 4)
+    config.speaks_first = wishes & SPEAKS_FIRST;
+    if (wishes & HAS_PASSWORD)
         config.user = config.password = SLICE("secret");
+    if (wishes & HAS_TOKEN) {
+        config.device = SLICE("d1");
+        config.token = SLICE("0123456789abcdef0123456789abcdef");
+        config.early = &known;
+    }
     play_open(p, &config);
+    if (config.security == SMTP_SECURITY_TLS)
+        play_tls(p, &binding, 1);
+    if (is_in(p, "ready"))
+        act(p, wishes, &nmessages);
     p->piece = in.len > 1 ? 1 + (unsigned char)in.ptr[1] % 64 : 0;
     while (rest.len > 0) {
         slice_cut(rest, 1, &flight, &rest);

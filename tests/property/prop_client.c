@@ -1,4 +1,5 @@
-/* Of the client core: the same octets from the server in any pieces give the same events and the same output; unstuffing undoes stuffing;
+/* Of the client core: the same octets from the server in any pieces give the same events and the same output, in early sessions too, where moreover who fails as "early" has not accepted anything
+ * and a well-behaved server takes one flight; unstuffing undoes stuffing;
  * parsing a reply undoes writing it. Seeds are counted up, so a failure names the one to look at. */
 #include "smtp/stuff.h"
 #include "support/client_play.h"
@@ -117,6 +118,87 @@ static void pieces_do_not_matter(void **state)
     assert_true(naccepted > SEEDS / 100); /* the dialogues are not all nonsense */
 }
 
+/* ---- early sessions ---- */
+
+static const struct sasl_binding binding = {SLICE("tls-exporter"), SLICE("0123456789abcdef")};
+static const struct smtp_peer known = {
+    .capabilities = SMTP_CAP_PIPELINING | SMTP_CAP_CHUNKING | SMTP_CAP_PIPECONNECT | SMTP_CAP_AUTH | SMTP_CAP_SIZE,
+    .mechanisms = SASL_HT_SHA_256_EXPR,
+    .nrcpt_max = 3,
+};
+#define WELCOME "235 2.7.0 Yra01B3v/IFlL6K9AJHOY3S6nSVgLDz8o5sJki/wJY4=\r\n"
+
+struct early {
+    char replies[FLIGHT_MAX];
+    bool is_good;       /* and announces nothing but what `known` promises */
+    bool has_accepted;  /* lets us in and takes the whole message, whatever it announced */
+    size_t left;        /* octets of the flight that leave before the replies come; SIZE_MAX: all */
+};
+
+static size_t pick(uint64_t *seed, size_t n)
+{
+    return below(seed, 3) ? 0 : below(seed, n);
+}
+
+static void write_early(uint64_t seed, struct early *e)
+{
+    static const char *const greetings[] = {"220 relay\r\n", "220-relay\r\n220 and more\r\n", "554 no\r\n", "421 later\r\n", "HTTP/1.1 400\r\n", ""};
+    static const char *const ehlos[] = {"250-relay\r\n250-PIPELINING\r\n250-CHUNKING\r\n250-SIZE\r\n250-PIPECONNECT\r\n250 AUTH HT-SHA-256-EXPR PLAIN\r\n",
+                                        "250-relay\r\n250-PIPELINING\r\n250-CHUNKING\r\n250-SIZE 5\r\n250 AUTH HT-SHA-256-EXPR\r\n",
+                                        "250-relay\r\n250-PIPELINING\r\n250 AUTH HT-SHA-256-EXPR\r\n", "250-relay\r\n250 AUTH PLAIN\r\n",
+                                        "250-relay\r\n250-PIPELINING\r\n250-CHUNKING\r\n250-SIZE\r\n250-LIMITS RCPTMAX=1\r\n250 AUTH HT-SHA-256-EXPR\r\n", "502 what\r\n", "421 bye\r\n", ""};
+    static const char *const auths[] = {WELCOME, "235 2.7.0 AAAA\r\n", "535 5.7.8 no\r\n", "454 later\r\n", "334 \r\n", "421 bye\r\n", "250 ok\r\n"};
+    static const char *const mails[] = {"250 ok\r\n250 a\r\n250 b\r\n250 c\r\n250 queued\r\n", "250 ok\r\n250 a\r\n550 b\r\n250 c\r\n250 queued\r\n",
+                                        "250 ok\r\n550 a\r\n550 b\r\n550 c\r\n554 nobody\r\n", "552 no\r\n503 a\r\n503 b\r\n503 c\r\n503 d\r\n",
+                                        "250 ok\r\n250 a\r\n250 b\r\n250 c\r\n451 later\r\n", "250 ok\r\n250 a\r\n", "421 bye\r\n", "555 what\r\n"};
+    size_t greeting = pick(&seed, 6), ehlo = pick(&seed, 8), auth = pick(&seed, 7), mail = pick(&seed, 8);
+    bool is_cut = below(&seed, 8) == 0;
+    snprintf(e->replies, sizeof e->replies, "%s%s%s%s", greetings[greeting], ehlos[ehlo], auths[auth], mails[mail]);
+    if (is_cut)
+        e->replies[below(&seed, strlen(e->replies) + 1)] = '\0';
+    e->left = below(&seed, 8) ? SIZE_MAX : below(&seed, 300);
+    e->has_accepted = greeting < 2 && ehlo < 5 && auth == 0 && mail < 2 && !is_cut && e->left == SIZE_MAX;
+    e->is_good = e->has_accepted && ehlo == 0;
+}
+
+static void run_early(const struct early *e, size_t max, uint64_t seed, struct play *p)
+{
+    play_open(p, &(struct smtp_client_config){.security = SMTP_SECURITY_TLS, .early = &known, .device = SLICE("d1"), .token = SLICE("0123456789abcdef0123456789abcdef")});
+    p->keeps_output = true;
+    play_tls(p, &binding, 1);
+    play_send(p, &(struct smtp_transaction){.envelope = &envelope}, SLICE("Subject: x\r\n\r\n.a\r\n..\r\nthe end\r\n"));
+    play_take(p, e->left);
+    feed_flight(p, slice_from_cstr(e->replies), max, &seed);
+}
+
+static void early_pieces_do_not_matter(void **state)
+{
+    static struct early e;
+    size_t nearly = 0, ngood = 0, naccepted = 0;
+    (void)state;
+    for (uint64_t seed = 0; seed < 2 * SEEDS; seed++) {
+        struct play whole, octets;
+        write_early(seed, &e);
+        run_early(&e, SIZE_MAX, seed, &whole);
+        run_early(&e, 1, seed, &octets);
+        bool is_ready = strcmp(smtp_client_state_name(whole.client), "ready") == 0;
+        play_eof(&whole);
+        play_eof(&octets);
+        if (!slice_equal(buffer_slice(&whole.told), buffer_slice(&octets.told)) || !slice_equal(buffer_slice(&whole.said), buffer_slice(&octets.said)))
+            fail_msg("seed %llu:\n%s---\n%s", (unsigned long long)seed, play_told(&whole), play_told(&octets));
+        const char *told = play_told(&whole);
+        bool is_accepted = strstr(told, "SENT accepted") != NULL, is_early = strstr(told, "FAILED early") != NULL;
+        if ((is_early && strstr(told, "uncertain")) || (e.has_accepted && !(is_accepted && is_ready)) || (is_accepted && is_early))
+            fail_msg("seed %llu: %s", (unsigned long long)seed, told);
+        nearly += is_early;
+        ngood += e.is_good;
+        naccepted += e.has_accepted;
+        play_close(&whole);
+        play_close(&octets);
+    }
+    assert_true(nearly > SEEDS / 10 && ngood > SEEDS / 10 && naccepted > ngood + SEEDS / 30);
+}
+
 /* ---- stuffing ---- */
 
 static size_t write_lines(uint64_t *seed, char *out, size_t size)
@@ -215,6 +297,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pieces_do_not_matter),
+        cmocka_unit_test(early_pieces_do_not_matter),
         cmocka_unit_test(unstuffing_undoes_stuffing),
         cmocka_unit_test(parsing_undoes_writing),
     };

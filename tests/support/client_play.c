@@ -49,7 +49,7 @@ static void tell(struct play *p, const struct smtp_client_event *event)
     switch (event->type) {
     case SMTP_CLIENT_STARTTLS: must(buffer_append_cstr(&p->told, "STARTTLS\n")); break;
     case SMTP_CLIENT_PROVEN: must(buffer_append_cstr(&p->told, "PROVEN\n")); break;
-    case SMTP_CLIENT_DEVICE: must(buffer_printf(&p->told, "DEVICE %.*s %s%s\n", SLICE_ARG(event->device), reply, ours)); break;
+    case SMTP_CLIENT_DEVICE: must(buffer_printf(&p->told, "DEVICE %.*s%s%s\n", SLICE_ARG(event->device), reply, ours)); break;
     case SMTP_CLIENT_READY: must(buffer_append_cstr(&p->told, "READY\n")); break;
     case SMTP_CLIENT_BODY_WANTED: must(buffer_append_cstr(&p->told, "BODY\n")); break;
     case SMTP_CLIENT_CLOSED: must(buffer_append_cstr(&p->told, "CLOSED\n")); break;
@@ -144,6 +144,12 @@ void play_send(struct play *p, const struct smtp_transaction *transaction, struc
     p->body = body;
     p->body_at = 0;
     smtp_client_send(p->client, &with_size, p->now_ms);
+    play_pump(p);
+}
+
+void play_device(struct play *p, struct slice label)
+{
+    smtp_client_ask_device(p->client, label, p->now_ms);
     play_pump(p);
 }
 

@@ -10,6 +10,7 @@
  * Between two calls the play is at rest: no event is waiting, the output has been taken. An event is a line:
  *
  *   STARTTLS, PROVEN, READY, BODY, CLOSED
+ *   DEVICE d1                               or the reply, when there was none
  *   RECIPIENT 0: 250 2.1.5 ok               "(ours)" at the end: is_local
  *   SENT accepted: 250 ok [end of data]     accepted, deferred, refused, nobody
  *   FAILED shut [MAIL FROM]: 421 bye        "uncertain" behind the phase
@@ -47,6 +48,7 @@ void play_eof(struct play *p);
 void play_tls(struct play *p, const struct sasl_binding *bindings, size_t nbindings);
 /* The message's size, if the transaction has none, is the body's. */
 void play_send(struct play *p, const struct smtp_transaction *transaction, struct slice body);
+void play_device(struct play *p, struct slice label);
 /* The next piece. */
 void play_body(struct play *p);
 void play_quit(struct play *p);
