@@ -84,6 +84,11 @@ enum result challenge_answer(const struct tls_context *server, struct slice nonc
 
 /* ---- the agent's side ---- */
 
+bool challenge_body_begins(struct slice body)
+{
+    return slice_equal(slice_take(body, FIRST_LINE.len), slice_take(FIRST_LINE, body.len));
+}
+
 bool challenge_body_parse(struct slice body, struct challenge_body *out)
 {
     *out = (struct challenge_body){0};

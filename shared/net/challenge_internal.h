@@ -17,15 +17,18 @@ struct challenge_body {
     struct slice signature; /* base64 */
     struct slice chain;     /* PEM */
 };
+/* Whether it is, or may become when more comes, the beginning of an answer. */
+bool challenge_body_begins(struct slice body);
 bool challenge_body_parse(struct slice body, struct challenge_body *out);
 
 /* What the octets that have come so far are. */
 enum challenge_reading {
-    CHALLENGE_READ_MORE,   /* nothing that the relay would not say */
+    CHALLENGE_READ_MORE,   /* nothing that the relay would not say; when no more comes, nobody can tell */
     CHALLENGE_READ_BODY,   /* a whole answer that may be the relay's */
     CHALLENGE_READ_PORTAL, /* the relay would never say this: words tell */
 };
-/* in: all that has come (HTTP/1.0 or 1.1, RFC 9112); it must be less than CHALLENGE_HEADERS_MAX + CHALLENGE_ANSWER_MAX to be ours. */
-enum challenge_reading challenge_read(struct slice in, bool is_end, struct slice *body, char words[static CHALLENGE_WORDS]);
+enum challenge_end { CHALLENGE_GOES_ON, CHALLENGE_ENDED /* in good order */, CHALLENGE_BROKE_OFF /* or took too long */ };
+/* in: all that has come (HTTP/1.0 or 1.1, RFC 9112). Decides before CHALLENGE_HEADERS_MAX + CHALLENGE_ANSWER_MAX octets. */
+enum challenge_reading challenge_read(struct slice in, enum challenge_end end, struct slice *body, char words[static CHALLENGE_WORDS]);
 
 #endif

@@ -142,6 +142,33 @@ static void test_genuine(void **state)
     tls_context_unref(&server);
 }
 
+/* An answer made by OpenSSL from schema/link.md: the form is that, not merely what we write ourselves. */
+static void test_answer_of_another_making(void **state)
+{
+    (void)state;
+    static const char BODY[] =
+        "postern-challenge 1\n"
+        "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\n"
+        "MEUCIQDuWUl4ONCrC2XbcsLQ751HP9pIMaGDdshnHCOrJaHTZgIgXl8YcpE7xKxomrnja7THvMvAcsZgOyZQ9TmrsDlbjHk=\n"
+        "-----BEGIN CERTIFICATE-----\n"
+        "MIIBhDCCASugAwIBAgIUAMQTqL1HgTDL/e4y7StiHz/vD8gwCgYIKoZIzj0EAwIw\n"
+        "GDEWMBQGA1UEAwwNcmVsYXkuZXhhbXBsZTAeFw0yNjExMjEyMzA5MDRaFw0zNjEx\n"
+        "MTgyMzA5MDRaMBgxFjAUBgNVBAMMDXJlbGF5LmV4YW1wbGUwWTATBgcqhkjOPQIB\n"
+        "BggqhkjOPQMBBwNCAAQiqdP/o0UmgVQK+peeoOUYSTxuufJ6KTVAUOsvwN09AJHY\n"
+        "77GZ/HuEUDCkvjMXZNdVh1lM/ib/ZRy3r8nzDqiHo1MwUTAdBgNVHQ4EFgQUUMby\n"
+        "fX3XT24NYkk5DQCjlLrMJ6owHwYDVR0jBBgwFoAUUMbyfX3XT24NYkk5DQCjlLrM\n"
+        "J6owDwYDVR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNHADBEAiAib5N2RD8ou17i\n"
+        "y3Hl4Uvo2u2zsBosyN4dS+GvQnPiUgIgJm+id4ueHzl4370poHMXeEmAVozz/bdt\n"
+        "rbNjmUOZcoQ=\n"
+        "-----END CERTIFICATE-----\n";
+    struct tls_client_config config = {.identity = TLS_IDENTITY_PINS, .npins = 1};
+    assert_true(tls_pin_parse(SLICE("sha256//9yx/tWZmjDc3pkPAwIYXLeXzhHsCcJUXBEZH+/xggJo="), config.pins[0]));
+    struct tls_context *client = client_of(&config);
+    assert_int_equal(challenge_check(client, NAME, NONCE, slice_of(BODY, sizeof BODY - 1)), RESULT_OK);
+    assert_int_equal(challenge_check(client, NAME, OTHER_NONCE, slice_of(BODY, sizeof BODY - 1)), RESULT_DENIED);
+    tls_context_unref(&client);
+}
+
 /* A recorded answer has another nonce, whichever way its nonce is made to look. */
 static void test_replayed(void **state)
 {
@@ -241,6 +268,7 @@ int main(void)
         cmocka_unit_test(test_nonces),
         cmocka_unit_test(test_made_nonces_are_fresh),
         cmocka_unit_test(test_genuine),
+        cmocka_unit_test(test_answer_of_another_making),
         cmocka_unit_test(test_replayed),
         cmocka_unit_test(test_strangers),
         cmocka_unit_test(test_right_chain_and_wrong_key),
