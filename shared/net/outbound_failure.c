@@ -116,6 +116,17 @@ void outbound_blame_timeout(struct outbound *outbound)
         set_words(outbound, "TLS is cut off after the first message: nothing comes back");
 }
 
+/* "AUTH", and of a connection that died early: "AUTH, after 3412 octets and 2.1 s". */
+static void describe_place(const struct outbound *outbound, const char *phase, char *out, size_t size)
+{
+    uint64_t octets = stream_octets_in(outbound->stream) + stream_octets_out(outbound->stream);
+    long long tenths = (long long)(loop_now_ms(outbound->loop) - outbound->opened_at_ms) / 100;
+    if (outbound->failure.verdict == PATH_DIED_EARLY)
+        snprintf(out, size, "%s, after %" PRIu64 " octets and %lld.%lld s", phase, octets, tenths / 10, tenths % 10);
+    else
+        snprintf(out, size, "%s", phase);
+}
+
 /* ---- TLS ---- */
 
 static bool is_http(struct slice input)
@@ -145,6 +156,25 @@ static enum path_verdict verdict_of_tls(enum tls_failure tls, struct slice input
     return PATH_TLS_FAILED;
 }
 
+/* Of a connection that is no longer being made. */
+static void say_stream_words(struct outbound *outbound, const struct stream_error *error)
+{
+    struct outbound_failure *failure = &outbound->failure;
+    char where[96];
+    if (failure->verdict == PATH_WRONG_CERTIFICATE && error->whose[0]) {
+        snprintf(failure->whose, sizeof failure->whose, "%s", error->whose);
+        snprintf(failure->words, sizeof failure->words, "%s (it names %s)", error->words, error->whose);
+    } else if (failure->tls == TLS_FAIL_CLOSED && outbound->state == OUTBOUND_STATE_SECURING && !has_heard_of_tls(outbound)) {
+        /* How deep packet inspection ends what it has recognised: by the ClientHello, nothing else was said. */
+        snprintf(failure->words, sizeof failure->words, "TLS is cut off after the first message: %s", error->kind == STREAM_ERROR_SOCKET ? error->words : "the connection is closed");
+    } else if (failure->verdict == PATH_DIED_EARLY) {
+        describe_place(outbound, failure->phase, where, sizeof where);
+        snprintf(failure->words, sizeof failure->words, "%s (%s)", error->words, where);
+    } else {
+        set_words(outbound, error->words);
+    }
+}
+
 /* The stream has failed, and no core was there to say what that means. */
 void outbound_blame_stream(struct outbound *outbound, const struct stream_error *error, struct slice input)
 {
@@ -161,15 +191,7 @@ void outbound_blame_stream(struct outbound *outbound, const struct stream_error 
     failure->tls = error->kind == STREAM_ERROR_TLS ? error->tls : TLS_FAIL_CLOSED;
     failure->verdict = outbound->state == OUTBOUND_STATE_SECURING ? verdict_of_tls(failure->tls, input) : PATH_DIED_EARLY;
     failure->is_permanent = failure->verdict == PATH_WRONG_CERTIFICATE;
-    if (failure->verdict == PATH_WRONG_CERTIFICATE && error->whose[0]) {
-        snprintf(failure->whose, sizeof failure->whose, "%s", error->whose);
-        snprintf(failure->words, sizeof failure->words, "%s (it names %s)", error->words, error->whose);
-    } else if (failure->tls == TLS_FAIL_CLOSED && outbound->state == OUTBOUND_STATE_SECURING && !has_heard_of_tls(outbound)) {
-        /* How deep packet inspection ends what it has recognised: by the ClientHello, nothing else was said. */
-        snprintf(failure->words, sizeof failure->words, "TLS is cut off after the first message: %s", error->kind == STREAM_ERROR_SOCKET ? error->words : "the connection is closed");
-    } else {
-        set_words(outbound, error->words);
-    }
+    say_stream_words(outbound, error);
 }
 
 /* ---- SMTP ---- */
@@ -245,17 +267,6 @@ static void keep_reply(struct outbound *outbound, const struct smtp_reply *reply
         memcpy(outbound->reply_text, reply->text.ptr, len);
     outbound->failure.reply = *reply;
     outbound->failure.reply.text = slice_of(outbound->reply_text, len);
-}
-
-/* "AUTH", and of a connection that died early: "AUTH, after 3412 octets and 2.1 s". */
-static void describe_place(const struct outbound *outbound, const char *phase, char *out, size_t size)
-{
-    uint64_t octets = stream_octets_in(outbound->stream) + stream_octets_out(outbound->stream);
-    long long tenths = (long long)(loop_now_ms(outbound->loop) - outbound->opened_at_ms) / 100;
-    if (outbound->failure.verdict == PATH_DIED_EARLY)
-        snprintf(out, size, "%s, after %" PRIu64 " octets and %lld.%lld s", phase, octets, tenths / 10, tenths % 10);
-    else
-        snprintf(out, size, "%s", phase);
 }
 
 void outbound_blame_smtp(struct outbound *outbound, const struct smtp_client_event *event)

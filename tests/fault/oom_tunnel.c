@@ -1,11 +1,13 @@
 /* Memory that runs out in the dialogue with a proxy: the tunnel is not made, or refuses; it is never open without the proxy's yes. */
-#include "net/tunnel.h"
+#include "net/outbound.h"
+#include "support/netloop.h"
 #include "support/oom.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -53,11 +55,40 @@ static void test_socks5(void **state)
     assert_true(oom_loop(100, scenario, &scene) >= 4);
 }
 
+/* A connection that is to go through a proxy is either made, and ends orderly, or leaves nothing behind. */
+static void dial(void *context)
+{
+    const struct tunnel_config *config = context;
+    struct outbound_target target = {.tunnel = config, .smtp = {.security = SMTP_SECURITY_NONE, .ehlo_name = SLICE("agent.example")}};
+    struct outbound *outbound;
+    struct netloop net;
+    oom_suspend();
+    int listener = netloop_listen(&target.address);
+    netloop_open(&net);
+    oom_resume();
+    enum result result = outbound_open(&outbound, &net.loop, &target, (struct outbound_handler){0}, NULL);
+    assert_true(result == RESULT_OK || (oom_has_failed() && result == RESULT_MEMORY && !outbound));
+    if (result == RESULT_OK)
+        outbound_close(outbound);
+    oom_suspend();
+    netloop_close(&net);
+    close(listener);
+    oom_resume();
+}
+
+static void test_outbound(void **state)
+{
+    struct tunnel_config config = {PATH_SOCKS5, SLICE("relay.example"), 465, SLICE("alice"), SLICE("open sesame")};
+    (void)state;
+    assert_true(oom_loop(100, dial, &config) >= 6);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_http),
         cmocka_unit_test(test_socks5),
+        cmocka_unit_test(test_outbound),
     };
     return cmocka_run_group_tests_name("oom/tunnel", tests, NULL, NULL);
 }

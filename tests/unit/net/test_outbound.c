@@ -302,6 +302,19 @@ static void test_close_while_held(void **state)
     assert_int_equal(buffer_len(&talk.server.got), 0);
 }
 
+/* The server had no patience with a path that was kept in reserve. */
+static void test_end_while_held(void **state)
+{
+    struct talk talk;
+    (void)state;
+    talk_open(&talk, SMTP_SECURITY_TLS);
+    talk.target.hold_at_connect = true;
+    talk_accept(&talk, NULL);
+    stream_finish(talk.server.stream, 1000);
+    talk_expect_failure(&talk, PATH_DIED_EARLY, "connect", "the other side ended the connection (connect, after 0 octets and 0.");
+    talk_finish(&talk, "CONNECTED FAILED CLOSED ");
+}
+
 static void test_close_while_connecting(void **state)
 {
     struct talk talk;
@@ -660,6 +673,7 @@ int main(void)
         cmocka_unit_test(test_starttls),
         cmocka_unit_test(test_hold),
         cmocka_unit_test(test_close_while_held),
+        cmocka_unit_test(test_end_while_held),
         cmocka_unit_test(test_close_while_connecting),
         cmocka_unit_test(test_large_body),
         cmocka_unit_test(test_refused),
