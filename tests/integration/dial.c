@@ -8,7 +8,6 @@
 #include "net/outbound.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 static void on_event(void *context, struct outbound *outbound, const struct outbound_event *event)
@@ -50,13 +49,16 @@ static int try(struct outbound_target *target)
 int main(int argc, char **argv)
 {
     struct net_address proxy;
+    uint64_t port;
     char why[256];
     if (argc != 8 && argc != 10)
         return complain("wrong number of words");
     if (net_address_parse(slice_from_cstr(argv[2]), &proxy) != RESULT_OK)
         return complain("the proxy is no ADDRESS:PORT");
+    if (!slice_to_u64(slice_from_cstr(argv[4]), UINT16_MAX, &port))
+        return complain("the port is no number");
     struct tunnel_config tunnel = {
-        .via = strcmp(argv[1], "socks5") == 0 ? PATH_SOCKS5 : PATH_HTTP_CONNECT, .host = slice_from_cstr(argv[3]), .port = (uint16_t)atoi(argv[4])};
+        .via = strcmp(argv[1], "socks5") == 0 ? PATH_SOCKS5 : PATH_HTTP_CONNECT, .host = slice_from_cstr(argv[3]), .port = (uint16_t)port};
     if (argc == 10) {
         tunnel.user = slice_from_cstr(argv[8]);
         tunnel.password = slice_from_cstr(argv[9]);
