@@ -1,5 +1,7 @@
 #include "thread.h"
 
+#include "net/challenge.h"
+
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,6 +44,7 @@ static struct service *thread_new_service(struct thread *thread)
         .sessions_per_address_max = (uint32_t)values->sessions_per_address,
         .handshake_timeout_ms = values->handshake_timeout,
         .reuse_port = true,
+        .answer_challenge = challenge_answer,
         .proxies = values->proxy_from.items,
         .nproxies = values->proxy_from.count,
         .handler = gate_handler(thread->gate),

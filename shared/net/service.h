@@ -17,7 +17,8 @@
  * lets nothing through but the web sees nothing else, and neither does who knocks with a browser. With smtp, or without ALPN, we greet as ever.
  *
  * Behind a PROXY header all is as it would be for the client whom it names: limits, on_open, service_peer, service_peer_address. Connections of others than the
- * proxies are closed, and so are those without a header. LOCAL and UNKNOWN are the proxy's own: they count for no address. */
+ * proxies are closed, and so are those without a header. LOCAL, UNKNOWN and a header that names the proxy's very socket are
+ * the proxy's own: they count for no address. */
 #ifndef POSTERN_NET_SERVICE_H
 #define POSTERN_NET_SERVICE_H
 

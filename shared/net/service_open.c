@@ -206,13 +206,21 @@ static void refuse_proxy(struct service_session *session, const char *reason)
     service_session_kill(session);
 }
 
+/* HAProxy's checks in version 1 do not say UNKNOWN but name the very socket that they come from. */
+static bool is_from_proxy_itself(const struct service_session *session, const struct proxy_header *header)
+{
+    struct net_address proxy;
+    memcpy(&proxy, &session->address, sizeof proxy);
+    return !header->has_address || net_address_equal(&proxy, &header->address);
+}
+
 /* The header is off, and its client stands at the door. */
 static void open_client(struct service_session *session, const struct proxy_header *header)
 {
     struct sockaddr_storage address = {0};
     const char *words;
-    session->is_proxys_own = !header->has_address;
-    if (header->has_address) {
+    session->is_proxys_own = is_from_proxy_itself(session, header);
+    if (!session->is_proxys_own) {
         memcpy(&address, &header->address, sizeof header->address);
         if (is_one_too_many(session->service, session->mode, &address)) {
             refuse_client(session, "4.7.0", "Too many sessions from your address; try again later");
