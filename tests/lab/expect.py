@@ -18,6 +18,8 @@ BORING = ("untried", "unreachable", "dropped")
 
 
 class Expectations:
+    patience_s = WAIT_S     # for a state to come
+
     # -- mail
 
     def expect_arrives(self, *within):
@@ -50,17 +52,17 @@ class Expectations:
 
     # -- what the agent says
 
-    def until_status(self, claim, what, within_s=WAIT_S):
+    def until_status(self, claim, what, within_s=None):
         """The first status of which claim() is true."""
         def look():
             self.status = self.agent.status()
             return claim(self.status)
         try:
-            return wait_until(look, what, within_s)
+            return wait_until(look, what, within_s or self.patience_s)
         finally:
             self.note_status()
 
-    def expect_network(self, state, _within="within", seconds=WAIT_S, _unit="s"):
+    def expect_network(self, state, _within="within", seconds=None, _unit="s"):
         self.until_status(lambda status: status["network"] == state and not (state != "online" and status["state"] == "searching"), f"network {state}",
                           seconds)
 

@@ -8,9 +8,11 @@
 
 Each has a folder of its own, and a log of what it said on stderr there.
 """
+import copy
 import json
 import os
 import re
+import shutil
 import signal
 import time
 
@@ -139,6 +141,18 @@ class Agent(Program):
         self.command("setup", "--server", server, "--user", user, *proof, stdin=password + "\n")
         self.set("local", listen=listen)
         self.set("queue", patience="1s")    # between searches that find no way
+
+    def clone(self, folder):
+        """A second one that knows what this one knows, which must not run."""
+        other = copy.copy(self)
+        shutil.copytree(self.folder, folder)
+        other.folder, other.process = folder, None
+        other.config, other.log = os.path.join(folder, "agent.conf"), os.path.join(folder, "log")
+        with open(self.config, encoding="utf-8") as file:
+            text = file.read().replace(self.folder + "/", folder + "/")
+        with open(other.config, "w", encoding="utf-8") as file:
+            file.write(text)
+        return other
 
     def submit(self, sender, recipient, message):
         """By SMTP, as a mail program would."""

@@ -23,11 +23,11 @@ def test_a_broken_rule_is_noticed(stage, tmp_path):
     """A scenario that expects what does not happen fails, and names the line."""
     path = tmp_path / "wrong.scenario"
     path.write_text("title What never happens\nat hotel\nonly 587\nsend\narrives\nway 465\n", encoding="ascii")
-    stage_patience, language.postern.wait_until.__defaults__ = language.postern.wait_until.__defaults__, (0.5,)
+    stage.patience_s = 0.5
     try:
         trouble = stage.play(language.load(path)).trouble
     finally:
-        language.postern.wait_until.__defaults__ = stage_patience
+        del stage.patience_s
     assert trouble.startswith("line 6: way 465")
 
 
