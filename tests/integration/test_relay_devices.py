@@ -25,7 +25,7 @@ def relay(make_relay):
 class Wire:
     """A client inside TLS that says whole flights, and knows what its channel is bound by (RFC 9266)."""
 
-    def __init__(self, relay, version=SSL.TLS1_3_VERSION):
+    def __init__(self, relay, version=SSL.TLS1_3_VERSION, session=None):
         context = SSL.Context(SSL.TLS_CLIENT_METHOD)
         context.set_min_proto_version(version)
         context.set_max_proto_version(version)
@@ -34,6 +34,8 @@ class Wire:
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", PATIENCE_S, 0))
         self.tls = SSL.Connection(context, plain)
         self.tls.set_connect_state()
+        if session:
+            self.tls.set_session(session)
         self.tls.do_handshake()
         self.exporter = self.tls.export_keying_material(b"EXPORTER-Channel-Binding", 32, b"")
         self.waiting = b""
@@ -153,6 +155,17 @@ def test_a_proof_of_another_channel_is_refused(relay):
         command = mine.auth(id, token)
         assert his.say("EHLO x", command, replies=3)[2][0] == 535
         assert mine.say("EHLO x", command, replies=3)[2][0] == 235
+
+
+def test_a_resumed_channel_has_a_binding_of_its_own(relay):
+    id, token = enrol(relay)
+    with Wire(relay) as first:
+        assert first.login(id, token) == 235
+        ticket, command = first.tls.get_session(), first.auth(id, token)
+    for line, code in ((command, 535), (None, 235)):
+        with Wire(relay, session=ticket) as wire:
+            assert SSL._lib.SSL_session_reused(wire.tls._ssl) == 1
+            assert wire.say("EHLO x", line or wire.auth(id, token), replies=3)[2][0] == code
 
 
 def test_a_flood_of_guesses_slows_no_device(relay):
