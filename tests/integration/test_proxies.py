@@ -70,7 +70,7 @@ def dial(via, proxy, relay, *login, mode="tls", host=None, port=None, alpn=""):
 
 # ---- HTTP CONNECT ----
 
-@pytest.mark.parametrize("mode, alpn", [("tls", ""), ("tls", "smtp"), ("starttls", "")])
+@pytest.mark.parametrize("mode, alpn", [("tls", ""), ("tls", "smtp"), ("tls", "http/1.1"), ("starttls", "")])
 def test_through_tinyproxy(make_proxy, relay, mode, alpn):
     assert dial("http-connect", make_proxy("tinyproxy"), relay, mode=mode, alpn=alpn) == f"open TLSv1.3 {alpn}".strip()
 
@@ -102,7 +102,7 @@ def test_tinyproxy_does_not_reach_the_relay(make_proxy, relay):
 
 # ---- SOCKS5 ----
 
-@pytest.mark.parametrize("mode, alpn", [("tls", ""), ("tls", "smtp"), ("starttls", "")])
+@pytest.mark.parametrize("mode, alpn", [("tls", ""), ("tls", "smtp"), ("tls", "http/1.1"), ("starttls", "")])
 def test_through_microsocks(make_proxy, relay, mode, alpn):
     assert dial("socks5", make_proxy("microsocks"), relay, mode=mode, alpn=alpn) == f"open TLSv1.3 {alpn}".strip()
 

@@ -3,6 +3,7 @@
 #include "support/netloop.h"
 
 #include "net/outbound.h"
+#include "net/tls_context.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -525,6 +526,8 @@ static void offer_alpn(enum path_alpn alpn, bool is_starttls)
     talk.target.alpn = alpn;
     talk.closes_when_proven = true;
     talk_accept(&talk, is_starttls ? NULL : server_tls);
+    if (alpn == PATH_ALPN_HTTP)
+        NET_UNTIL(&talk.net, buffer_len(&talk.server.got) > 0); /* the server waits for us */
     net_end_write(&talk.server, "220 relay.example ESMTP\r\n");
     if (is_starttls) {
         expect(&talk, "EHLO localhost\r\n");
@@ -547,6 +550,27 @@ static void test_alpn(void **state)
     offer_alpn(PATH_ALPN_SMTP, false);
     offer_alpn(PATH_ALPN_HTTP, false);
     offer_alpn(PATH_ALPN_SMTP, true);
+}
+
+/* Where http/1.1 was offered, and nothing agreed on, the server greets, and is not interrupted. */
+static void test_alpn_unknown_to_server(void **state)
+{
+    struct talk talk;
+    (void)state;
+    server_tls->configs[0].MBEDTLS_PRIVATE(alpn_list) = NULL;
+    talk_open(&talk, SMTP_SECURITY_TLS);
+    talk.target.alpn = PATH_ALPN_HTTP;
+    talk.closes_when_proven = true;
+    talk_accept(&talk, server_tls);
+    NET_UNTIL(&talk.net, outbound_core(talk.outbound));
+    for (int i = 0; i < 20; i++)
+        uv_run(&talk.net.loop, UV_RUN_NOWAIT);
+    assert_int_equal(buffer_len(&talk.server.got), 0);
+    net_end_write(&talk.server, "220 relay.example ESMTP\r\n");
+    expect(&talk, "EHLO agent.example\r\n");
+    net_end_write(&talk.server, "250 relay.example\r\n");
+    talk_finish(&talk, "CONNECTED PROVEN CLOSED ");
+    server_tls->configs[0].MBEDTLS_PRIVATE(alpn_list) = server_tls->alpn;
 }
 
 static void test_alpn_refused(void **state)
@@ -686,6 +710,7 @@ int main(void)
         cmocka_unit_test(test_silent_after_starttls),
         cmocka_unit_test(test_cut_handshake),
         cmocka_unit_test(test_alpn),
+        cmocka_unit_test(test_alpn_unknown_to_server),
         cmocka_unit_test(test_alpn_refused),
         cmocka_unit_test(test_starttls_refused),
         cmocka_unit_test(test_last_words),
