@@ -238,7 +238,7 @@ void store_account_remove(struct store_client *client, struct slice name, store_
 /* ---- devices (relay): laptops that log in by a token of their own ---------------------------------------------- */
 
 struct store_device {
-    struct slice id;      /* the relay's making; ASCII, at most 64 octets */
+    struct slice id;      /* the relay's making; letters and digits, at most 64 octets */
     struct slice account; /* goes with it: removed, or given a new password (other SCRAM keys), an account has no devices any more, in the same commit */
     struct slice label;   /* for people, UTF-8 */
     uint8_t token[SASL_TOKEN];
