@@ -202,7 +202,7 @@ const struct memory_path *memory_paths(const struct memory *memory, const struct
         return NULL;
     sort(network, wall_ms);
     *n = network->n;
-    return network->paths;
+    return network->n > 0 ? network->paths : NULL;
 }
 
 bool memory_is_demoted(const struct memory *memory, const struct memory_key *key, const struct path *path, int64_t wall_ms)
