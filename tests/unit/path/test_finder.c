@@ -219,15 +219,15 @@ static void test_limits_hold_over_all_that_joins(void **state)
         laptop->place.addresses[i] = (struct path_address)V4(198, 51, 100, i);
     }
     laptop->place.naddresses = 8;
-    laptop->place.resolves_ms = 3000;
-    laptop->place.proxies_ms = 1500;
+    laptop->place.resolves_ms = 300;
+    laptop->place.proxies_ms = 150;
     laptop->place.nproxies = 1;
     laptop->place.proxies[0] = (struct finder_proxy){PATH_SOCKS5, {V4(10, 0, 0, 1), 1080}};
     laptop->world.rows[0] = (struct row){.port = 25, .address = V4(198, 51, 100, 0), .behaviour = TRIP_OPEN(300, 900)};
     arrive(laptop, 1);
     trip_mail(laptop->trip, 1, 1000, FINDER_WISH_DUE);
     /* The resolver's best comes before the remembered ones that nobody has tried yet. */
-    trip_run(laptop->trip, 3000 + 1600);
+    trip_run(laptop->trip, 300 + 1500);
     assert_int_equal(finder_state(trip_finder(laptop->trip)), FINDER_USING);
     stop(laptop);
 }
