@@ -516,6 +516,11 @@ const char *outbound_peer(const struct outbound *outbound)
     return outbound->stream ? stream_peer(outbound->stream) : "";
 }
 
+enum result outbound_own_address(const struct outbound *outbound, struct sockaddr_storage *out)
+{
+    return outbound->stream ? stream_own_address(outbound->stream, out) : RESULT_IO;
+}
+
 const struct tls_info *outbound_tls(const struct outbound *outbound)
 {
     return outbound->stream ? stream_tls_info(outbound->stream) : NULL;

@@ -77,6 +77,8 @@ void outbound_quit(struct outbound *outbound);
 void outbound_close(struct outbound *outbound);
 const char *outbound_id(const struct outbound *outbound);
 const char *outbound_peer(const struct outbound *outbound); /* the proxy, where there is one */
+/* Our end of the connection. RESULT_OK; RESULT_IO: there is none. */
+MUST_CHECK enum result outbound_own_address(const struct outbound *outbound, struct sockaddr_storage *out);
 const struct tls_info *outbound_tls(const struct outbound *outbound);
 
 #endif

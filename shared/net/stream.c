@@ -401,6 +401,13 @@ enum result stream_peer_address(const struct stream *stream, struct sockaddr_sto
     return uv_tcp_getpeername(&stream->tcp, (struct sockaddr *)out, &len) == 0 ? RESULT_OK : RESULT_IO;
 }
 
+enum result stream_own_address(const struct stream *stream, struct sockaddr_storage *out)
+{
+    int len = sizeof *out;
+    *out = (struct sockaddr_storage){0};
+    return uv_tcp_getsockname(&stream->tcp, (struct sockaddr *)out, &len) == 0 ? RESULT_OK : RESULT_IO;
+}
+
 uint64_t stream_octets_in(const struct stream *stream)
 {
     return stream->octets_in;

@@ -95,6 +95,8 @@ int stream_socket_error(const struct stream *stream);
 /* Of the connected socket: "192.0.2.1:465". Empty before OPENED. */
 const char *stream_peer(const struct stream *stream);
 MUST_CHECK enum result stream_peer_address(const struct stream *stream, struct sockaddr_storage *out);
+/* Our end of it. */
+MUST_CHECK enum result stream_own_address(const struct stream *stream, struct sockaddr_storage *out);
 uint64_t stream_octets_in(const struct stream *stream);
 uint64_t stream_octets_out(const struct stream *stream);
 const char *stream_state_name(const struct stream *stream);
