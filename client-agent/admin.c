@@ -9,19 +9,31 @@
 
 /* ---- status ----------------------------------------------------------------------------------------------------- */
 
-static json_t *way_json(const struct path *path)
+static json_t *proxy_json(const struct path *path)
+{
+    struct net_address address = net_address_from_octets(path->proxy.address.family, path->proxy.address.octets, path->proxy.address.scope, path->proxy.port);
+    char text[NET_ADDRESS_TEXT];
+    if (path->via == PATH_DIRECT)
+        return json_null();
+    net_address_format(&address, text);
+    return json_string(text);
+}
+
+/* Where only a proxy, or nobody, knows the address, the relay's name stands. */
+static json_t *way_json(const struct agent *agent, const struct path *path)
 {
     char address[64];
     path_address_format(&path->address, address, sizeof address);
-    return json_pack("{s:s, s:i, s:s, s:s}", "address", address, "port", (int)path->port, "mode", path_mode_name(path->mode), "via", path_via_name(path->via));
+    return json_pack("{s:s, s:i, s:s, s:s, s:s, s:o}", "address", path->address.family != 0 ? address : agent->settings->values.relay_host.ptr, "port", (int)path->port, "mode",
+                     path_mode_name(path->mode), "alpn", path_alpn_name(path->alpn), "via", path_via_name(path->via), "proxy", proxy_json(path));
 }
 
-static json_t *ways_json(const struct uplink_status *status)
+static json_t *ways_json(const struct agent *agent, const struct uplink_status *status)
 {
     json_t *ways = json_array();
     for (size_t i = 0; i < status->ntrials; i++) {
-        const struct search_trial *trial = &status->trials[i];
-        json_t *way = way_json(&trial->path);
+        const struct finder_trial *trial = &status->trials[i];
+        json_t *way = way_json(agent, &trial->path);
         const char *words = trial->words[0] ? trial->words : path_verdict_words(trial->verdict);
         json_object_set_new(way, "verdict", json_string(path_verdict_name(trial->verdict)));
         json_object_set_new(way, "ms", trial->verdict == PATH_UNTRIED ? json_null() : json_integer(trial->ms));
@@ -42,18 +54,14 @@ static bool is_nothing_known(const struct uplink_status *status)
     return !status->has_way;
 }
 
-static json_t *verdict_json(const struct uplink_status *status)
+static json_t *verdict_json(const struct agent *agent, const struct uplink_status *status)
 {
     if (status->state == UPLINK_SEARCHING && is_nothing_known(status))
         return json_string("A way to the relay is being looked for.");
     struct buffer words = BUFFER(UPLINK_WORDS);
-    struct network_trial *trials = calloc(status->ntrials + 1, sizeof *trials);
     json_t *json = NULL;
-    for (size_t i = 0; trials && i < status->ntrials; i++)
-        trials[i] = (struct network_trial){.path = status->trials[i].path, .verdict = status->trials[i].verdict};
-    if (trials && network_describe(&(struct network_facts){.trials = trials, .n = status->ntrials}, status->has_way ? &status->way : NULL, &words) == RESULT_OK)
+    if (uplink_describe(agent->uplink, &words) == RESULT_OK)
         json = json_stringn(buffer_slice(&words).ptr, buffer_len(&words));
-    free(trials);
     buffer_free(&words);
     return json;
 }
@@ -77,8 +85,8 @@ static json_t *status_json(const struct agent *agent, const struct store_counts 
     struct uplink_status status;
     uplink_status(agent->uplink, &status);
     return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:{s:I, s:I, s:I, s:I}}", "network", network_state_name(status.network), "state",
-                     uplink_state_name(status.state), "words", verdict_json(&status), "way", status.has_way ? way_json(&status.way) : json_null(), "ways",
-                     ways_json(&status), "searched", queue_time_json(status.since_ms), "next_search", queue_time_json(status.next_search_ms), "trouble",
+                     uplink_state_name(status.state), "words", verdict_json(agent, &status), "way", status.has_way ? way_json(agent, &status.way) : json_null(), "ways",
+                     ways_json(agent, &status), "searched", queue_time_json(status.since_ms), "next_search", queue_time_json(status.next_search_ms), "trouble",
                      status.trouble ? json_string(status.trouble) : json_null(), "sending", sending_json(&status), "relay",
                      agent->settings->values.relay_host.ptr, "started", queue_time_json(agent->started_at_ms), "queue", "queued", (json_int_t)counts->queued, "held",
                      (json_int_t)counts->held, "uncertain", (json_int_t)counts->uncertain, "octets", (json_int_t)counts->octets);

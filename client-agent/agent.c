@@ -13,8 +13,6 @@
 
 enum { STOP_GRACE_MS = 3000, STOP_LAST_MS = 1500, SWEEP_EVERY_MS = 24 * 3600 * 1000 };
 
-static const char WAY_SETTING[] = "way"; /* ways_write's */
-
 /* ---- the queue -------------------------------------------------------------------------------------------------- */
 
 static uint64_t next_id(void *context)
@@ -51,10 +49,13 @@ static void enqueue(struct agent *agent, uint64_t message, int64_t due_at_ms)
         log_event(&agent->log, LOG_ERROR, "not-scheduled", LOG_TEXT("why", result_name(result)));
 }
 
+static void look_around(void *context);
+
 static void on_queued(void *context, const struct intake_queued *queued)
 {
     struct agent *agent = context;
     enqueue(agent, queued->message->id, queued->due_at_ms);
+    look_around(agent);
     uplink_wake(agent->uplink, false);
     sweep_sometimes(agent);
 }
@@ -75,41 +76,67 @@ static void on_loaded(void *context, const struct store_due *due, size_t n, bool
     }
 }
 
-/* ---- the way that worked ---------------------------------------------------------------------------------------- */
+/* ---- where we are, and the way from there ----------------------------------------------------------------------- */
 
-static void on_way(void *context, const struct ways *ways)
+static void on_network(void *context, const struct monitor_event *event)
 {
     struct agent *agent = context;
-    struct buffer text = BUFFER(WAYS_TEXT_MAX);
-    /* Not remembered: the next start finds the way like the first one. */
-    if (ways_write(ways, agent->settings->values.relay_host, &text) == RESULT_OK)
-        store_setting_put(agent->client, slice_from_cstr(WAY_SETTING), buffer_slice(&text), NULL, NULL);
-    buffer_free(&text);
+    log_event(&agent->log, LOG_INFO, "network", LOG_TEXT("is", event->is_up ? "up" : "down"), LOG_TEXT("known_by", event->has_key ? "a key" : "nothing"),
+              LOG_TEXT("changed", event->has_changed ? "yes" : "no"), LOG_TEXT("slept", event->has_slept ? "yes" : "no"));
+    uplink_set_network(agent->uplink, event);
 }
 
-static int start_uplink(struct agent *agent, const struct ways *ways)
+/* Without it mail goes too; the changes of the network are then found out by what fails. */
+static void start_monitor(struct agent *agent)
+{
+    struct monitor_config config = {.log = &agent->log, .on_change = on_network, .context = agent};
+    memcpy(config.secret, agent->recall.secret, sizeof config.secret);
+    enum result result = monitor_start(&agent->monitor, &agent->loop, &config);
+    crypto_wipe(&config, sizeof config);
+    if (result == RESULT_OK)
+        return;
+    agent->monitor = NULL;
+    log_event(&agent->log, LOG_WARNING, "network-unwatched", LOG_TEXT("why", result_name(result)));
+}
+
+static void look_around(void *context)
+{
+    struct agent *agent = context;
+    if (agent->monitor)
+        monitor_look(agent->monitor);
+}
+
+static int make_uplink(struct agent *agent, struct tls_context *tls, struct slice password)
+{
+    agent->uplink = uplink_new(&(struct uplink_config){
+        .loop = &agent->loop,
+        .store = agent->client,
+        .settings = agent->settings,
+        .tls = tls,
+        .password = password,
+        .queue = agent->queue,
+        .office = &agent->office,
+        .recall = &agent->recall,
+        .awaits_network = agent->monitor != NULL,
+        .log = &agent->log,
+        .look_around = look_around,
+        .context = agent,
+    });
+    return agent->uplink ? EX_OK : agent_fail(EX_OSERR, "out of memory");
+}
+
+static int start_uplink(struct agent *agent)
 {
     struct tls_context *tls = NULL;
     struct buffer password = {0};
     int code = agent_make_tls(agent->settings, &agent->log, &tls);
     if (code == EX_OK)
         code = agent_read_secret(agent->settings->values.password_file.ptr, &password);
+    if (code == EX_OK && recall_open(&agent->recall, &agent->loop, agent->client, agent->settings) != RESULT_OK)
+        code = agent_fail(EX_OSERR, "out of memory");
     if (code == EX_OK) {
-        agent->uplink = uplink_new(&(struct uplink_config){
-            .loop = &agent->loop,
-            .store = agent->client,
-            .settings = agent->settings,
-            .tls = tls,
-            .password = buffer_slice(&password),
-            .queue = agent->queue,
-            .office = &agent->office,
-            .ways = ways,
-            .log = &agent->log,
-            .on_way = on_way,
-            .context = agent,
-        });
-        if (!agent->uplink)
-            code = agent_fail(EX_OSERR, "out of memory");
+        start_monitor(agent);
+        code = make_uplink(agent, tls, buffer_slice(&password));
     }
     buffer_wipe_free(&password);
     tls_context_unref(&tls);
@@ -305,11 +332,18 @@ static void on_uplink_stopped(void *context)
         store_count(agent->client, on_last_answer, agent);
 }
 
+static void on_monitor_closed(void *context)
+{
+    (void)context; /* the loop has waited for it */
+}
+
 static void on_service_stopped(void *context)
 {
     struct agent *agent = context;
     agent->service = NULL;
     attempt_stop(&agent->office);
+    if (agent->monitor)
+        monitor_stop(&agent->monitor, on_monitor_closed, agent);
     if (agent->uplink)
         uplink_stop(agent->uplink, on_uplink_stopped, agent);
     else
@@ -340,29 +374,6 @@ static void sink_to_stderr(void *context, enum log_level level, struct slice lin
     /* One write a line, so that lines of two threads never mix. */
     if (write(STDERR_FILENO, line.ptr, line.len) < 0)
         return;
-}
-
-/* What the store must tell before the rest can start; the loop is run for it. */
-struct known_ways {
-    struct slice relay_host;
-    struct ways ways;
-    bool is_answered;
-};
-
-static void on_known_ways(void *context, enum result result, struct slice value)
-{
-    struct known_ways *known = context;
-    known->is_answered = true;
-    if (result == RESULT_OK)
-        ways_read(&known->ways, value, known->relay_host);
-}
-
-static void read_known_ways(struct agent *agent, struct known_ways *known)
-{
-    *known = (struct known_ways){.relay_host = agent->settings->values.relay_host};
-    store_setting_get(agent->client, slice_from_cstr(WAY_SETTING), on_known_ways, known);
-    while (!known->is_answered)
-        uv_run(&agent->loop, UV_RUN_ONCE);
 }
 
 static int start_store(struct agent *agent)
@@ -404,12 +415,10 @@ static int start_control(struct agent *agent)
 
 static int start(struct agent *agent)
 {
-    struct known_ways known;
     int code = start_store(agent);
     if (code != EX_OK)
         return code;
-    read_known_ways(agent, &known);
-    if ((code = start_uplink(agent, &known.ways)) != EX_OK || (code = start_reception(agent)) != EX_OK ||
+    if ((code = start_uplink(agent)) != EX_OK || (code = start_reception(agent)) != EX_OK ||
         (code = start_service(agent)) != EX_OK || (code = start_control(agent)) != EX_OK)
         return code;
     store_queue_load(agent->client, on_loaded, agent);
@@ -422,6 +431,7 @@ static bool tear_down(struct agent *agent)
     bool is_closed = true;
     reception_free(&agent->reception);
     uplink_free(&agent->uplink);
+    recall_close(&agent->recall);
     queue_free(&agent->queue);
     close_client(agent);
     if (agent->store)

@@ -25,7 +25,9 @@ struct agent {
     struct attempt_office office;
     struct reception *reception;
     struct service *service;
+    struct recall recall;
     struct uplink *uplink;
+    struct monitor *monitor;
     struct control_server *control;
     uv_signal_t signals[3];
     uv_timer_t last_patience; /* at the end, for a resolver that is silent */

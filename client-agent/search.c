@@ -1,503 +1,444 @@
 #include "search.h"
 
-#include "path/race.h"
+#include "resolve.h"
 
+#include "base/list.h"
 #include "crypto/crypto.h"
+#include "net/challenge.h"
 
-#include <assert.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum search_state { SEARCH_RESOLVING, SEARCH_RACING, SEARCH_ENDED };
-
-/* A connection on one path. Its memory is the search's. */
+/* A connection whose outcome counts; let go of, it closes by itself. */
 struct runner {
-    struct search *search;
-    size_t path;
+    struct list_node node;
+    struct search *search; /* NULL: let go of */
     struct outbound *outbound;
+    size_t trial;
 };
-
-/* A race over n of the search's paths, from base on. */
-struct round {
-    struct race *race;   /* NULL: not begun, or lost for want of memory */
-    size_t base, n;
-    bool is_last_chance; /* of demoted paths: begins later */
-    bool is_lost;
-};
-
-/* The usual paths and the demoted ones; the same again for what the resolver says late. */
-enum { ROUNDS_MAX = 4, ADDRESSES_MAX = 12 };
 
 struct search {
     struct search_config config;
-    char *host, *server_name, *user, *password;
-    size_t password_len;
-    struct path known;
-    bool has_known, is_freed;
-    enum search_state state;
-    struct path_address addresses[ADDRESSES_MAX]; /* the resolver's and the remembered */
-    size_t naddresses;
-    struct path_address resolved[SEARCH_ADDRESSES_MAX];
-    size_t nresolved;
-    struct path demoted[SEARCH_DEMOTED_MAX];
-    size_t ndemoted;
-    struct path_address remembered[SEARCH_ADDRESSES_MAX];
-    size_t nremembered;
-    struct path paths[RACE_PATHS_MAX];
-    size_t npaths;
-    struct round rounds[ROUNDS_MAX];
-    size_t nrounds;
-    int64_t last_chance_at_ms, resolver_until_ms;
-    bool is_asking;            /* the resolver owes an answer */
-    struct runner runners[RACE_PATHS_MAX];
-    struct search_trial trials[RACE_PATHS_MAX];
-    size_t nopen;              /* outbounds not yet closed, handles and requests included */
-    uv_getaddrinfo_t resolver;
+    struct schedule patience;
+    char *host, *server_name;
+    struct buffer password;
+    struct finder *finder;
+    struct list runners;
+    struct proxies *proxies;
+    struct resolve *question;
+    struct path_address resolved; /* where the challenge is asked: the resolver's last word, IPv4 rather than IPv6, because portals mind that */
+    struct challenge *challenge;
     uv_timer_t timer;
+    bool is_pumping, has_event;
+    struct monitor_event event;   /* the network's last, for a core that begins anew */
     char resolver_words[SEARCH_WORDS];
 };
 
 static void pump(struct search *search);
 
-/* ---- addresses and paths ---------------------------------------------------------------------------------------- */
-
-static void add_address(struct search *search, const struct path_address *address)
+static int64_t now_of(const struct search *search)
 {
-    for (size_t i = 0; i < search->naddresses; i++)
-        if (path_address_equal(&search->addresses[i], address))
-            return;
-    if (search->naddresses < ADDRESSES_MAX)
-        search->addresses[search->naddresses++] = *address;
+    return loop_now_ms(search->config.loop);
 }
 
-bool search_address(const struct sockaddr *from, struct path_address *out)
+/* ---- the timer: the core's deadline, and a turn of our own for what was told from outside ------------------------- */
+
+static void on_timer(uv_timer_t *timer)
 {
-    *out = (struct path_address){0};
-    out->family = net_address_to_octets(from, out->octets, &out->scope);
-    return out->family != 0;
+    pump(timer->data);
 }
 
-static void add_resolved_one(struct search *search, const struct addrinfo *info)
+static void arm(struct search *search)
 {
-    struct path_address address;
-    if (search->nresolved == SEARCH_ADDRESSES_MAX || !search_address(info->ai_addr, &address))
+    int64_t wait_ms = finder_deadline_ms(search->finder);
+    if (wait_ms == INT64_MAX) {
+        uv_timer_stop(&search->timer);
         return;
-    search->resolved[search->nresolved++] = address;
-    add_address(search, &address);
+    }
+    wait_ms -= now_of(search);
+    uv_timer_start(&search->timer, on_timer, wait_ms > 0 ? (uint64_t)wait_ms : 0, 0);
 }
 
-/* The families take turns (RFC 8305 4), IPv6 first, so that a family that does not work costs one stagger at a time. */
-static void add_resolved(struct search *search, const struct addrinfo *list)
+static void pump_soon(struct search *search)
 {
-    int wanted = AF_INET6;
-    for (int round = 0; round < 2 * SEARCH_ADDRESSES_MAX; round++, wanted = wanted == AF_INET6 ? AF_INET : AF_INET6) {
-        int skip = round / 2;
-        for (const struct addrinfo *at = list; at; at = at->ai_next)
-            if (at->ai_family == wanted && skip-- == 0)
-                add_resolved_one(search, at);
+    uv_timer_start(&search->timer, on_timer, 0, 0);
+}
+
+/* ---- names and proxies ------------------------------------------------------------------------------------------ */
+
+static void note_resolver_failure(struct search *search, const char *why)
+{
+    if (why)
+        snprintf(search->resolver_words, sizeof search->resolver_words, "%s could not be resolved: %s", search->host, why);
+    else
+        search->resolver_words[0] = '\0';
+}
+
+static void take_addresses(struct search *search, const struct path_address *addresses, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (i == 0 || (addresses[i].family == 4 && search->resolved.family == 6))
+            search->resolved = addresses[i];
+    finder_resolved(search->finder, addresses, n, now_of(search));
+    pump_soon(search);
+}
+
+static void on_resolved(void *context, int status, const struct path_address *addresses, size_t n)
+{
+    struct search *search = context;
+    search->question = NULL;
+    note_resolver_failure(search, status < 0 ? uv_strerror(status) : n == 0 ? "no address" : NULL);
+    take_addresses(search, addresses, n);
+    pump(search);
+}
+
+static void resolve_host(struct search *search)
+{
+    struct slice host = slice_from_cstr(search->host);
+    struct path_address literal;
+    if (search->question)
+        return;
+    if (resolve_literal(host, &literal)) {
+        take_addresses(search, &literal, 1);
+    } else if (resolve_start(&search->question, search->config.loop, host, on_resolved, search) != RESULT_OK) {
+        note_resolver_failure(search, "out of memory");
+        take_addresses(search, NULL, 0);
+    } else {
+        snprintf(search->resolver_words, sizeof search->resolver_words, "the resolver does not answer for %s", search->host);
     }
 }
 
-static void add_path(struct search *search, const struct path *path)
+static void on_proxies(void *context, const struct finder_proxy *list, size_t n)
 {
-    for (size_t i = 0; i < search->npaths; i++)
-        if (path_equal(&search->paths[i], path))
-            return;
-    if (search->npaths < RACE_PATHS_MAX)
-        search->paths[search->npaths++] = *path;
+    struct search *search = context;
+    finder_proxies(search->finder, list, n, now_of(search));
+    pump(search);
 }
 
-/* The configuration may have changed since that path worked. */
-static bool is_offered(const struct settings_values *values, const struct path *path)
+static void resolve(struct search *search)
 {
-    const struct finder_way *ways = values->way.items;
-    for (size_t w = 0; w < values->way.count; w++)
-        if (ways[w].port == path->port && ways[w].mode == path->mode)
-            return true;
-    return false;
+    resolve_host(search);
+    proxies_ask(search->proxies, slice_from_cstr(search->host), on_proxies, search);
 }
 
-static bool is_demoted(const struct search *search, const struct path *path)
-{
-    for (size_t i = 0; i < search->ndemoted; i++)
-        if (path_equal(&search->demoted[i], path))
-            return true;
-    return false;
-}
+/* ---- connections ------------------------------------------------------------------------------------------------ */
 
-static bool is_known_address(const struct search *search, const struct path_address *address)
+static struct runner *runner_of(struct search *search, size_t trial)
 {
-    for (size_t i = 0; i < search->naddresses; i++)
-        if (path_address_equal(&search->addresses[i], address))
-            return true;
-    return false;
-}
-
-static void add_usual_paths(struct search *search)
-{
-    const struct settings_values *values = &search->config.settings->values;
-    const struct finder_way *ways = values->way.items;
-    search->has_known = search->has_known && is_offered(values, &search->known) && !is_demoted(search, &search->known);
-    if (search->has_known)
-        add_path(search, &search->known);
-    for (size_t w = 0; w < values->way.count; w++)
-        for (size_t a = 0; a < search->naddresses; a++) {
-            const struct path path = {.address = search->addresses[a], .port = ways[w].port, .mode = ways[w].mode};
-            if (!is_demoted(search, &path))
-                add_path(search, &path);
-        }
-}
-
-static void add_demoted_paths(struct search *search)
-{
-    for (size_t i = 0; i < search->ndemoted; i++)
-        if (is_offered(&search->config.settings->values, &search->demoted[i]) && is_known_address(search, &search->demoted[i].address))
-            add_path(search, &search->demoted[i]);
-}
-
-static void add_round(struct search *search, size_t base, bool is_last_chance)
-{
-    size_t n = search->npaths - base;
-    for (size_t i = base; i < search->npaths; i++)
-        search->trials[i] = (struct search_trial){.path = search->paths[i]};
-    if (n == 0 || search->nrounds == ROUNDS_MAX)
-        return;
-    for (size_t i = base; is_last_chance && i < search->npaths; i++) {
-        search->trials[i].verdict = PATH_DIED_EARLY;
-        snprintf(search->trials[i].words, sizeof search->trials[i].words, "died under a message lately; tried when nothing else is open");
+    LIST_EACH(node, &search->runners) {
+        struct runner *runner = LIST_OWNER(node, struct runner, node);
+        if (runner->trial == trial)
+            return runner;
     }
-    search->rounds[search->nrounds++] = (struct round){.base = base, .n = n, .is_last_chance = is_last_chance};
+    return NULL;
 }
 
-/* Of all addresses that are known by now and have none. */
-static void add_rounds(struct search *search)
+static void let_go(struct runner *runner)
 {
-    size_t base = search->npaths;
-    add_usual_paths(search);
-    add_round(search, base, false);
-    base = search->npaths;
-    add_demoted_paths(search);
-    add_round(search, base, true);
+    list_remove(&runner->node);
+    runner->search = NULL;
 }
 
-/* ---- the end ---------------------------------------------------------------------------------------------------- */
-
-static void destroy_when_idle(struct search *search)
-{
-    if (!search->is_freed || search->nopen > 0)
-        return;
-    for (size_t i = 0; i < search->nrounds; i++)
-        race_free(&search->rounds[i].race);
-    tls_context_unref(&search->config.tls);
-    settings_unref(&search->config.settings);
-    if (search->password)
-        crypto_wipe(search->password, search->password_len);
-    free(search->password);
-    free(search->host);
-    free(search->server_name);
-    free(search->user);
-    free(search);
-}
-
-static void on_handle_closed(uv_handle_t *handle)
-{
-    struct search *search = handle->data;
-    search->nopen--;
-    destroy_when_idle(search);
-}
-
-static void end(struct search *search)
-{
-    if (search->state == SEARCH_ENDED)
-        return;
-    if (search->is_asking)
-        uv_cancel((uv_req_t *)&search->resolver);
-    search->state = SEARCH_ENDED;
-    uv_close((uv_handle_t *)&search->timer, on_handle_closed);
-}
-
-static struct round *round_of(struct search *search, size_t path)
-{
-    struct round *round = search->rounds;
-    while (path >= round->base + round->n)
-        round++;
-    return round;
-}
-
-static void note_verdict(struct search *search, size_t i, enum path_verdict verdict, const char *words)
-{
-    struct search_trial *trial = &search->trials[i];
-    const struct round *round = round_of(search, i);
-    trial->verdict = verdict;
-    trial->ms = race_verdict_ms(round->race, i - round->base);
-    snprintf(trial->words, sizeof trial->words, "%s", words);
-}
-
-static void close_all(struct search *search)
-{
-    for (size_t i = 0; i < search->npaths; i++) {
-        struct outbound *outbound = search->runners[i].outbound;
-        search->runners[i].outbound = NULL;
-        if (outbound)
-            outbound_close(outbound);
-    }
-}
-
-static void win(struct search *search, size_t i)
-{
-    struct outbound *winner = search->runners[i].outbound;
-    const struct path path = search->paths[i];
-    note_verdict(search, i, PATH_OPEN, path_verdict_words(PATH_OPEN));
-    search->runners[i].outbound = NULL;
-    search->nopen--;
-    close_all(search);
-    end(search);
-    search->config.on_end(search->config.context, winner, &path);
-}
-
-static void lose(struct search *search)
-{
-    end(search);
-    search->config.on_end(search->config.context, NULL, NULL);
-}
-
-/* ---- carrying the race out -------------------------------------------------------------------------------------- */
-
-/* A path may be tried twice: the race displaces one that is silent and gives it a second chance later. What the displaced connection still says is nobody's. */
 static void on_outbound(void *context, struct outbound *outbound, const struct outbound_event *event)
 {
     struct runner *runner = context;
     struct search *search = runner->search;
-    int64_t now_ms = loop_now_ms(search->config.loop);
-    bool is_current = runner->outbound == outbound;
+    (void)outbound;
     if (event->type == OUTBOUND_CLOSED) {
-        if (is_current)
-            runner->outbound = NULL;
-        search->nopen--;
-        destroy_when_idle(search);
+        if (search)
+            let_go(runner);
+        free(runner);
         return;
     }
-    if (search->state != SEARCH_RACING || !is_current)
+    if (!search)
         return;
-    const struct round *round = round_of(search, runner->path);
     if (event->type == OUTBOUND_CONNECTED) {
-        race_connected(round->race, runner->path - round->base, now_ms);
+        finder_connected(search->finder, runner->trial, now_of(search));
     } else if (event->type == OUTBOUND_FAILED) {
-        race_failed(round->race, runner->path - round->base, event->failure->verdict, now_ms);
-        note_verdict(search, runner->path, event->failure->verdict, event->failure->words);
+        finder_failed(search->finder, runner->trial, event->failure->verdict, event->failure->words, now_of(search));
+        let_go(runner);
     } else if (event->smtp.type == SMTP_CLIENT_PROVEN) {
-        race_proven(round->race, runner->path - round->base, now_ms);
+        finder_proven(search->finder, runner->trial, now_of(search));
     }
     pump(search);
 }
 
-static void fill_target(struct search *search, size_t i, struct outbound_target *target)
+/* Only a relay whose key is known may be spoken to before it has spoken: elsewhere what it said last is no promise. */
+static void fill_credentials(const struct search *search, struct smtp_client_config *smtp, struct smtp_peer *early)
 {
-    const struct path *path = &search->paths[i];
-    struct net_address address = net_address_from_octets(path->address.family, path->address.octets, path->address.scope, path->port);
+    const struct settings_values *values = &search->config.settings->values;
+    const struct profile *profile = search->config.profile;
+    smtp->user = values->user;
+    smtp->password = buffer_slice(&search->password);
+    if (!profile || profile_device(profile).len == 0)
+        return;
+    smtp->device = profile_device(profile);
+    smtp->token = profile_token(profile);
+    if (values->pin.count > 0 && profile_peer(profile, early) && (early->capabilities & SMTP_CAP_PIPECONNECT))
+        smtp->early = early;
+}
+
+static void set_address(struct outbound_target *target, const struct path_address *from, uint16_t port)
+{
+    struct net_address address = net_address_from_octets(from->family, from->octets, from->scope, port);
     memcpy(&target->address, &address, net_address_len(&address));
-    target->tls = search->config.tls;
-    target->server_name = search->server_name;
-    target->hold_at_connect = true;
-    target->smtp = (struct smtp_client_config){
+}
+
+/* The proxy is told the relay's address where we have one, and its name where the proxy is to find out. */
+static void fill_tunnel(const struct search *search, const struct path *path, struct tunnel_config *tunnel, char *host, size_t size)
+{
+    *tunnel = (struct tunnel_config){.via = path->via, .port = path->port};
+    if (path->address.family != 0)
+        path_address_format(&path->address, host, size);
+    else
+        snprintf(host, size, "%s", search->host);
+    tunnel->host = slice_from_cstr(host);
+    proxies_credentials(search->proxies, path->via, &path->proxy, &tunnel->user, &tunnel->password);
+}
+
+static enum result open_path(struct search *search, const struct path *path, struct runner *runner)
+{
+    struct tunnel_config tunnel;
+    struct smtp_peer early;
+    char host[TUNNEL_HOST_MAX + 1];
+    struct outbound_target target = {.tls = search->config.tls, .server_name = search->server_name, .alpn = path->alpn, .hold_at_connect = true};
+    target.smtp = (struct smtp_client_config){
         .security = path->mode == PATH_TLS ? SMTP_SECURITY_TLS : SMTP_SECURITY_STARTTLS,
         /* The laptop's name is nobody's business, not even the relay's. */
         .ehlo_name = SLICE("postern-agent"),
         .ehlo_name_cleartext = SLICE("localhost"),
-        .user = slice_from_cstr(search->user),
-        .password = slice_of(search->password, search->password_len),
+        .speaks_first = path->alpn == PATH_ALPN_HTTP,
         .log = search->config.log,
     };
-    crypto_random(target->smtp.nonce, sizeof target->smtp.nonce);
-}
-
-static void start_runner(struct search *search, size_t i)
-{
-    struct outbound_target target = {0};
-    struct runner *runner = &search->runners[i];
-    *runner = (struct runner){.search = search, .path = i};
-    fill_target(search, i, &target);
+    fill_credentials(search, &target.smtp, &early);
+    crypto_random(target.smtp.nonce, sizeof target.smtp.nonce);
+    if (path->via == PATH_DIRECT) {
+        set_address(&target, &path->address, path->port);
+    } else {
+        set_address(&target, &path->proxy.address, path->proxy.port);
+        fill_tunnel(search, path, &tunnel, host, sizeof host);
+        target.tunnel = &tunnel;
+    }
     enum result result = outbound_open(&runner->outbound, search->config.loop, &target, (struct outbound_handler){on_outbound, runner}, search->config.log);
     crypto_wipe(&target, sizeof target);
-    if (result == RESULT_OK) {
-        search->nopen++;
-        return;
-    }
-    runner->outbound = NULL;
-    race_failed(round_of(search, i)->race, i - round_of(search, i)->base, PATH_UNREACHABLE, loop_now_ms(search->config.loop));
-    note_verdict(search, i, PATH_UNREACHABLE, "no socket could be opened");
+    return result;
 }
 
-static void cancel_runner(struct search *search, size_t i, enum path_verdict verdict)
+static void start_runner(struct search *search, const struct finder_action *action)
 {
-    if (verdict != PATH_UNTRIED)
-        note_verdict(search, i, verdict, path_verdict_words(verdict));
-    struct outbound *outbound = search->runners[i].outbound;
-    search->runners[i].outbound = NULL;
-    if (outbound)
-        outbound_close(outbound);
-}
-
-/* RACE_WON comes first and is kept until the cancellations behind it are carried out: the losers are closed before AUTH. Returns the path that has won, or -1. */
-static ptrdiff_t run_round(struct search *search, struct round *round)
-{
-    struct race_action action;
-    ptrdiff_t winner = -1;
-    while (race_next(round->race, loop_now_ms(search->config.loop), &action)) {
-        size_t i = round->base + action.path;
-        switch (action.type) {
-        case RACE_CONNECT: start_runner(search, i); break;
-        case RACE_HANDSHAKE: outbound_proceed(search->runners[i].outbound); break;
-        case RACE_CANCEL: cancel_runner(search, i, action.verdict); break;
-        case RACE_WON: winner = (ptrdiff_t)i; break;
-        case RACE_LOST: round->is_lost = true; break;
+    struct runner *runner = calloc(1, sizeof *runner);
+    if (runner) {
+        *runner = (struct runner){.search = search, .trial = action->trial};
+        if (open_path(search, &action->path, runner) == RESULT_OK) {
+            list_append(&search->runners, &runner->node);
+            return;
         }
     }
-    return winner;
+    free(runner);
+    finder_failed(search->finder, action->trial, PATH_UNREACHABLE, "no socket could be opened", now_of(search));
 }
 
-static bool is_any_running(const struct search *search)
+static void proceed(struct search *search, size_t trial)
 {
-    for (size_t i = 0; i < search->nrounds; i++)
-        if (search->rounds[i].race && !search->rounds[i].is_lost)
-            return true;
-    return false;
+    const struct runner *runner = runner_of(search, trial);
+    if (runner)
+        outbound_proceed(runner->outbound);
 }
 
-/* False: its time has not come, or it has begun before. */
-static bool begin_round(struct search *search, struct round *round)
+static void cancel(struct search *search, size_t trial)
 {
-    int64_t now_ms = loop_now_ms(search->config.loop);
-    if (round->race || round->is_lost || (round->is_last_chance && now_ms < search->last_chance_at_ms && is_any_running(search)))
+    struct runner *runner = runner_of(search, trial);
+    if (!runner)
+        return;
+    let_go(runner);
+    outbound_close(runner->outbound);
+}
+
+static void hand_over(struct search *search, const struct finder_action *action)
+{
+    struct runner *runner = runner_of(search, action->trial);
+    if (!runner)
+        return;
+    struct outbound *winner = runner->outbound;
+    let_go(runner);
+    free(runner);
+    search->config.on_use(search->config.context, winner, &action->path);
+}
+
+/* ---- the challenge ---------------------------------------------------------------------------------------------- */
+
+static void tell_probe(struct search *search, enum finder_probe answer)
+{
+    finder_probed(search->finder, answer, now_of(search));
+    pump_soon(search);
+}
+
+static void on_challenge(void *context, enum challenge_result result, const char *words)
+{
+    struct search *search = context;
+    static const enum finder_probe answers[] = {[CHALLENGE_GENUINE] = FINDER_PROBE_CLEAR, [CHALLENGE_PORTAL] = FINDER_PROBE_CAPTIVE, [CHALLENGE_SILENT] = FINDER_PROBE_SILENT};
+    search->challenge = NULL;
+    log_event(search->config.log, LOG_DEBUG, "challenge", LOG_TEXT("answer", words));
+    tell_probe(search, answers[result]);
+}
+
+static bool challenge_address(const struct search *search, struct sockaddr_storage *out)
+{
+    const struct path_address *remembered = NULL;
+    size_t n = search->config.memory ? memory_addresses(search->config.memory, &remembered) : 0;
+    const struct path_address *at = search->resolved.family != 0 ? &search->resolved : n > 0 ? remembered : NULL;
+    if (!at)
         return false;
-    const struct race_config config = {.is_first_known = search->has_known && round->base == 0 && !round->is_last_chance};
-    round->race = race_new(&config, search->paths + round->base, round->n, now_ms);
-    round->is_lost = !round->race;
+    struct net_address address = net_address_from_octets(at->family, at->octets, at->scope, (uint16_t)search->config.settings->values.http_port);
+    *out = (struct sockaddr_storage){0};
+    memcpy(out, &address, net_address_len(&address));
     return true;
 }
 
-static void on_timer(uv_timer_t *timer);
-
-static void arm(struct search *search)
+/* Somebody else's submission service may have any website on its port 80, which is no captive portal. Whose key is pinned is likely to be ours. */
+static bool may_probe(const struct search *search)
 {
-    int64_t deadline_ms = is_any_running(search) ? INT64_MAX : search->resolver_until_ms, now_ms = loop_now_ms(search->config.loop);
-    for (size_t i = 0; i < search->nrounds; i++) {
-        const struct round *round = &search->rounds[i];
-        int64_t round_ms = round->is_lost ? INT64_MAX : round->race ? race_deadline_ms(round->race) : search->last_chance_at_ms;
-        deadline_ms = round_ms < deadline_ms ? round_ms : deadline_ms;
-    }
-    if (deadline_ms == INT64_MAX)
-        uv_timer_stop(&search->timer);
-    else
-        uv_timer_start(&search->timer, on_timer, (uint64_t)(deadline_ms > now_ms ? deadline_ms - now_ms : 0), 0);
+    const struct settings_values *values = &search->config.settings->values;
+    const struct profile *profile = search->config.profile;
+    return profile && profile->has_peer ? profile_is_ours(profile) : values->pin.count > 0;
 }
 
-/* All rounds have failed, and nothing is hoped for from the resolver. */
-static bool is_lost(const struct search *search)
+static void probe(struct search *search)
 {
-    for (size_t i = 0; i < search->nrounds; i++)
-        if (!search->rounds[i].is_lost)
-            return false;
-    return !search->is_asking || loop_now_ms(search->config.loop) >= search->resolver_until_ms;
+    struct challenge_ask ask = {.tls = search->config.tls, .server_name = search->server_name, .log = search->config.log, .on_end = on_challenge, .context = search};
+    challenge_cancel(&search->challenge);
+    if (!may_probe(search) || !challenge_address(search, &ask.address) || challenge_start(&search->challenge, search->config.loop, &ask) != RESULT_OK)
+        tell_probe(search, FINDER_PROBE_SILENT);
+}
+
+/* ---- the pump --------------------------------------------------------------------------------------------------- */
+
+static void carry_out(struct search *search, const struct finder_action *action)
+{
+    switch (action->type) {
+    case FINDER_RESOLVE: resolve(search); return;
+    case FINDER_CONNECT: start_runner(search, action); return;
+    case FINDER_HANDSHAKE: proceed(search, action->trial); return;
+    case FINDER_CANCEL: cancel(search, action->trial); return;
+    case FINDER_USE: hand_over(search, action); return;
+    case FINDER_DROP: search->config.on_drop(search->config.context); return;
+    case FINDER_PROBE: probe(search); return;
+    case FINDER_LOST: search->config.on_lost(search->config.context); return;
+    }
 }
 
 static void pump(struct search *search)
 {
-    ptrdiff_t winner = -1;
-    if (search->state != SEARCH_RACING)
+    struct finder_action action;
+    if (search->is_pumping)
         return;
-    /* A usual round comes before the last chances that its end lets begin. */
-    for (size_t i = 0; i < search->nrounds && winner < 0;) {
-        struct round *round = &search->rounds[i];
-        bool is_new = begin_round(search, round), was_lost = round->is_lost;
-        if (round->race && !was_lost)
-            winner = run_round(search, round);
-        i = (is_new || was_lost != round->is_lost) && winner < 0 ? 0 : i + 1;
-    }
-    if (winner >= 0)
-        win(search, (size_t)winner);
-    else if (is_lost(search))
-        lose(search);
-    else
-        arm(search);
+    search->is_pumping = true;
+    while (finder_next(search->finder, now_of(search), &action))
+        carry_out(search, &action);
+    search->is_pumping = false;
+    arm(search);
+    if (search->config.on_progress)
+        search->config.on_progress(search->config.context);
 }
 
-static void begin_race(struct search *search)
+/* ---- inputs ----------------------------------------------------------------------------------------------------- */
+
+void search_want(struct search *search, enum finder_wish wish)
 {
-    for (size_t i = 0; i < search->nremembered; i++)
-        add_address(search, &search->remembered[i]);
-    search->state = SEARCH_RACING;
-    search->last_chance_at_ms = loop_now_ms(search->config.loop) + SEARCH_LAST_CHANCE_MS;
-    add_rounds(search);
+    finder_set_wall(search->finder, wall_now_ms(), now_of(search));
+    finder_want(search->finder, wish, now_of(search));
+    pump_soon(search);
+}
+
+/* A relay on this very machine (a tunnel's end, a test's) is there without any network. */
+static bool is_relay_here(const struct search *search)
+{
+    struct path_address literal;
+    if (!resolve_literal(slice_from_cstr(search->host), &literal))
+        return strcmp(search->host, "localhost") == 0;
+    static const uint8_t v6_loopback[16] = {[15] = 1};
+    return literal.family == 4 ? literal.octets[0] == 127 : memcmp(literal.octets, v6_loopback, 16) == 0;
+}
+
+static void tell_network(struct search *search, bool is_fresh)
+{
+    struct memory_key key;
+    _Static_assert((int)MEMORY_KEY == (int)MONITOR_NETWORK_KEY, "one key");
+    memcpy(key.octets, search->event.key, MEMORY_KEY);
+    finder_set_wall(search->finder, wall_now_ms(), now_of(search));
+    finder_set_network(search->finder, search->event.has_key ? &key : NULL, search->event.is_up || is_relay_here(search), is_fresh, now_of(search));
+}
+
+void search_set_network(struct search *search, const struct monitor_event *event)
+{
+    bool is_fresh = event->has_changed || event->has_slept;
+    search->event = *event;
+    search->has_event = true;
+    if (is_fresh)
+        resolve_cancel(&search->question);
+    tell_network(search, is_fresh);
     pump(search);
 }
 
-static void blame_resolver(struct search *search)
+void search_carried(struct search *search, uint64_t octets)
 {
-    snprintf(search->resolver_words, sizeof search->resolver_words, "the resolver does not answer for %s", search->host);
+    finder_set_wall(search->finder, wall_now_ms(), now_of(search));
+    finder_carried(search->finder, octets, now_of(search));
+    pump_soon(search);
 }
 
-static void on_timer(uv_timer_t *timer)
+void search_ended(struct search *search, enum finder_end how, enum path_verdict verdict, const char *words)
 {
-    struct search *search = timer->data;
-    if (search->is_asking && !search->resolver_words[0])
-        blame_resolver(search);
-    if (search->state == SEARCH_RESOLVING)
-        begin_race(search);
-    else
-        pump(search);
+    finder_set_wall(search->finder, wall_now_ms(), now_of(search));
+    finder_ended(search->finder, how, verdict, words, now_of(search));
+    pump_soon(search);
 }
 
-/* ---- resolving -------------------------------------------------------------------------------------------------- */
+/* ---- ways ------------------------------------------------------------------------------------------------------- */
 
-static void take_answer(struct search *search, int status, const struct addrinfo *list)
+static bool has_way(const struct finder_way *ways, size_t n, const struct finder_way *way)
 {
-    search->resolver_words[0] = '\0';
-    if (status < 0)
-        snprintf(search->resolver_words, sizeof search->resolver_words, "%s could not be resolved: %s", search->host, uv_strerror(status));
-    add_resolved(search, list);
-    if (search->state == SEARCH_RESOLVING) {
-        begin_race(search);
-    } else {
-        add_rounds(search);
-        pump(search);
-    }
+    for (size_t i = 0; i < n; i++)
+        if (path_address_equal(&ways[i].address, &way->address) && ways[i].port == way->port && ways[i].mode == way->mode)
+            return true;
+    return false;
 }
 
-static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *list)
+static size_t add_ways(struct finder_way *ways, size_t n, const struct finder_way *more, size_t nmore)
 {
-    struct search *search = request->data;
-    search->nopen--;
-    search->is_asking = false;
-    if (search->state != SEARCH_ENDED)
-        take_answer(search, status, list);
-    uv_freeaddrinfo(list);
-    destroy_when_idle(search);
+    for (size_t i = 0; i < nmore && n < FINDER_WAYS_MAX; i++)
+        if (!has_way(ways, n, &more[i]))
+            ways[n++] = more[i];
+    return n;
 }
 
-static void on_first_turn(uv_timer_t *timer)
+/* Who configures fewer ways than the usual ones means those and no others. */
+static bool takes_further_ways(const struct settings_values *values)
 {
-    struct search *search = timer->data;
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
-    struct net_address literal;
-    struct path_address address;
-    if (net_address_parse_ip(slice_from_cstr(search->host), 0, &literal) == RESULT_OK) {
-        if (search_address(&literal.any, &address))
-            add_address(search, &address);
-        begin_race(search);
-        return;
-    }
-    search->resolver.data = search;
-    if (uv_getaddrinfo(search->config.loop, &search->resolver, on_resolved, search->host, NULL, &hints) < 0) {
-        begin_race(search);
-        return;
-    }
-    search->nopen++;
-    search->is_asking = true;
-    search->resolver_until_ms = loop_now_ms(search->config.loop) + search->config.resolver_last_ms;
-    uv_timer_start(&search->timer, on_timer, (uint64_t)(search->nremembered > 0 ? search->config.resolver_ms : search->config.resolver_last_ms), 0);
+    static const struct finder_way usual[] = {
+        {.port = 465, .mode = PATH_TLS}, {.port = 443, .mode = PATH_TLS}, {.port = 587, .mode = PATH_STARTTLS}, {.port = 2525, .mode = PATH_STARTTLS}, {.port = 25, .mode = PATH_STARTTLS},
+    };
+    for (size_t i = 0; i < sizeof usual / sizeof *usual; i++)
+        if (!has_way(values->way.items, values->way.count, &usual[i]))
+            return false;
+    return true;
+}
+
+static void set_ways(struct search *search)
+{
+    const struct settings_values *values = &search->config.settings->values;
+    struct finder_way ways[FINDER_WAYS_MAX], named[FINDER_WAYS_MAX];
+    size_t n = add_ways(ways, 0, values->way.items, values->way.count);
+    if (search->config.profile && takes_further_ways(values))
+        n = add_ways(ways, n, named, profile_ways(search->config.profile, named, FINDER_WAYS_MAX));
+    finder_set_ways(search->finder, ways, n, now_of(search));
+}
+
+void search_profile_changed(struct search *search)
+{
+    set_ways(search);
+    pump_soon(search);
 }
 
 /* ---- life ------------------------------------------------------------------------------------------------------- */
@@ -513,45 +454,117 @@ static char *copy(struct slice text)
     return out;
 }
 
-struct search *search_start(const struct search_config *config)
+/* Everything that is made of the settings; on failure nothing is kept of it. */
+struct parts {
+    char *host, *server_name;
+    struct buffer password;
+    struct proxies *proxies;
+};
+
+static void drop_parts(struct parts *parts)
 {
-    const struct settings_values *values = &config->settings->values;
+    free(parts->host);
+    free(parts->server_name);
+    buffer_wipe_free(&parts->password);
+    proxies_free(&parts->proxies);
+}
+
+static enum result make_parts(struct parts *parts, uv_loop_t *loop, struct settings *settings, struct slice password, const struct log *log)
+{
+    const struct settings_values *values = &settings->values;
+    *parts = (struct parts){.password = BUFFER_SECRET(SASL_PASSWORD_MAX)};
+    parts->host = copy(values->relay_host);
+    parts->server_name = copy(values->relay_name.len > 0 ? values->relay_name : values->relay_host);
+    parts->proxies = proxies_new(loop, settings, log);
+    if (parts->host && parts->server_name && parts->proxies && buffer_append(&parts->password, password) == RESULT_OK)
+        return RESULT_OK;
+    drop_parts(parts);
+    return RESULT_MEMORY;
+}
+
+static struct finder *make_finder(const struct search *search, const struct settings *settings)
+{
+    const struct finder_config config = {
+        .patience = &search->patience,
+        .memory = search->config.memory,
+        .seed = crypto_random_u32(),
+        .can_probe = settings->values.http_port > 0,
+        .is_survey = search->config.is_survey,
+    };
+    return finder_new(&config, now_of(search));
+}
+
+static void stop_all(struct search *search)
+{
+    LIST_EACH_SAFE(node, after, &search->runners) {
+        struct runner *runner = LIST_OWNER(node, struct runner, node);
+        let_go(runner);
+        outbound_close(runner->outbound);
+    }
+    challenge_cancel(&search->challenge);
+    resolve_cancel(&search->question);
+}
+
+static void drop_settings(struct search *search)
+{
+    struct parts parts = {search->host, search->server_name, search->password, search->proxies};
+    finder_free(&search->finder);
+    drop_parts(&parts);
+    settings_unref(&search->config.settings);
+    tls_context_unref(&search->config.tls);
+}
+
+/* The old ones are let go of only when the new ones stand. */
+enum result search_reload(struct search *search, struct settings *settings, struct tls_context *tls, struct slice password)
+{
+    struct parts parts;
+    enum result result = make_parts(&parts, search->config.loop, settings, password, search->config.log);
+    struct finder *finder = result == RESULT_OK ? make_finder(search, settings) : NULL;
+    if (!finder) {
+        if (result == RESULT_OK)
+            drop_parts(&parts);
+        return RESULT_MEMORY;
+    }
+    stop_all(search);
+    drop_settings(search);
+    search->config.settings = settings_ref(settings);
+    search->config.tls = tls_context_ref(tls);
+    search->host = parts.host;
+    search->server_name = parts.server_name;
+    search->password = parts.password;
+    search->proxies = parts.proxies;
+    search->finder = finder;
+    search->patience = settings->values.patience;
+    search->resolved = (struct path_address){0};
+    search->resolver_words[0] = '\0';
+    set_ways(search);
+    if (search->has_event)
+        tell_network(search, true);
+    pump_soon(search);
+    return RESULT_OK;
+}
+
+struct search *search_new(const struct search_config *config)
+{
     struct search *search = calloc(1, sizeof *search);
     if (!search)
         return NULL;
     search->config = *config;
-    search->config.resolver_ms = config->resolver_ms > 0 ? config->resolver_ms : SEARCH_RESOLVER_MS;
-    search->config.resolver_last_ms = config->resolver_last_ms > 0 ? config->resolver_last_ms : SEARCH_RESOLVER_LAST_MS;
-    search->config.settings = settings_ref(config->settings);
-    search->config.tls = tls_context_ref(config->tls);
-    search->has_known = config->known != NULL;
-    if (config->known)
-        search->known = *config->known;
-    for (; search->nremembered < config->nremembered && search->nremembered < SEARCH_ADDRESSES_MAX; search->nremembered++)
-        search->remembered[search->nremembered] = config->remembered[search->nremembered];
-    for (; search->ndemoted < config->ndemoted && search->ndemoted < SEARCH_DEMOTED_MAX; search->ndemoted++)
-        search->demoted[search->ndemoted] = config->demoted[search->ndemoted];
-    search->host = copy(values->relay_host);
-    search->server_name = copy(values->relay_name.len > 0 ? values->relay_name : values->relay_host);
-    search->user = copy(values->user);
-    search->password = copy(config->password);
-    search->password_len = config->password.len;
-    bool is_ready = search->host && search->server_name && search->user && search->password && uv_timer_init(config->loop, &search->timer) == 0;
-    if (!is_ready) {
-        search->is_freed = true;
-        destroy_when_idle(search);
+    search->config.settings = NULL;
+    search->config.tls = NULL;
+    search->timer.data = search;
+    if (uv_timer_init(config->loop, &search->timer) < 0) {
+        free(search);
         return NULL;
     }
-    search->timer.data = search;
-    search->nopen++;
-    uv_timer_start(&search->timer, on_first_turn, 0, 0);
+    if (search_reload(search, config->settings, config->tls, config->password) != RESULT_OK)
+        search_free(&search);
     return search;
 }
 
-void search_cancel(struct search *search)
+static void on_closed(uv_handle_t *handle)
 {
-    end(search);
-    close_all(search);
+    free(handle->data);
 }
 
 void search_free(struct search **search)
@@ -560,25 +573,14 @@ void search_free(struct search **search)
     *search = NULL;
     if (!s)
         return;
-    search_cancel(s);
-    s->is_freed = true;
-    destroy_when_idle(s);
+    stop_all(s);
+    drop_settings(s);
+    uv_close((uv_handle_t *)&s->timer, on_closed);
 }
 
-size_t search_ntrials(const struct search *search)
+const struct finder *search_finder(const struct search *search)
 {
-    return search->npaths;
-}
-
-const struct search_trial *search_trials(const struct search *search)
-{
-    return search->trials;
-}
-
-size_t search_resolved(const struct search *search, const struct path_address **out)
-{
-    *out = search->resolved;
-    return search->nresolved;
+    return search->finder;
 }
 
 const char *search_resolver_words(const struct search *search)

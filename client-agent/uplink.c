@@ -2,39 +2,29 @@
 
 #include "aging.h"
 
-#include "path/race.h"
-
 #include "crypto/crypto.h"
-#include "mail/message_id.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct uplink {
     struct uplink_config config;
-    struct buffer password;
     enum uplink_state state;
     struct search *search;
-    struct outbound *session;     /* past PROVEN */
+    struct session session;
+    unsigned nclosing;            /* sessions given up */
     struct courier *courier;
     bool is_loading;              /* a job is on its way from the store */
-    bool is_stale;                /* settings have changed: this session ends when idle */
-    struct path way;
-    bool has_way;
-    bool is_way_told;             /* on_way has been called for this session's */
-    struct ways ways;
-    enum network_state network;   /* what the last search came to */
-    uint32_t failures;            /* searches and sessions in a row that brought no decision on a message */
-    int64_t last_search_ms;       /* loop time of its start */
-    int64_t next_search_ms;       /* wall time */
+    bool is_relay_reached;        /* the last session's way was well, it is the relay that does not want us */
+    bool is_wanted;               /* the search knows that mail is due */
+    int64_t planned_ms, next_search_ms; /* the next search in loop time, and the same in wall time */
     int64_t idle_since_ms;        /* loop time */
-    uint64_t ncarried;            /* in this session */
-    uv_timer_t timer;             /* waiting: the back-off; ready: keeping warm */
-    struct search_trial trials[RACE_PATHS_MAX];
-    size_t ntrials;
-    int64_t searched_at_ms;       /* wall time */
+    uv_timer_t timer;             /* waiting: the mail's own time; ready: keeping warm; before the network is known: patience */
+    struct findings findings;
+    struct memory_key network;    /* which the findings are of */
     char trouble[UPLINK_WORDS];
     uint64_t sending, sending_octets;
     struct aging aging;
@@ -75,7 +65,7 @@ static void enter(struct uplink *uplink, enum uplink_state state)
 
 static void tell_stopped_when_idle(struct uplink *uplink)
 {
-    if (!uplink->is_stopping || uplink->session || uplink->is_loading || uplink->nrecording > 0 || uplink->aging.is_running || !uplink->is_timer_closed || !uplink->on_stopped)
+    if (!uplink->is_stopping || uplink->session.outbound || uplink->nclosing > 0 || uplink->is_loading || uplink->nrecording > 0 || uplink->aging.is_running || !uplink->is_timer_closed || !uplink->on_stopped)
         return;
     void (*on_stopped)(void *) = uplink->on_stopped;
     uplink->on_stopped = NULL;
@@ -91,11 +81,6 @@ static void on_timer_closed(uv_handle_t *handle)
 }
 
 /* ---- waiting and resting ---------------------------------------------------------------------------------------- */
-
-static int64_t patience_ms(const struct uplink *uplink)
-{
-    return schedule_delay_ms(&uplink->config.settings->values.patience, uplink->failures, crypto_random_u32());
-}
 
 /* The queue runs on the loop's clock, the store on the wall's. */
 static int64_t now_of(const struct uplink *uplink)
@@ -113,30 +98,29 @@ static void give_back(struct uplink *uplink, const struct attempt_end *end)
         queue_finish(uplink->config.queue, end->message, end->hop);
 }
 
-static void arm_search(struct uplink *uplink, int64_t delay_ms)
+/* A time that comes is told in wall time once, so that it reads the same each time. */
+static void plan(struct uplink *uplink, int64_t at_ms)
 {
-    uplink->next_search_ms = wall_now_ms() + delay_ms;
-    uv_timer_start(&uplink->timer, on_timer, (uint64_t)(delay_ms > 0 ? delay_ms : 0), 0);
-}
-
-/* There is no way, or the relay does not want us now: come again later. */
-static void wait_a_while(struct uplink *uplink)
-{
-    if (uplink->is_stopping)
+    if (uplink->planned_ms == at_ms)
         return;
-    uplink->failures++;
-    enter(uplink, UPLINK_WAITING);
-    arm_search(uplink, patience_ms(uplink));
-    if (uplink->nrecording == 0)
-        aging_check(&uplink->aging);
+    uplink->planned_ms = at_ms;
+    uplink->next_search_ms = at_ms == INT64_MAX ? 0 : wall_now_ms() + at_ms - now_of(uplink);
 }
 
 /* Deferred mail: its own time has not come. */
-static void wait_for_due(struct uplink *uplink)
+static void wait_for_due(struct uplink *uplink, int64_t due_ms)
 {
-    int64_t deadline_ms = queue_deadline_ms(uplink->config.queue);
+    int64_t wait_ms = due_ms - now_of(uplink);
     enter(uplink, UPLINK_WAITING);
-    arm_search(uplink, deadline_ms - now_of(uplink));
+    plan(uplink, due_ms);
+    uv_timer_start(&uplink->timer, on_timer, (uint64_t)(wait_ms > 0 ? wait_ms : 0), 0);
+}
+
+/* No mail goes at present: some may have waited for too long. */
+static void look_for_aged(struct uplink *uplink)
+{
+    if (uplink->nrecording == 0 && !uplink->is_stopping)
+        aging_check(&uplink->aging);
 }
 
 static void on_aged(void *context)
@@ -151,50 +135,14 @@ static void set_trouble(struct uplink *uplink, const char *words)
     snprintf(uplink->trouble, sizeof uplink->trouble, "%s", words);
 }
 
-/* ---- ways that last, and ways that die young -------------------------------------------------------------------- */
-
-static void tell_way(struct uplink *uplink)
-{
-    if (!uplink->is_way_told && uplink->ways.has_known)
-        uplink->config.on_way(uplink->config.context, &uplink->ways);
-    uplink->is_way_told = true;
-}
-
-static void note_verdict(struct uplink *uplink, enum path_verdict verdict, const char *words)
-{
-    for (size_t i = 0; i < uplink->ntrials; i++)
-        if (path_equal(&uplink->trials[i].path, &uplink->way)) {
-            uplink->trials[i].verdict = verdict;
-            snprintf(uplink->trials[i].words, sizeof uplink->trials[i].words, "%s", words);
-        }
-}
-
-/* In login, or under a message. */
-static void blame_way(struct uplink *uplink, const struct outbound_failure *failure)
-{
-    switch (failure->verdict) {
-    case PATH_DIED_EARLY:
-    case PATH_DROPPED:
-    case PATH_TLS_FAILED:
-        note_verdict(uplink, PATH_DIED_EARLY, failure->words);
-        ways_demote(&uplink->ways, &uplink->way, now_of(uplink));
-        break;
-    case PATH_RELAY_REFUSED:
-        note_verdict(uplink, PATH_RELAY_REFUSED, failure->words);
-        break;
-    default: /* our own doing */
-        break;
-    }
-}
-
 /* ---- the message under way -------------------------------------------------------------------------------------- */
 
 static void on_recorded(void *context, const struct attempt_end *end)
 {
     struct uplink *uplink = context;
     give_back(uplink, end);
-    if (uplink->state == UPLINK_WAITING && uplink->nrecording == 0)
-        aging_check(&uplink->aging);
+    if (uplink->state == UPLINK_WAITING)
+        look_for_aged(uplink);
     go_on(uplink);
     tell_stopped_when_idle(uplink);
 }
@@ -209,13 +157,17 @@ static bool is_decided_by_relay(const struct courier *courier)
 
 static void record(struct uplink *uplink, struct courier *courier)
 {
-    char host[160];
-    path_format(&uplink->way, host, sizeof host);
-    bool tells = uplink->session && (smtp_client_peer(outbound_core(uplink->session))->capabilities & SMTP_CAP_DSN);
+    struct session *session = &uplink->session;
+    char host[PATH_TEXT];
+    path_format(&session->way, host, sizeof host);
+    bool tells = session->outbound && (smtp_client_peer(outbound_core(session->outbound))->capabilities & SMTP_CAP_DSN);
+    session->octets += courier_octets(courier);
     if (is_decided_by_relay(courier)) {
-        uplink->failures = 0;
-        ways_promote(&uplink->ways, &uplink->way);
-        tell_way(uplink);
+        session->is_decided = true;
+        if (!session->is_stale) {
+            search_carried(uplink->search, courier_job(courier)->message.size_octets);
+            recall_save_memory(uplink->config.recall, uplink->config.settings);
+        }
     }
     uplink->nrecording++;
     attempt_record(uplink->config.office, courier_job(courier), (struct slice){0}, courier_results(courier), slice_from_cstr(host), tells, on_recorded, uplink);
@@ -236,13 +188,13 @@ static void on_job(void *context, enum result result, struct store_job *job)
     struct uplink *uplink = context;
     uint64_t message = uplink->sending;
     uplink->is_loading = false;
-    bool may_send = uplink->state == UPLINK_SENDING && uplink->session && !uplink->is_stopping;
+    bool may_send = uplink->state == UPLINK_SENDING && uplink->session.outbound && !uplink->is_stopping;
     if (result == RESULT_OK && may_send) {
         uplink->sending_octets = job->message.size_octets;
-        uplink->courier = courier_start(uplink->config.store, uplink->session, job, on_delivered, uplink);
-    uplink->ncarried++;
+        uplink->courier = courier_start(uplink->config.store, uplink->session.outbound, job, on_delivered, uplink);
+        uplink->session.ncarried++;
         if (uplink->courier) {
-            outbound_pump(uplink->session);
+            outbound_pump(uplink->session.outbound);
             return;
         }
     } else {
@@ -278,7 +230,7 @@ static bool send_next(struct uplink *uplink)
 static void leave(struct uplink *uplink)
 {
     enter(uplink, UPLINK_LEAVING);
-    outbound_quit(uplink->session);
+    outbound_quit(uplink->session.outbound);
 }
 
 /* Nothing to send: the timer ends the session, or comes earlier for mail whose time is near. */
@@ -299,46 +251,86 @@ static void keep_warm_or_leave(struct uplink *uplink)
 
 /* ---- the session ------------------------------------------------------------------------------------------------ */
 
-static void on_session_failed(struct uplink *uplink, const struct outbound_failure *failure)
+static void learn(struct uplink *uplink)
+{
+    if (!session_learn(&uplink->session, &uplink->config.recall->profile))
+        return;
+    recall_save_profile(uplink->config.recall, uplink->config.settings);
+    search_profile_changed(uplink->search);
+}
+
+static void keep_token(struct uplink *uplink, const struct smtp_client_event *event)
+{
+    bool is_kept = session_keep_token(&uplink->session, event, &uplink->config.recall->profile);
+    if (is_kept)
+        recall_save_profile(uplink->config.recall, uplink->config.settings);
+    log_event(uplink->config.log, LOG_INFO, is_kept ? "device-known" : "device-unknown", LOG_STR("device", event->device));
+}
+
+static void tell_trouble(struct uplink *uplink, const struct outbound_failure *failure)
 {
     char words[UPLINK_WORDS];
-    /* The relay may end an idle session when it likes. */
-    if (uplink->state == UPLINK_READY || uplink->state == UPLINK_LEAVING)
-        return;
-    log_event(uplink->config.log, LOG_WARNING, "uplink-failed", LOG_TEXT("phase", failure->phase), LOG_TEXT("reason", failure->words));
     if (failure->smtp == SMTP_FAIL_AUTH_REFUSED)
         snprintf(words, sizeof words, "the relay refuses the name or password (%s); run: postern-agent setup", failure->words);
     else
         snprintf(words, sizeof words, "%s", failure->words);
     set_trouble(uplink, words);
-    blame_way(uplink, failure);
+}
+
+static void on_session_failed(struct uplink *uplink, const struct outbound_failure *failure)
+{
+    /* The relay may end an idle session when it likes. */
+    if (uplink->state == UPLINK_READY || uplink->state == UPLINK_LEAVING)
+        return;
+    log_event(uplink->config.log, LOG_WARNING, "uplink-failed", LOG_TEXT("phase", failure->phase), LOG_TEXT("reason", failure->words));
+    if (session_judge(&uplink->session, failure, &uplink->config.recall->profile)) {
+        log_event(uplink->config.log, LOG_WARNING, "relay-changed", LOG_TEXT("reason", failure->words));
+        recall_save_profile(uplink->config.recall, uplink->config.settings);
+    } else {
+        tell_trouble(uplink, failure);
+    }
 }
 
 static void on_smtp(struct uplink *uplink, const struct outbound_event *event)
 {
+    if (event->smtp.type == SMTP_CLIENT_DEVICE)
+        keep_token(uplink, &event->smtp);
     if (event->smtp.type != SMTP_CLIENT_READY)
         return;
     if (uplink->state == UPLINK_LOGIN) {
         uplink->trouble[0] = '\0';
-        log_event(uplink->config.log, LOG_INFO, "uplink-ready", LOG_TEXT("session", outbound_id(uplink->session)), LOG_TEXT("way", outbound_peer(uplink->session)));
+        log_event(uplink->config.log, LOG_INFO, "uplink-ready", LOG_TEXT("session", outbound_id(uplink->session.outbound)), LOG_TEXT("way", outbound_peer(uplink->session.outbound)));
     }
+    learn(uplink);
     uplink->idle_since_ms = now_of(uplink);
     enter(uplink, UPLINK_READY);
     go_on(uplink);
 }
 
+/* Invariant 6. */
+static void end_session(struct uplink *uplink)
+{
+    struct session *session = &uplink->session;
+    if (!session->is_stale)
+        search_ended(uplink->search, session->how, session->verdict, session->words);
+    uplink->is_relay_reached = session->verdict == PATH_RELAY_REFUSED;
+    if (session->verdict != PATH_OPEN)
+        findings_note(&uplink->findings, &session->way, session->verdict, session->words);
+    recall_save_memory(uplink->config.recall, uplink->config.settings);
+    *session = (struct session){0};
+}
+
 static void on_session_closed(struct uplink *uplink)
 {
-    bool was_idle = uplink->state == UPLINK_READY || uplink->state == UPLINK_LEAVING;
-    uplink->session = NULL;
-    uplink->has_way = false;
-    uplink->is_stale = false;
-    uplink->ncarried = 0;
-    if (was_idle) {
-        uplink->failures = 0;
-        enter(uplink, UPLINK_RESTING);
-    } else {
-        wait_a_while(uplink);
+    bool is_idle = uplink->state == UPLINK_READY || uplink->state == UPLINK_LEAVING;
+    if (!is_idle && uplink->session.how == FINDER_END_PEACE)
+        uplink->session.how = FINDER_END_REFUSED; /* over without a word of why */
+    bool is_peace = uplink->session.how == FINDER_END_PEACE;
+    end_session(uplink);
+    if (!uplink->is_stopping) {
+        enter(uplink, is_peace ? UPLINK_RESTING : UPLINK_WAITING);
+        if (!is_peace)
+            look_for_aged(uplink);
     }
     go_on(uplink);
     tell_stopped_when_idle(uplink);
@@ -358,100 +350,164 @@ static void on_session(void *context, struct outbound *outbound, const struct ou
     }
 }
 
+/* ---- giving a session up ---------------------------------------------------------------------------------------- */
+
+static void on_given_up(void *context, struct outbound *outbound, const struct outbound_event *event)
+{
+    struct uplink *uplink = context;
+    (void)outbound;
+    if (event->type != OUTBOUND_CLOSED)
+        return;
+    uplink->nclosing--;
+    tell_stopped_when_idle(uplink);
+}
+
+/* Without waiting for anything: the message under way goes back to the queue as it is, without its final dot. */
+static void give_up(struct uplink *uplink, const char *why)
+{
+    struct outbound *outbound = uplink->session.outbound;
+    log_event(uplink->config.log, LOG_INFO, "uplink-dropped", LOG_TEXT("session", outbound_id(outbound)), LOG_TEXT("why", why));
+    if (uplink->courier) {
+        courier_free(&uplink->courier);
+        queue_defer(uplink->config.queue, uplink->sending, (struct slice){0}, now_of(uplink));
+        uplink->sending = 0;
+    }
+    uplink->nclosing++;
+    outbound_set_handler(outbound, (struct outbound_handler){on_given_up, uplink});
+    outbound_close(outbound);
+    uplink->session = (struct session){0};
+    enter(uplink, UPLINK_WAITING);
+}
+
+static void on_drop(void *context)
+{
+    struct uplink *uplink = context;
+    if (!uplink->session.outbound || uplink->session.is_stale)
+        return;
+    give_up(uplink, "the network has changed");
+    go_on(uplink);
+}
+
+/* Its address is not ours any more, or the laptop has slept: nothing comes back on it, and only a time-out would tell. */
+static bool is_dead(const struct uplink *uplink, const struct monitor_event *event)
+{
+    struct sockaddr_storage own;
+    if (event->has_slept)
+        return true;
+    return outbound_own_address(uplink->session.outbound, &own) != RESULT_OK || !monitor_has_address((const struct sockaddr *)&own);
+}
+
+static void judge_session(struct uplink *uplink, const struct monitor_event *event)
+{
+    if (!uplink->session.outbound || !is_dead(uplink, event))
+        return;
+    if (!uplink->session.is_stale)
+        search_ended(uplink->search, FINDER_END_CARRIED, PATH_OPEN, NULL);
+    give_up(uplink, event->has_slept ? "the machine has slept" : "its address is gone");
+}
+
+void uplink_set_network(struct uplink *uplink, const struct monitor_event *event)
+{
+    struct memory_key key = {{0}};
+    if (uplink->is_stopping)
+        return;
+    if (event->has_key)
+        memcpy(key.octets, event->key, sizeof key.octets);
+    if (memcmp(&key, &uplink->network, sizeof key) != 0) {
+        findings_forget(&uplink->findings);
+        uplink->is_relay_reached = false;
+    }
+    uplink->network = key;
+    if (uplink->config.awaits_network)
+        uv_timer_stop(&uplink->timer);
+    uplink->config.awaits_network = false;
+    search_set_network(uplink->search, event);
+    judge_session(uplink, event);
+    go_on(uplink);
+}
+
 /* ---- the search ------------------------------------------------------------------------------------------------- */
 
-static void keep_trials(struct uplink *uplink)
-{
-    size_t n = search_ntrials(uplink->search);
-    uplink->ntrials = n < RACE_PATHS_MAX ? n : RACE_PATHS_MAX;
-    if (uplink->ntrials > 0)
-        memcpy(uplink->trials, search_trials(uplink->search), uplink->ntrials * sizeof *uplink->trials);
-    uplink->searched_at_ms = wall_now_ms();
-}
-
-static enum network_state network_of_trials(const struct uplink *uplink)
-{
-    struct network_trial trials[RACE_PATHS_MAX];
-    for (size_t i = 0; i < uplink->ntrials; i++)
-        trials[i] = (struct network_trial){.path = uplink->trials[i].path, .verdict = uplink->trials[i].verdict};
-    return network_conclude(&(struct network_facts){.trials = trials, .n = uplink->ntrials});
-}
-
-static void describe(const struct uplink *uplink, struct buffer *out)
-{
-    struct network_trial trials[RACE_PATHS_MAX];
-    for (size_t i = 0; i < uplink->ntrials; i++)
-        trials[i] = (struct network_trial){.path = uplink->trials[i].path, .verdict = uplink->trials[i].verdict};
-    if (network_describe(&(struct network_facts){.trials = trials, .n = uplink->ntrials}, uplink->has_way ? &uplink->way : NULL, out) != RESULT_OK)
-        buffer_clear(out);
-}
-
-static void on_search_end(void *context, struct outbound *winner, const struct path *path)
+static void on_use(void *context, struct outbound *winner, const struct path *path)
 {
     struct uplink *uplink = context;
     struct buffer words = BUFFER(UPLINK_WORDS - 1);
-    keep_trials(uplink);
-    uplink->has_way = winner != NULL;
-    uplink->is_way_told = false;
-    if (winner) {
-        const struct path_address *resolved;
-        size_t nresolved = search_resolved(uplink->search, &resolved);
-        uplink->way = *path;
-        ways_won(&uplink->ways, path, resolved, nresolved);
-    }
-    uplink->network = network_of_trials(uplink);
-    describe(uplink, &words);
-    log_event(uplink->config.log, winner ? LOG_INFO : LOG_WARNING, winner ? "way-found" : "no-way", LOG_STR("verdict", buffer_slice(&words)));
-    if (!winner) {
-        const char *resolver = search_resolver_words(uplink->search);
-        snprintf(uplink->trouble, sizeof uplink->trouble, "%s%s%.*s", resolver ? resolver : "", resolver ? "; " : "", SLICE_ARG(buffer_slice(&words)));
-    }
+    findings_take(&uplink->findings, search_finder(uplink->search), true, wall_now_ms());
+    session_begin(&uplink->session, winner, path);
+    if (uplink_describe(uplink, &words) != RESULT_OK)
+        buffer_clear(&words);
+    log_event(uplink->config.log, LOG_INFO, "way-found", LOG_STR("verdict", buffer_slice(&words)));
     buffer_free(&words);
-    search_free(&uplink->search);
-    if (!winner) {
-        wait_a_while(uplink);
-        return;
-    }
-    uplink->session = winner;
+    recall_save_memory(uplink->config.recall, uplink->config.settings);
     enter(uplink, UPLINK_LOGIN);
     outbound_set_handler(winner, (struct outbound_handler){on_session, uplink});
     smtp_client_login(outbound_core(winner), now_of(uplink));
+    outbound_pump(winner);
 }
 
-static void start_search(struct uplink *uplink)
+static void on_lost(void *context)
 {
-    struct ways *ways = &uplink->ways;
-    ways_forget_old(ways, now_of(uplink));
-    struct search_config config = {
-        .loop = uplink->config.loop,
-        .settings = uplink->config.settings,
-        .tls = uplink->config.tls,
-        .password = buffer_slice(&uplink->password),
-        .known = ways->has_known ? &ways->known : NULL,
-        .remembered = ways->addresses,
-        .nremembered = ways->naddresses,
-        .demoted = ways->demoted,
-        .ndemoted = ways->ndemoted,
-        .log = uplink->config.log,
-        .on_end = on_search_end,
-        .context = uplink,
-    };
-    /* The bad news are for a search that has failed to tell. */
-    if (uplink->searched_at_ms == 0)
-        uplink->network = NETWORK_ONLINE;
-    uplink->last_search_ms = now_of(uplink);
-    uplink->next_search_ms = 0;
-    enter(uplink, UPLINK_SEARCHING);
-    uplink->search = search_start(&config);
-    if (!uplink->search)
-        wait_a_while(uplink);
+    struct uplink *uplink = context;
+    struct buffer words = BUFFER(UPLINK_WORDS - 1);
+    const char *resolver = search_resolver_words(uplink->search);
+    uplink->is_relay_reached = false;
+    findings_take(&uplink->findings, search_finder(uplink->search), true, wall_now_ms());
+    if (uplink_describe(uplink, &words) != RESULT_OK)
+        buffer_clear(&words);
+    log_event(uplink->config.log, LOG_WARNING, "no-way", LOG_STR("verdict", buffer_slice(&words)));
+    snprintf(uplink->trouble, sizeof uplink->trouble, "%s%s%.*s", resolver ? resolver : "", resolver ? "; " : "", SLICE_ARG(buffer_slice(&words)));
+    buffer_free(&words);
+    recall_save_memory(uplink->config.recall, uplink->config.settings);
+    look_for_aged(uplink);
 }
 
-/* RFC 9422 4: the relay takes so many messages in a session, and the next in another. */
-static bool is_used_up(const struct uplink *uplink)
+static void look_around(const struct uplink *uplink)
 {
-    const struct smtp_peer *peer = smtp_client_peer(outbound_core(uplink->session));
-    return peer->transactions_max > 0 && uplink->ncarried >= peer->transactions_max;
+    if (uplink->config.look_around)
+        uplink->config.look_around(uplink->config.context);
+}
+
+static void on_progress(void *context)
+{
+    struct uplink *uplink = context;
+    look_around(uplink);
+    if (!uplink->session.outbound)
+        go_on(uplink);
+}
+
+/* ---- what is next ----------------------------------------------------------------------------------------------- */
+
+static void tell_wish(struct uplink *uplink, bool is_due)
+{
+    if (is_due == uplink->is_wanted)
+        return;
+    uplink->is_wanted = is_due;
+    search_want(uplink->search, is_due ? FINDER_WISH_DUE : FINDER_WISH_NOTHING);
+}
+
+/* No session: the search does what is to be done when mail is due. */
+static void follow_search(struct uplink *uplink)
+{
+    int64_t due_ms = queue_deadline_ms(uplink->config.queue);
+    const struct finder *finder = search_finder(uplink->search);
+    if (uplink->config.awaits_network)
+        return;
+    tell_wish(uplink, due_ms <= now_of(uplink));
+    if (uplink->nrecording > 0)
+        return;
+    if (!uplink->is_wanted && due_ms != INT64_MAX) {
+        wait_for_due(uplink, due_ms);
+    } else if (!uplink->is_wanted) {
+        enter(uplink, UPLINK_RESTING);
+    } else if (finder_state(finder) == FINDER_SEARCHING) {
+        enter(uplink, UPLINK_SEARCHING);
+        plan(uplink, INT64_MAX);
+        findings_take(&uplink->findings, finder, false, 0);
+    } else if (finder_state(finder) == FINDER_WAITING && finder_next_search_ms(finder) > now_of(uplink)) {
+        enter(uplink, UPLINK_WAITING);
+        uv_timer_stop(&uplink->timer);
+        plan(uplink, finder_next_search_ms(finder));
+    }
 }
 
 /* The one place that decides what to do next. */
@@ -459,33 +515,30 @@ static void go_on(struct uplink *uplink)
 {
     if (uplink->is_stopping)
         return;
-    int64_t deadline_ms = queue_deadline_ms(uplink->config.queue);
-    switch (uplink->state) {
-    case UPLINK_RESTING:
-        if (deadline_ms <= now_of(uplink))
-            start_search(uplink);
-        else if (deadline_ms != INT64_MAX)
-            wait_for_due(uplink);
-        break;
-    case UPLINK_READY:
-        if (uplink->is_stale || is_used_up(uplink))
-            leave(uplink);
-        else if (!uplink->is_loading && !uplink->aging.is_running && !send_next(uplink))
-            keep_warm_or_leave(uplink);
-        break;
-    case UPLINK_SEARCHING:
-    case UPLINK_LOGIN:
-    case UPLINK_SENDING:
-    case UPLINK_LEAVING:
-    case UPLINK_WAITING:
-    case UPLINK_STOPPED:
-        break;
+    if (!uplink->session.outbound) {
+        follow_search(uplink);
+        return;
     }
+    bool is_busy = uplink->state != UPLINK_READY || uplink->is_loading || uplink->aging.is_running || uplink->session.is_asking;
+    if (is_busy)
+        return;
+    if (uplink->session.is_stale)
+        leave(uplink);
+    else if (!session_is_used_up(&uplink->session) && send_next(uplink))
+        return;
+    else if (session_ask_for_token(&uplink->session, &uplink->config.recall->profile))
+        return;
+    else if (session_is_used_up(&uplink->session))
+        leave(uplink);
+    else
+        keep_warm_or_leave(uplink);
 }
 
 static void on_timer(uv_timer_t *timer)
 {
     struct uplink *uplink = timer->data;
+    look_around(uplink);
+    uplink->config.awaits_network = false;
     if (uplink->state == UPLINK_WAITING)
         enter(uplink, UPLINK_RESTING);
     go_on(uplink);
@@ -493,67 +546,62 @@ static void on_timer(uv_timer_t *timer)
 
 void uplink_wake(struct uplink *uplink, bool is_urgent)
 {
-    int64_t rest_ms = uplink->last_search_ms + UPLINK_NEW_MAIL_MS - now_of(uplink);
-    if (is_urgent)
-        uplink->failures = 0;
-    if (uplink->state == UPLINK_WAITING && (uplink->failures == 0 || rest_ms <= 0))
-        enter(uplink, UPLINK_RESTING);
-    else if (uplink->state == UPLINK_WAITING && (int64_t)uv_timer_get_due_in(&uplink->timer) > rest_ms)
-        arm_search(uplink, rest_ms);
+    bool is_due = queue_deadline_ms(uplink->config.queue) <= now_of(uplink);
+    if (!uplink->is_stopping && !uplink->session.outbound && !uplink->config.awaits_network && (is_due || is_urgent)) {
+        uplink->is_wanted = true;
+        search_want(uplink->search, is_urgent ? FINDER_WISH_NOW : FINDER_WISH_NEW_MAIL);
+    }
     go_on(uplink);
 }
 
 /* ---- life ------------------------------------------------------------------------------------------------------- */
-
-/* The old one stays when memory is out. */
-static enum result take_password(struct uplink *uplink, struct slice password)
-{
-    struct buffer fresh = BUFFER(SASL_PASSWORD_MAX);
-    enum result result = buffer_append(&fresh, password);
-    if (result != RESULT_OK) {
-        buffer_wipe_free(&fresh);
-        return result;
-    }
-    buffer_wipe_free(&uplink->password);
-    uplink->password = fresh;
-    return RESULT_OK;
-}
 
 struct uplink *uplink_new(const struct uplink_config *config)
 {
     struct uplink *uplink = calloc(1, sizeof *uplink);
     if (!uplink)
         return NULL;
-    if (take_password(uplink, config->password) != RESULT_OK || uv_timer_init(config->loop, &uplink->timer) < 0) {
-        buffer_wipe_free(&uplink->password);
+    uplink->config = *config;
+    uplink->search = search_new(&(struct search_config){
+        .loop = config->loop,
+        .settings = config->settings,
+        .tls = config->tls,
+        .password = config->password,
+        .memory = config->recall->memory,
+        .profile = &config->recall->profile,
+        .log = config->log,
+        .on_use = on_use,
+        .on_drop = on_drop,
+        .on_lost = on_lost,
+        .on_progress = on_progress,
+        .context = uplink,
+    });
+    if (!uplink->search || uv_timer_init(config->loop, &uplink->timer) < 0) {
+        search_free(&uplink->search);
         free(uplink);
         return NULL;
     }
-    uplink->config = *config;
     uplink->config.settings = settings_ref(config->settings);
-    uplink->config.tls = tls_context_ref(config->tls);
+    uplink->config.tls = NULL; /* the search's */
     uplink->timer.data = uplink;
-    uplink->ways = *config->ways;
+    uplink->planned_ms = INT64_MAX;
     uplink->aging = (struct aging){.store = config->store, .queue = config->queue, .office = config->office, .words = uplink->trouble, .on_end = on_aged, .context = uplink};
-    uplink->network = config->ways->has_known ? NETWORK_ONLINE : NETWORK_OFFLINE;
+    if (config->awaits_network)
+        uv_timer_start(&uplink->timer, on_timer, UPLINK_NETWORK_MS, 0);
     return uplink;
 }
 
 enum result uplink_reload(struct uplink *uplink, struct settings *settings, struct tls_context *tls, struct slice password)
 {
-    enum result result = take_password(uplink, password);
+    enum result result = search_reload(uplink->search, settings, tls, password);
     if (result != RESULT_OK)
         return result;
-    ways_forget(&uplink->ways, slice_equal(settings->values.relay_host, uplink->config.settings->values.relay_host));
+    recall_change(uplink->config.recall, uplink->config.settings, settings);
     settings_unref(&uplink->config.settings);
-    tls_context_unref(&uplink->config.tls);
     uplink->config.settings = settings_ref(settings);
-    uplink->config.tls = tls_context_ref(tls);
-    uplink->is_stale = uplink->session != NULL;
-    if (uplink->state == UPLINK_SEARCHING) {
-        search_free(&uplink->search);
-        enter(uplink, UPLINK_RESTING);
-    }
+    uplink->session.is_stale = uplink->session.outbound != NULL;
+    uplink->is_wanted = false;
+    findings_forget(&uplink->findings);
     uplink_wake(uplink, true);
     return RESULT_OK;
 }
@@ -564,14 +612,14 @@ void uplink_stop(struct uplink *uplink, void (*on_stopped)(void *context), void 
     aging_stop(&uplink->aging);
     uplink->on_stopped = on_stopped;
     uplink->stopped_context = context;
-    if (uplink->search)
-        search_free(&uplink->search);
+    uplink->session.is_stale = true;
+    search_free(&uplink->search);
     if (uplink->courier) {
         /* Given up without the final dot: the relay drops the half, the queue on disk still has the whole. */
         courier_free(&uplink->courier);
-        outbound_close(uplink->session);
-    } else if (uplink->session) {
-        outbound_quit(uplink->session);
+        outbound_close(uplink->session.outbound);
+    } else if (uplink->session.outbound) {
+        outbound_quit(uplink->session.outbound);
     }
     uv_close((uv_handle_t *)&uplink->timer, on_timer_closed);
 }
@@ -582,31 +630,43 @@ void uplink_free(struct uplink **uplink)
     *uplink = NULL;
     if (!u)
         return;
-    assert(!u->session && u->is_timer_closed);
-    buffer_wipe_free(&u->password);
+    assert(!u->session.outbound && u->is_timer_closed);
     settings_unref(&u->config.settings);
-    tls_context_unref(&u->config.tls);
     free(u);
+}
+
+/* ---- status ----------------------------------------------------------------------------------------------------- */
+
+static enum network_state network_of(const struct uplink *uplink)
+{
+    bool is_known;
+    if (!uplink->search)
+        return NETWORK_ONLINE;
+    enum network_state network = finder_network(search_finder(uplink->search), &is_known);
+    return uplink->session.outbound || uplink->is_relay_reached || !is_known ? NETWORK_ONLINE : network;
 }
 
 void uplink_status(const struct uplink *uplink, struct uplink_status *out)
 {
     *out = (struct uplink_status){
         .state = uplink->state,
-        .network = uplink->has_way ? NETWORK_ONLINE : uplink->network,
-        .has_way = uplink->has_way,
-        .way = uplink->way,
-        .trials = uplink->trials,
-        .ntrials = uplink->ntrials,
-        .since_ms = uplink->searched_at_ms,
+        .network = network_of(uplink),
+        .has_way = uplink->session.outbound != NULL,
+        .way = uplink->session.way,
+        .trials = uplink->findings.trials,
+        .ntrials = uplink->findings.n,
+        .since_ms = uplink->findings.at_ms,
         .next_search_ms = uplink->state == UPLINK_WAITING ? uplink->next_search_ms : 0,
         .trouble = uplink->trouble[0] ? uplink->trouble : NULL,
         .sending = uplink->sending,
         .sent_octets = uplink->courier ? courier_octets(uplink->courier) : 0,
         .sending_octets = uplink->sending ? uplink->sending_octets : 0,
     };
-    if (uplink->search && uplink->searched_at_ms == 0) {
-        out->trials = search_trials(uplink->search);
-        out->ntrials = search_ntrials(uplink->search);
-    }
+}
+
+enum result uplink_describe(const struct uplink *uplink, struct buffer *out)
+{
+    if (!uplink->search)
+        return RESULT_OK;
+    return findings_describe(&uplink->findings, search_finder(uplink->search), uplink->session.outbound ? &uplink->session.way : NULL, out);
 }

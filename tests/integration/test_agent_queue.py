@@ -85,9 +85,9 @@ def test_status_is_as_promised(make_agent, service):
     agent.wait_state(agent.send(), "relayed")
     status = agent.status()
     check(status, table)
-    assert set(status["way"]) == {"address", "port", "mode", "via"} and status["way"]["via"] == "direct"
+    assert set(status["way"]) == {"address", "port", "mode", "alpn", "via", "proxy"} and status["way"]["via"] == "direct"
     for way in status["ways"]:
-        assert set(way) == {"address", "port", "mode", "via", "verdict", "ms", "words"} and way["verdict"] == "open"
+        assert set(way) == {"address", "port", "mode", "alpn", "via", "proxy", "verdict", "ms", "words"} and way["verdict"] == "open"
     assert set(status["queue"]) == {"queued", "held", "uncertain", "octets"}
 
 

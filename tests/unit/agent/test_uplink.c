@@ -27,10 +27,13 @@ struct scene {
     struct queue *queue;
     struct attempt_office office;
     struct uplink *uplink;
+    struct recall recall;
     struct log log;
     char states[512];
     uint64_t next_id;
-    unsigned nways, ntaken;
+    unsigned ntaken;
+    struct service_session *held; /* its last octet has come, its reply has not gone */
+    bool holds;
     bool is_stopped, is_closed, is_counted, refuses_login;
 };
 
@@ -62,6 +65,10 @@ static void on_event(void *context, struct service_session *session, const struc
             say(session, SMTP_REPLY(235, 2, 7, 0, "welcome"));
         break;
     case SMTP_SERVER_BODY_END:
+        if (s->holds) {
+            s->held = session;
+            break;
+        }
         s->ntaken++;
         say(session, SMTP_REPLY(250, 2, 0, 0, "taken"));
         break;
@@ -105,13 +112,6 @@ static void on_queued(void *context, const struct intake_queued *queued)
     assert_int_equal(queue_add(s->queue, queued->message->id, (struct slice){0}, INT64_MAX - 1), RESULT_OK); /* a report: it stays here */
 }
 
-static void on_way(void *context, const struct ways *ways)
-{
-    struct scene *s = context;
-    (void)ways;
-    s->nways++;
-}
-
 static void load_settings(struct scene *s, const char *more)
 {
     struct dirs dirs = {0};
@@ -124,7 +124,6 @@ static void load_settings(struct scene *s, const char *more)
 
 static void open_scene(struct scene *s, size_t octets, const char *more)
 {
-    static const struct ways no_ways;
     char *body = calloc(1, octets);
     *s = (struct scene){.next_id = 1000};
     assert_non_null(body);
@@ -151,8 +150,10 @@ static void open_scene(struct scene *s, size_t octets, const char *more)
     s->office = (struct attempt_office){.loop = &s->house.net.loop, .store = s->client, .log = &s->world.log, .lifetime_ms = 1000000, .accepted_state = STORE_RELAYED,
                                         .reporting_name = SLICE("agent.invalid"), .forgives_lost_connections = true, .next_id = next_id, .on_queued = on_queued, .context = s};
     assert_int_equal(schedule_parse(SLICE("1h"), &s->office.schedule), RESULT_OK);
+    s->recall = (struct recall){.memory = memory_new()};
+    assert_non_null(s->recall.memory);
     s->uplink = uplink_new(&(struct uplink_config){.loop = &s->house.net.loop, .store = s->client, .settings = s->settings, .tls = house_client_tls(),
-                                                   .password = SLICE("secret"), .queue = s->queue, .office = &s->office, .ways = &no_ways, .log = &s->log, .on_way = on_way, .context = s});
+                                                   .password = SLICE("secret"), .queue = s->queue, .office = &s->office, .recall = &s->recall, .log = &s->log});
     assert_non_null(s->uplink);
 }
 
@@ -190,6 +191,7 @@ static void close_scene(struct scene *s)
     store_client_close(s->client, on_client_closed, s);
     NET_UNTIL(&s->house.net, s->is_closed);
     queue_free(&s->queue);
+    recall_close(&s->recall);
     settings_unref(&s->settings);
     house_close(&s->house); /* proves the loop empty */
     world_end(&s->world);
@@ -215,7 +217,7 @@ static void a_message_takes_it_once_round(void **state)
     assert_string_equal(s.states, "searching login ready sending ready leaving resting ");
     assert_string_equal(world_state(&s.world, MESSAGE), "relayed");
     assert_int_equal(queue_count(s.queue), 0);
-    assert_int_equal(s.nways, 1);
+    assert_true(memory_is_dirty(s.recall.memory));
     close_scene(&s);
 }
 
@@ -239,13 +241,16 @@ static void a_refused_login_waits_and_tells(void **state)
     (void)state;
     open_scene(&s, 500, "[queue]\npatience = 1h\n");
     s.refuses_login = true;
-    /* world_put's messages have expired long ago: the lifetime ends it, although a way was open (invariant 5). */
     enqueue(&s);
-    NET_UNTIL(&s.house.net, strcmp(world_state(&s.world, MESSAGE), "bounced") == 0);
+    NET_UNTIL(&s.house.net, state_of(&s) == UPLINK_WAITING);
     assert_string_equal(s.states, "searching login waiting ");
     uplink_status(s.uplink, &status);
     assert_non_null(strstr(status.trouble, "refuses the name or password"));
     assert_true(status.next_search_ms > wall_now_ms() + 3000 * 1000);
+    assert_int_equal(status.network, NETWORK_ONLINE);
+    assert_int_equal(status.trials[0].verdict, PATH_RELAY_REFUSED);
+    /* world_put's messages have expired long ago: the lifetime ends it, although a way was open (invariant 5). */
+    NET_UNTIL(&s.house.net, strcmp(world_state(&s.world, MESSAGE), "bounced") == 0);
     assert_int_equal(s.ntaken, 0);
     close_scene(&s);
 }
@@ -257,17 +262,127 @@ static void waking_it_shortens_the_wait(void **state)
     (void)state;
     open_scene(&s, 500, "[queue]\npatience = 1h\n");
     s.refuses_login = true;
-    enqueue(&s);
+    assert_int_equal(queue_add(s.queue, MESSAGE + 1, (struct slice){0}, 0), RESULT_OK); /* no such message: found out after the login */
+    uplink_wake(s.uplink, false);
     NET_UNTIL(&s.house.net, state_of(&s) == UPLINK_WAITING && queue_active(s.queue) == 0);
     uplink_wake(s.uplink, false); /* new mail: not at once after a search */
+    uv_run(&s.house.net.loop, UV_RUN_NOWAIT);
     assert_int_equal(state_of(&s), UPLINK_WAITING);
     uplink_status(s.uplink, &status);
-    assert_true(status.next_search_ms <= wall_now_ms() + UPLINK_NEW_MAIL_MS);
+    assert_true(status.next_search_ms > wall_now_ms() && status.next_search_ms <= wall_now_ms() + FINDER_NEW_MAIL_MS);
     s.refuses_login = false;
-    assert_int_equal(queue_add(s.queue, MESSAGE + 1, (struct slice){0}, 0), RESULT_OK); /* no such message: found out after the login */
+    s.states[0] = '\0';
     uplink_wake(s.uplink, true);
-    assert_int_equal(state_of(&s), UPLINK_SEARCHING);
-    NET_UNTIL(&s.house.net, state_of(&s) == UPLINK_READY && queue_active(s.queue) == 0);
+    NET_UNTIL(&s.house.net, strcmp(s.states, "searching login ready sending ready ") == 0);
+    close_scene(&s);
+}
+
+/* ---- networks --------------------------------------------------------------------------------------------------- */
+
+static struct monitor_event event_of(uint8_t key)
+{
+    return (struct monitor_event){.is_up = true, .has_key = true, .key = {key}, .has_changed = true};
+}
+
+/* To where the relay has the message whole, and does not answer. */
+static void send_and_hold(struct scene *s)
+{
+    struct monitor_event here = event_of(1);
+    uplink_set_network(s->uplink, &here);
+    s->holds = true;
+    enqueue(s);
+    NET_UNTIL(&s->house.net, s->held);
+    assert_int_equal(state_of(s), UPLINK_SENDING);
+    s->holds = false;
+    s->states[0] = '\0';
+}
+
+static void assert_sent_over_another_session(struct scene *s)
+{
+    NET_UNTIL(&s->house.net, s->ntaken > 0 && state_of(s) == UPLINK_READY && queue_count(s->queue) == 0);
+    assert_string_equal(s->states, "waiting searching login ready sending ready ");
+    assert_int_equal(s->house.opened, 2);
+    assert_string_equal(world_state(&s->world, MESSAGE), "relayed");
+}
+
+static void another_network_drops_the_session_and_its_message_goes_over_the_next(void **state)
+{
+    struct scene s;
+    struct monitor_event there = event_of(2);
+    struct uplink_status status;
+    (void)state;
+    open_scene(&s, 500, "[queue]\npatience = 1h\n");
+    send_and_hold(&s);
+    uplink_set_network(s.uplink, &there);
+    uplink_status(s.uplink, &status);
+    assert_true(!status.has_way && status.since_ms == 0 && status.sending == 0);
+    for (size_t i = 0; i < status.ntrials; i++)
+        assert_int_equal(status.trials[i].verdict, PATH_UNTRIED);
+    assert_sent_over_another_session(&s);
+    close_scene(&s);
+}
+
+static void a_session_does_not_survive_sleep_nor_is_its_way_blamed(void **state)
+{
+    struct scene s;
+    struct monitor_event awake = event_of(1);
+    const struct memory_path *paths;
+    struct memory_key here = {{1}};
+    size_t n;
+    (void)state;
+    open_scene(&s, 500, "[queue]\npatience = 1h\n");
+    send_and_hold(&s);
+    awake.has_changed = false;
+    awake.has_slept = true;
+    uplink_set_network(s.uplink, &awake);
+    assert_sent_over_another_session(&s);
+    paths = memory_paths(s.recall.memory, &here, wall_now_ms(), &n);
+    assert_true(n == 1 && paths[0].demoted_at_ms == 0);
+    close_scene(&s);
+}
+
+/* Loopback stays where it is, whatever else changes. */
+static void a_session_whose_address_is_still_there_survives_a_change_beside_it(void **state)
+{
+    struct scene s;
+    struct monitor_event beside = event_of(1);
+    (void)state;
+    open_scene(&s, 500, "");
+    send_and_hold(&s);
+    uplink_set_network(s.uplink, &beside);
+    uv_run(&s.house.net.loop, UV_RUN_NOWAIT);
+    assert_int_equal(state_of(&s), UPLINK_SENDING);
+    s.ntaken++;
+    say(s.held, SMTP_REPLY(250, 2, 0, 0, "taken"));
+    NET_UNTIL(&s.house.net, state_of(&s) == UPLINK_READY && queue_count(s.queue) == 0);
+    assert_int_equal(s.house.opened, 1);
+    close_scene(&s);
+}
+
+static void nothing_is_begun_before_the_network_is_known(void **state)
+{
+    struct scene s;
+    struct monitor_event here = event_of(1);
+    const struct memory_path *paths;
+    struct memory_key key = {{1}};
+    size_t n;
+    (void)state;
+    open_scene(&s, 500, "");
+    uplink_stop(s.uplink, on_stopped, &s);
+    NET_UNTIL(&s.house.net, s.is_stopped);
+    uplink_free(&s.uplink);
+    s.is_stopped = false;
+    s.states[0] = '\0';
+    s.uplink = uplink_new(&(struct uplink_config){.loop = &s.house.net.loop, .store = s.client, .settings = s.settings, .tls = house_client_tls(), .password = SLICE("secret"),
+                                                  .queue = s.queue, .office = &s.office, .recall = &s.recall, .awaits_network = true, .log = &s.log});
+    enqueue(&s);
+    for (int i = 0; i < 5; i++)
+        uv_run(&s.house.net.loop, UV_RUN_NOWAIT);
+    assert_string_equal(s.states, "");
+    uplink_set_network(s.uplink, &here);
+    NET_UNTIL(&s.house.net, s.ntaken > 0 && queue_count(s.queue) == 0);
+    paths = memory_paths(s.recall.memory, &key, wall_now_ms(), &n);
+    assert_true(n == 1 && paths[0].octets == 500);
     close_scene(&s);
 }
 
@@ -334,6 +449,10 @@ int main(void)
         cmocka_unit_test(mail_that_is_due_later_is_waited_for),
         cmocka_unit_test(a_refused_login_waits_and_tells),
         cmocka_unit_test(waking_it_shortens_the_wait),
+        cmocka_unit_test(another_network_drops_the_session_and_its_message_goes_over_the_next),
+        cmocka_unit_test(a_session_does_not_survive_sleep_nor_is_its_way_blamed),
+        cmocka_unit_test(a_session_whose_address_is_still_there_survives_a_change_beside_it),
+        cmocka_unit_test(nothing_is_begun_before_the_network_is_known),
         cmocka_unit_test(it_can_be_stopped_at_any_moment),
         cmocka_unit_test(new_settings_at_any_moment_cost_no_message_and_make_no_second),
         cmocka_unit_test(new_settings_end_a_session),

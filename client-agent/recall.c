@@ -1,0 +1,105 @@
+#include "recall.h"
+
+#include "net/stream.h"
+
+#include <string.h>
+
+static const char MEMORY_SETTING[] = "memory", PROFILE_SETTING[] = "profile", SECRET_SETTING[] = "network-secret";
+
+/* ---- reading ---------------------------------------------------------------------------------------------------- */
+
+struct reading {
+    struct recall *recall;
+    const struct settings *settings;
+    enum result result;
+};
+
+static void on_memory(void *context, enum result result, struct slice value)
+{
+    struct reading *reading = context;
+    reading->recall->nasked--;
+    if (result == RESULT_OK)
+        reading->result = memory_read(reading->recall->memory, value, reading->settings->values.relay_host, wall_now_ms());
+}
+
+static void on_profile(void *context, enum result result, struct slice value)
+{
+    struct reading *reading = context;
+    reading->recall->nasked--;
+    if (result == RESULT_OK)
+        profile_read(&reading->recall->profile, value, reading->settings->values.relay_host, reading->settings->values.user);
+}
+
+/* Made at the first start. One that could not be read stands for this run only: networks are strangers then. */
+static void on_secret(void *context, enum result result, struct slice value)
+{
+    struct recall *recall = ((struct reading *)context)->recall;
+    recall->nasked--;
+    if (result == RESULT_OK && value.len == sizeof recall->secret) {
+        memcpy(recall->secret, value.ptr, sizeof recall->secret);
+        return;
+    }
+    crypto_random(recall->secret, sizeof recall->secret);
+    if (result == RESULT_OK || result == RESULT_NOT_FOUND)
+        store_setting_put(recall->store, slice_from_cstr(SECRET_SETTING), slice_of(recall->secret, sizeof recall->secret), NULL, NULL);
+}
+
+enum result recall_open(struct recall *recall, uv_loop_t *loop, struct store_client *store, const struct settings *settings)
+{
+    struct reading reading = {.recall = recall, .settings = settings};
+    *recall = (struct recall){.store = store, .memory = memory_new()};
+    if (!recall->memory)
+        return RESULT_MEMORY;
+    recall->nasked = 3;
+    store_setting_get(store, slice_from_cstr(MEMORY_SETTING), on_memory, &reading);
+    store_setting_get(store, slice_from_cstr(PROFILE_SETTING), on_profile, &reading);
+    store_setting_get(store, slice_from_cstr(SECRET_SETTING), on_secret, &reading);
+    while (recall->nasked > 0)
+        uv_run(loop, UV_RUN_ONCE);
+    return reading.result;
+}
+
+/* ---- writing ---------------------------------------------------------------------------------------------------- */
+
+static void put(struct recall *recall, const char *name, struct buffer *text)
+{
+    store_setting_put(recall->store, slice_from_cstr(name), buffer_slice(text), NULL, NULL);
+}
+
+void recall_save_memory(struct recall *recall, const struct settings *settings)
+{
+    struct buffer text = BUFFER(MEMORY_TEXT_MAX);
+    if (recall->store && memory_is_dirty(recall->memory) && memory_write(recall->memory, settings->values.relay_host, &text) == RESULT_OK)
+        put(recall, MEMORY_SETTING, &text);
+    buffer_free(&text);
+}
+
+void recall_save_profile(struct recall *recall, const struct settings *settings)
+{
+    struct buffer text = BUFFER_SECRET(PROFILE_TEXT_MAX);
+    if (recall->store && profile_write(&recall->profile, settings->values.relay_host, settings->values.user, &text) == RESULT_OK)
+        put(recall, PROFILE_SETTING, &text);
+    buffer_wipe_free(&text);
+}
+
+/* ---- changing and ending ---------------------------------------------------------------------------------------- */
+
+void recall_change(struct recall *recall, const struct settings *before, const struct settings *after)
+{
+    bool is_same_relay = slice_equal(before->values.relay_host, after->values.relay_host), is_same_user = slice_equal(before->values.user, after->values.user);
+    if (!is_same_relay)
+        memory_forget(recall->memory);
+    if (!is_same_relay)
+        profile_forget(&recall->profile);
+    else if (!is_same_user)
+        profile_forget_device(&recall->profile);
+    if (!is_same_relay || !is_same_user)
+        recall_save_profile(recall, after);
+}
+
+void recall_close(struct recall *recall)
+{
+    memory_free(&recall->memory);
+    profile_forget(&recall->profile);
+    crypto_wipe(recall->secret, sizeof recall->secret);
+}

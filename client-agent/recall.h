@@ -1,0 +1,31 @@
+/* What the store keeps for the uplink from one run to the next: the memory of networks (path/memory.h), the relay's profile, and the secret under which networks have their keys. Read whole at the
+ * start, written when it has changed. A change that can't be written costs time at the next start, nothing else. */
+#ifndef POSTERN_AGENT_RECALL_H
+#define POSTERN_AGENT_RECALL_H
+
+#include "profile.h"
+#include "settings.h"
+
+#include "crypto/crypto.h"
+#include "path/memory.h"
+#include "store/store.h"
+
+struct recall {
+    struct store_client *store; /* NULL: nothing is written (tests) */
+    struct memory *memory;
+    struct profile profile;
+    uint8_t secret[CRYPTO_KEY];
+    unsigned nasked; /* answers that the store owes at the start */
+};
+
+/* Runs the loop until the store has answered. RESULT_OK, RESULT_MEMORY. */
+MUST_CHECK enum result recall_open(struct recall *recall, uv_loop_t *loop, struct store_client *store, const struct settings *settings);
+/* Another relay: nothing is known of it. Another user: the token goes. */
+void recall_change(struct recall *recall, const struct settings *before, const struct settings *after);
+/* The memory, when it has changed so that it is worth it. */
+void recall_save_memory(struct recall *recall, const struct settings *settings);
+void recall_save_profile(struct recall *recall, const struct settings *settings);
+/* Wipes. What is being written is the store's. */
+void recall_close(struct recall *recall);
+
+#endif

@@ -1,0 +1,37 @@
+/* The uplink's session with the relay, past its proof: what it has done, what the relay's profile gains by it, and how it is to be judged at its end. A value beside the connection; what follows from
+ * the judgement is the uplink's. */
+#ifndef POSTERN_AGENT_SESSION_H
+#define POSTERN_AGENT_SESSION_H
+
+#include "profile.h"
+
+#include "net/outbound.h"
+
+struct session {
+    struct outbound *outbound; /* NULL: there is none */
+    struct path way;
+    int64_t since_ms;          /* loop time of its proof */
+    uint64_t octets, ncarried; /* of bodies handed to it, without the message under way; messages begun */
+    bool is_decided;           /* the relay has decided on a message */
+    bool is_stale;             /* settings have changed, or it is the agent's end: it ends when idle, and nothing of it is told or kept */
+    bool is_asking, has_asked; /* for a token */
+    enum finder_end how;       /* as far as it is known yet: peace */
+    enum path_verdict verdict; /* PATH_OPEN: nothing speaks against the way */
+    char words[FINDER_WORDS];
+};
+
+void session_begin(struct session *session, struct outbound *outbound, const struct path *way);
+/* RFC 9422 4: the relay takes so many messages in a session, and the next in another. */
+bool session_is_used_up(const struct session *session);
+/* Whether the relay is asked for a token now; DEVICE and READY follow. To be called when all mail is gone: it comes first. */
+bool session_ask_for_token(struct session *session, const struct profile *profile);
+
+/* At READY: what its EHLO said, and whether our token is dead. True: the relay's profile has changed. */
+bool session_learn(const struct session *session, struct profile *profile);
+/* At DEVICE. True: it gave one, the profile has changed. */
+bool session_keep_token(struct session *session, const struct smtp_client_event *event, struct profile *profile);
+
+/* A failure in login or under a message. True: the relay did not keep to its profile, what failed of it is forgotten, and it is worth trying again at once. */
+bool session_judge(struct session *session, const struct outbound_failure *failure, struct profile *profile);
+
+#endif
