@@ -36,13 +36,13 @@ static void feed(struct play *p, struct slice flight, bool is_whole)
     play_pump(p);
 }
 
-/* Bits of the first octet: 0 and 1 the security, 2 has a password, 3 may say it in the clear, 4 has a token and knows the peer, 5 to 7 what its messages are like. Of the second: 6 speaks first, 7 asks for a token. */
-enum { HAS_PASSWORD = 4, HAS_TOKEN = 16, SPEAKS_FIRST = 64 << 8, ASKS_DEVICE = 128 << 8 };
+/* Bits of the first octet: 0 and 1 the security, 2 has a password, 3 may say it in the clear, 4 has a token and, without 3, knows the peer, 5 to 7 what its messages are like. Of the second: 6 speaks first, 7 asks for a token. */
+enum { HAS_PASSWORD = 4, SAYS_IT_IN_CLEAR = 8, HAS_TOKEN = 16, SPEAKS_FIRST = 64 << 8, ASKS_DEVICE = 128 << 8 };
 
 static const struct smtp_peer known = {
     .capabilities = SMTP_CAP_PIPELINING | SMTP_CAP_CHUNKING | SMTP_CAP_PIPECONNECT | SMTP_CAP_AUTH | SMTP_CAP_DSN | SMTP_CAP_8BITMIME | SMTP_CAP_SIZE,
     .mechanisms = SASL_HT_SHA_256_EXPR,
-    .size_max_octets = 28,
+    .size_max_octets = 29,
     .nrcpt_max = 2,
 };
 
@@ -70,16 +70,17 @@ static void play_all(struct play *p, struct slice in, bool is_whole)
 {
     unsigned wishes = (in.len > 0 ? (unsigned char)in.ptr[0] : 0u) | (in.len > 1 ? (unsigned)(unsigned char)in.ptr[1] << 8 : 0u), nmessages = 0;
     struct slice flight, rest = slice_skip(in, 2);
-    struct smtp_client_config config = {.ehlo_name = SLICE("laptop"), .security = (enum smtp_security)(wishes & 3), .allows_auth_without_tls = wishes & 8};
+    struct smtp_client_config config = {.ehlo_name = SLICE("laptop"), .security = (enum smtp_security)(wishes & 3), .allows_auth_without_tls = wishes & SAYS_IT_IN_CLEAR};
     config.speaks_first = wishes & SPEAKS_FIRST;
     if (wishes & HAS_PASSWORD)
         config.user = config.password = SLICE("secret");
     if (wishes & HAS_TOKEN) {
         config.device = SLICE("d1");
         config.token = SLICE("0123456789abcdef0123456789abcdef");
-        config.early = &known;
+        config.early = wishes & SAYS_IT_IN_CLEAR ? NULL : &known;
     }
     play_open(p, &config);
+    play_pump(p);
     if (config.security == SMTP_SECURITY_TLS)
         play_tls(p, &binding, 1);
     if (is_in(p, "ready"))
