@@ -290,8 +290,10 @@ static void begin(struct player *p, const struct transcript_dialogue *d)
     struct outbound_target target = {.server_name = "relay.example", .smtp = transcript_client_config(d), .linger_ms = 200};
     netloop_open(&p->net);
     int listener = netloop_listen(&target.address);
-    if (p->run->is_tls)
+    if (p->run->is_tls) {
         target.smtp.security = SMTP_SECURITY_TLS;
+        target.alpn = has(d, "speaks_first") ? PATH_ALPN_HTTP : PATH_ALPN_NONE; /* which is how the driver knows */
+    }
     target.tls = client_tls;
     bare_open(&p->server, -1);
     assert_int_equal(outbound_open(&p->outbound, &p->net.loop, &target, (struct outbound_handler){on_event, p}, NULL), RESULT_OK);
