@@ -3,7 +3,6 @@
 #include "support/netloop.h"
 
 #include "net/outbound.h"
-#include "net/tls_context.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,14 +17,14 @@
 static char folder[64], why[256];
 static struct tls_context *server_tls, *foreign_tls, *client_tls;
 
-static struct tls_context *make_server(const char *name, const char *alpn_also)
+static struct tls_context *make_server(const char *name)
 {
     char key[96], certificate[96];
     struct tls_context *context;
     snprintf(key, sizeof key, "%s/%s.key", folder, name);
     snprintf(certificate, sizeof certificate, "%s/%s.pem", folder, name);
     assert_int_equal(tls_make_identity(key, certificate, "relay.example", why, sizeof why), RESULT_OK);
-    struct tls_server_config config = {.certificate_file = certificate, .key_file = key, .alpn_also = alpn_also};
+    struct tls_server_config config = {.certificate_file = certificate, .key_file = key};
     assert_int_equal(tls_context_server(&context, &config, why, sizeof why), RESULT_OK);
     return context;
 }
@@ -34,8 +33,8 @@ static int make_identities(void **state)
 {
     (void)state;
     certificates_folder_make(folder);
-    server_tls = make_server("good", "http/1.1");
-    foreign_tls = make_server("foreign", NULL);
+    server_tls = make_server("good");
+    foreign_tls = make_server("foreign");
     struct tls_client_config client = {.identity = TLS_IDENTITY_PINS, .npins = 1};
     tls_context_pin(server_tls, client.pins[0]);
     assert_int_equal(tls_context_client(&client_tls, &client, why, sizeof why), RESULT_OK);
@@ -517,75 +516,6 @@ static void test_cut_handshake(void **state)
     talk_finish(&talk, "CONNECTED FAILED CLOSED ");
 }
 
-/* ---- ALPN ---- */
-
-static void offer_alpn(enum path_alpn alpn, bool is_starttls)
-{
-    struct talk talk;
-    talk_open(&talk, is_starttls ? SMTP_SECURITY_STARTTLS : SMTP_SECURITY_TLS);
-    talk.target.alpn = alpn;
-    talk.closes_when_proven = true;
-    talk_accept(&talk, is_starttls ? NULL : server_tls);
-    if (alpn == PATH_ALPN_HTTP)
-        NET_UNTIL(&talk.net, buffer_len(&talk.server.got) > 0); /* the server waits for us */
-    net_end_write(&talk.server, "220 relay.example ESMTP\r\n");
-    if (is_starttls) {
-        expect(&talk, "EHLO localhost\r\n");
-        net_end_write(&talk.server, "250-relay.example\r\n250 STARTTLS\r\n");
-        expect(&talk, "STARTTLS\r\n");
-        net_end_write(&talk.server, "220 go\r\n");
-        assert_int_equal(stream_start_tls(talk.server.stream, server_tls, NULL, false), RESULT_OK);
-    }
-    expect(&talk, "EHLO agent.example\r\n");
-    assert_string_equal(outbound_tls(talk.outbound)->alpn, path_alpn_name(alpn));
-    assert_string_equal(stream_tls_info(talk.server.stream)->alpn, path_alpn_name(alpn));
-    net_end_write(&talk.server, "250 relay.example\r\n");
-    talk_finish(&talk, "CONNECTED PROVEN CLOSED ");
-}
-
-static void test_alpn(void **state)
-{
-    (void)state;
-    offer_alpn(PATH_ALPN_NONE, false);
-    offer_alpn(PATH_ALPN_SMTP, false);
-    offer_alpn(PATH_ALPN_HTTP, false);
-    offer_alpn(PATH_ALPN_SMTP, true);
-}
-
-/* Where http/1.1 was offered, and nothing agreed on, the server greets, and is not interrupted. */
-static void test_alpn_unknown_to_server(void **state)
-{
-    struct talk talk;
-    (void)state;
-    server_tls->configs[0].MBEDTLS_PRIVATE(alpn_list) = NULL;
-    talk_open(&talk, SMTP_SECURITY_TLS);
-    talk.target.alpn = PATH_ALPN_HTTP;
-    talk.closes_when_proven = true;
-    talk_accept(&talk, server_tls);
-    NET_UNTIL(&talk.net, outbound_core(talk.outbound));
-    for (int i = 0; i < 20; i++)
-        uv_run(&talk.net.loop, UV_RUN_NOWAIT);
-    assert_int_equal(buffer_len(&talk.server.got), 0);
-    net_end_write(&talk.server, "220 relay.example ESMTP\r\n");
-    expect(&talk, "EHLO agent.example\r\n");
-    net_end_write(&talk.server, "250 relay.example\r\n");
-    talk_finish(&talk, "CONNECTED PROVEN CLOSED ");
-    server_tls->configs[0].MBEDTLS_PRIVATE(alpn_list) = server_tls->alpn;
-}
-
-static void test_alpn_refused(void **state)
-{
-    struct talk talk;
-    (void)state;
-    talk_open(&talk, SMTP_SECURITY_TLS);
-    talk.target.alpn = PATH_ALPN_HTTP;
-    talk_accept(&talk, foreign_tls); /* it takes smtp alone */
-    talk_expect_failure(&talk, PATH_TLS_FAILED, "TLS handshake", "does not take the application protocol (ALPN) that we offer");
-    assert_int_equal(talk.failure.tls, TLS_FAIL_ALPN);
-    assert_false(talk.failure.is_permanent);
-    talk_finish(&talk, "CONNECTED FAILED CLOSED ");
-}
-
 /* ---- what goes wrong in SMTP ---- */
 
 static void refuse_starttls(const char *ehlo_reply, const char *starttls_reply, enum path_verdict verdict, enum smtp_failure failure, const char *words)
@@ -709,9 +639,6 @@ int main(void)
         cmocka_unit_test(test_stuck_tls),
         cmocka_unit_test(test_silent_after_starttls),
         cmocka_unit_test(test_cut_handshake),
-        cmocka_unit_test(test_alpn),
-        cmocka_unit_test(test_alpn_unknown_to_server),
-        cmocka_unit_test(test_alpn_refused),
         cmocka_unit_test(test_starttls_refused),
         cmocka_unit_test(test_last_words),
         cmocka_unit_test(test_uncertain),
