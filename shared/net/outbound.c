@@ -243,7 +243,7 @@ static void begin_talking(struct outbound *outbound)
     outbound->phase_by_ms = INT64_MAX;
     enter(outbound, OUTBOUND_STATE_TALKING);
     if (!outbound->core) {
-        if (tls) /* what the server has agreed to, not what we offered: one that knows nothing of ALPN greets first, and hates to be interrupted */
+        if (tls && outbound->alpn == PATH_ALPN_HTTP) /* what the server has agreed to, not what we offered: one that knows nothing of ALPN greets first, and hates to be interrupted */
             outbound->smtp.speaks_first = strcmp(tls->alpn, path_alpn_name(PATH_ALPN_HTTP)) == 0;
         outbound->core = smtp_client_new(&outbound->smtp, now_ms(outbound));
         drop_texts(outbound);

@@ -25,7 +25,7 @@ struct outbound_target {
     const char *server_name;          /* for SNI and the CA path; copied */
     enum path_alpn alpn;              /* what TLS offers, at once or after STARTTLS. A server that knows nothing of ALPN is welcome; one that takes none of ours is PATH_TLS_FAILED */
     const struct tunnel_config *tunnel; /* NULL: direct. Else `address` is the proxy's, and the dialogue with it comes first, after outbound_proceed where held; copied */
-    struct smtp_client_config smtp;   /* speaks_first is found out by itself where TLS comes first: when http/1.1 was agreed on (schema/link.md). security, names, credentials: copied, and wiped with the session; session_id may be empty */
+    struct smtp_client_config smtp;   /* speaks_first is set here where http/1.1 is offered and TLS comes first: if it was agreed on (schema/link.md). security, names, credentials: copied, and wiped with the session; session_id may be empty */
     int64_t connect_timeout_ms;       /* default 30,000 */
     int64_t handshake_timeout_ms;     /* TLS, and before it likewise the dialogue with the proxy; default 15,000 */
     int64_t linger_ms;                /* how long the peer's FIN is waited for at the end; default 1,000 */
