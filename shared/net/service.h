@@ -55,7 +55,7 @@ struct service_config {
     int64_t handshake_timeout_ms;          /* of the PROXY header, of TLS, and of the first octets inside http/1.1; default 10,000 */
     /* challenge_answer of net/challenge.h, by which HTTP listeners answer who asks for CHALLENGE_PATH; NULL: nobody is answered. Each costs a signature: */
     enum result (*answer_challenge)(const struct tls_context *server, struct slice nonce, struct buffer *out);
-    uint32_t challenges_per_s;             /* of this service; default 50; beyond it 503 */
+    uint32_t challenges_per_s;             /* of this service; default 50, and a quarter of it for one address; beyond it 503 */
     int64_t paused_look_ms;                /* while a session is paused nothing is read: how often it is looked whether the connection still is; default 5,000 */
     int64_t linger_ms;                     /* how long the client's FIN is waited for after our last words; default 2,000 */
     bool reuse_port;

@@ -50,6 +50,7 @@ struct service {
     size_t nweb;                          /* sessions of HTTP listeners */
     int64_t signing_since_ms;             /* the second in which nsigned challenges have been answered */
     uint32_t nsigned;
+    uint32_t nsigned_from[SERVICE_BUCKETS]; /* of these by address, roughly: those that share a bucket share its part */
     uv_idle_t pump;
     uv_timer_t accept_again; /* after the system had no descriptor left even for refusing */
     uv_timer_t grace;
@@ -91,6 +92,8 @@ int service_spare_open(void);
 
 /* service_open.c: takes fd over, whatever happens. */
 void service_session_open(struct service_port *port, int fd, const struct sockaddr_storage *address);
+/* In which bucket an address counts. */
+size_t service_bucket_of(uint64_t address_key);
 /* Octets have come in phase proxy, or first. */
 void service_take_proxy_header(struct service_session *session);
 void service_take_first(struct service_session *session);

@@ -27,9 +27,14 @@ static uint64_t key_of(const struct sockaddr_storage *address)
     return key;
 }
 
+size_t service_bucket_of(uint64_t address_key)
+{
+    return (address_key * UINT64_C(0x9e3779b97f4a7c15)) >> 56;
+}
+
 static struct list *bucket_of(struct service *service, uint64_t key)
 {
-    return &service->buckets[(key * UINT64_C(0x9e3779b97f4a7c15)) >> 56];
+    return &service->buckets[service_bucket_of(key)];
 }
 
 /* Mail and web apart. */

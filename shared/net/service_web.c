@@ -74,15 +74,23 @@ static void send_page(struct service_session *session, const struct web_page *pa
 
 /* ---- requests ---- */
 
-/* In this second, as many as are allowed. */
-static bool may_sign(struct service *service)
+/* In this second, as many as are allowed: a quarter of them for one address, so that a single one that asks without end keeps nobody else from an answer. */
+static bool may_sign(struct service_session *session)
 {
-    int64_t now_ms = loop_now_ms(service->loop);
+    struct service *service = session->service;
+    uint32_t max = service->config.challenges_per_s;
+    uint32_t *from = &service->nsigned_from[service_bucket_of(session->address_key)];
+    int64_t now_ms = service_now_ms(session);
     if (now_ms - service->signing_since_ms >= A_SECOND_MS) {
         service->signing_since_ms = now_ms;
         service->nsigned = 0;
+        memset(service->nsigned_from, 0, sizeof service->nsigned_from);
     }
-    return service->nsigned++ < service->config.challenges_per_s;
+    if (service->nsigned >= max || *from >= (max + 3) / 4)
+        return false;
+    service->nsigned++;
+    ++*from;
+    return true;
 }
 
 static void answer_challenge(struct service_session *session, const struct http_request *request, bool is_head)
@@ -91,7 +99,7 @@ static void answer_challenge(struct service_session *session, const struct http_
     struct buffer body = BUFFER(CHALLENGE_ANSWER_MAX);
     enum result result = RESULT_SYNTAX;
     if (slice_starts_with(request->query, SLICE("n=")) && request->query.len == 2 + CHALLENGE_NONCE_TEXT)
-        result = may_sign(service) ? service->config.answer_challenge(service->tls, slice_skip(request->query, 2), &body) : RESULT_BUSY;
+        result = may_sign(session) ? service->config.answer_challenge(service->tls, slice_skip(request->query, 2), &body) : RESULT_BUSY;
     if (result == RESULT_OK)
         send_answer(session, &(struct web_answer){"200 OK", "text/plain; charset=us-ascii", "", buffer_slice(&body)}, is_head);
     else if (result == RESULT_SYNTAX)
