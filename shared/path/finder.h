@@ -8,15 +8,17 @@
  *       |  +---(not wanted)---- waiting <---------------------+
  *       +----------(session ended in peace, nothing wanted)---+
  *
- * resting: no mail waits, nothing is done, there is no deadline. searching: one or more races (race.h) run. using: one path has won; whoever carries mail over it tells how that went. waiting: for
+ * resting: no mail waits, nothing is done, there is no deadline. searching: a race (race.h) runs, which all paths of the search join. using: one path has won; whoever carries mail over it tells how that went. waiting: for
  * the back-off, for the captive portal's page to be passed, or for a change of network.
  *
  * What a search tries. Paths are ways (port, mode) times addresses, each direct, then through each proxy. The order: what is remembered of this network, best first; then 465, 443, 587, 2525, 25 in the order in
  * which the ways were given, the address families taking turns, IPv6 first (RFC 8305 4); on 443 ALPN "http/1.1" first, and "smtp" behind all other direct paths, because a firewall that minds ALPN
- * minds "smtp". Paths through proxies come behind the direct 465 and 443, by the relay's name, on tls ways first (a proxy that allows CONNECT at all allows 443).
+ * minds "smtp". Of the relay's addresses the best of each family comes first on all ways (by memory, then by the resolver), further ones behind. The likeliest path through each proxy (443, else 465) comes
+ * behind the direct 465 and 443, the others behind all direct ones, by the relay's name, on tls ways first (a proxy that allows CONNECT at all allows 443).
  * The relay's remembered addresses are there at once, so that neither a silent nor a lying resolver costs any time when the relay has been met before (it proves itself by its key); what the
- * resolver and the proxies' settings say late joins in a race of its own. On a known network the remembered path starts alone (race.h: is_first_known). Paths that died young here run
- * in a later round: FINDER_LAST_CHANCE_MS behind the others or when those have failed.
+ * resolver and the proxies' settings say late joins the race, before what has not been tried yet of the further addresses. A search is lost when every path has failed, not before the resolver has answered or
+ * FINDER_RESOLVER_LAST_MS have passed, and the system has told its proxies or two seconds have; at the latest after 150 s, which is long enough for the last of many paths where all others connect and are silent.
+ * On a known network the remembered path starts alone (race.h: is_first_known). Paths that died young here start FINDER_LAST_CHANCE_MS behind the others or when those have failed.
  *
  * Captive portals. When a search has run for FINDER_PROBE_AFTER_MS without a winner, or has been lost, the relay's plain HTTP port is asked for its challenge (net/challenge.h), at most once in
  * FINDER_PROBE_EVERY_MS. Another page than the relay's signed answer means captive. While captive the probe alone is repeated, every FINDER_PROBE_EVERY_MS for the first ten minutes and then every minute, and a search is
@@ -78,13 +80,15 @@ enum finder_state { FINDER_RESTING, FINDER_SEARCHING, FINDER_USING, FINDER_WAITI
 const char *finder_state_name(enum finder_state state);
 
 enum finder_action_type {
-    FINDER_RESOLVE,   /* ask the resolver for the relay's addresses and the system for its proxies: finder_resolved, finder_proxies later. A question that is still under way serves for this one */
+    /* Ask the resolver for the relay's addresses and the system for its proxies: finder_resolved, finder_proxies later; at once where there is nothing to ask (an address literal, no proxies). A question that is
+     * still under way serves for this one. */
+    FINDER_RESOLVE,
     FINDER_CONNECT,   /* open a connection for trial `path` */
     FINDER_HANDSHAKE, /* it is connected: start TLS (the proxy's dialogue before it), up to proof */
     FINDER_CANCEL,    /* close it; no outcome of that connection may be told any more */
     FINDER_USE,       /* it is the way; the CANCELs of all others came before this */
     FINDER_DROP,      /* the session in use belongs to a network that is gone: give it up at once. The state has moved on; finder_ended is not expected for it any more */
-    FINDER_PROBE,     /* ask the challenge: finder_probed later */
+    FINDER_PROBE,     /* ask the challenge: finder_probed later. An older question is given up */
     FINDER_LOST,      /* the search has ended without a way: verdicts are complete (the back-off runs) */
 };
 
@@ -131,7 +135,7 @@ void finder_set_ways(struct finder *finder, const struct finder_way *ways, size_
 /* The network the laptop is on now. NULL: it can't be told, so nothing is remembered of it. is_up false: there is no network at all. The same key again changes nothing, but with is_fresh (addresses
  * have changed, or the laptop has slept) what runs is begun anew; the session in use is the caller's to judge then. */
 void finder_set_network(struct finder *finder, const struct memory_key *key, bool is_up, bool is_fresh, int64_t now_ms);
-void finder_resolved(struct finder *finder, const struct path_address *addresses, size_t n, int64_t now_ms); /* 0: it failed */
+void finder_resolved(struct finder *finder, const struct path_address *addresses, size_t n, int64_t now_ms); /* 0: it failed; what it said before on this network stays good */
 void finder_proxies(struct finder *finder, const struct finder_proxy *proxies, size_t n, int64_t now_ms);
 void finder_want(struct finder *finder, enum finder_wish wish, int64_t now_ms);
 /* Outcomes of the connection that the last FINDER_CONNECT of the trial opened; words may be NULL. */
@@ -152,7 +156,8 @@ int64_t finder_deadline_ms(const struct finder *finder); /* INT64_MAX: none */
 enum finder_state finder_state(const struct finder *finder);
 /* Of the present network, from the last search that ended, the one that runs, and the probe. is_known false: nothing has been found out here yet. */
 enum network_state finder_network(const struct finder *finder, bool *is_known);
-const struct finder_trial *finder_trials(const struct finder *finder, size_t *n); /* in the order of preference; valid until the next input or finder_next */
+/* In the order of preference, those that joined late behind; valid until the next input or finder_next. None after a change of network, until a search begins. */
+const struct finder_trial *finder_trials(const struct finder *finder, size_t *n);
 /* The same for network_describe and network_summary: trials[i] is trial i, `whose` is the driver's to fill in. How many. */
 size_t finder_facts(const struct finder *finder, struct network_trial trials[static RACE_PATHS_MAX], struct network_facts *out);
 const struct path *finder_path(const struct finder *finder);                      /* in use; NULL: none */
