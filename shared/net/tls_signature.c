@@ -4,6 +4,10 @@
 #include "crypto/crypto.h"
 
 #include <assert.h>
+#include <mbedtls/asn1.h>
+#include <mbedtls/bignum.h>
+#include <mbedtls/ecp.h>
+#include <mbedtls/md.h>
 #include <mbedtls/oid.h>
 #include <mbedtls/pem.h>
 #include <mbedtls/pk.h>
@@ -15,6 +19,14 @@ static const char PEM_BEGIN[] = "-----BEGIN CERTIFICATE-----\n", PEM_END[] = "--
 
 _Static_assert(TLS_SIGNATURE_MAX >= MBEDTLS_PK_SIGNATURE_MAX_SIZE, "room for any signature");
 
+/* Its errors are sums: of a module in the upper bits, and of what it rests on in the lower seven. */
+static bool is_memory(int error)
+{
+    int high = -(-error & 0xff80), low = -(-error & 0x7f);
+    return high == MBEDTLS_ERR_X509_ALLOC_FAILED || high == MBEDTLS_ERR_PK_ALLOC_FAILED || high == MBEDTLS_ERR_ECP_ALLOC_FAILED || high == MBEDTLS_ERR_PEM_ALLOC_FAILED ||
+           high == MBEDTLS_ERR_MD_ALLOC_FAILED || low == MBEDTLS_ERR_MPI_ALLOC_FAILED || low == MBEDTLS_ERR_ASN1_ALLOC_FAILED;
+}
+
 /* mbedTLS wants the key writable, for what it keeps inside about RSA; that has a lock of its own. */
 enum result tls_context_sign(const struct tls_context *server, struct slice message, uint8_t signature[static TLS_SIGNATURE_MAX], size_t *len)
 {
@@ -25,7 +37,7 @@ enum result tls_context_sign(const struct tls_context *server, struct slice mess
     int failed = mbedtls_pk_sign(key, MBEDTLS_MD_SHA256, hash, sizeof hash, signature, TLS_SIGNATURE_MAX, len, tls_random, NULL);
     if (failed == 0)
         return RESULT_OK;
-    return failed == MBEDTLS_ERR_MPI_ALLOC_FAILED || failed == MBEDTLS_ERR_PK_ALLOC_FAILED ? RESULT_MEMORY : RESULT_IO;
+    return is_memory(failed) ? RESULT_MEMORY : RESULT_IO;
 }
 
 static enum result append_pem(const mbedtls_x509_crt *certificate, struct buffer *out)
@@ -77,11 +89,12 @@ static bool is_trusted(const struct tls_context *client, const char *server_name
     return false;
 }
 
-static bool has_signed(mbedtls_x509_crt *leaf, struct slice message, struct slice signature)
+static enum result check_signature(mbedtls_x509_crt *leaf, struct slice message, struct slice signature)
 {
     uint8_t hash[CRYPTO_SHA256];
     crypto_sha256(message, hash);
-    return mbedtls_pk_verify(&leaf->pk, MBEDTLS_MD_SHA256, hash, sizeof hash, (const unsigned char *)signature.ptr, signature.len) == 0;
+    int failed = mbedtls_pk_verify(&leaf->pk, MBEDTLS_MD_SHA256, hash, sizeof hash, (const unsigned char *)signature.ptr, signature.len);
+    return failed == 0 ? RESULT_OK : is_memory(failed) ? RESULT_MEMORY : RESULT_DENIED;
 }
 
 enum result tls_check_signed(const struct tls_context *client, const char *server_name, struct slice chain_pem, struct slice message, struct slice signature)
@@ -97,8 +110,10 @@ enum result tls_check_signed(const struct tls_context *client, const char *serve
     text[chain_pem.len] = '\0';
     mbedtls_x509_crt_init(&chain);
     int parsed = mbedtls_x509_crt_parse(&chain, (const unsigned char *)text, chain_pem.len + 1);
-    bool is_right = parsed == 0 && is_trusted(client, server_name, &chain) && has_signed(&chain, message, signature);
+    enum result result = is_memory(parsed) ? RESULT_MEMORY : RESULT_DENIED;
+    if (parsed == 0 && is_trusted(client, server_name, &chain))
+        result = check_signature(&chain, message, signature);
     mbedtls_x509_crt_free(&chain);
     free(text);
-    return is_right ? RESULT_OK : RESULT_DENIED;
+    return result;
 }
