@@ -90,7 +90,7 @@ class Place:
         self.configure("address add 192.0.2.7/24 dev IF", "route add default via 192.0.2.1 dev IF metric 100")
 
     def leave(self):
-        """What NetworkManager does: addresses and routes go, and the link as a whole with them."""
+        """Addresses and routes go, and the link with them."""
         self.configure("link delete dev IF")
 
 
@@ -215,6 +215,7 @@ def test_gateway_that_does_not_answer(place, watch):
     """The key is told when it is known: after MONITOR_GATEWAY_MS without, and when somebody looks once it has spoken."""
     place.configure("address add 192.0.2.7/24 dev IF", "route add default via 192.0.2.99 dev IF")
     watch.expect(up=1, known=0)
+    assert watch.settle()["rests"] == "1"
     place.gateway.ip("address add 192.0.2.99/24 dev lan")
     place.laptop.ip(f"neighbour replace 192.0.2.99 lladdr {GATEWAY} dev eth0 nud reachable")
     watch.sleep()
@@ -258,10 +259,13 @@ def test_link_local_addresses_alone_are_no_network(place, watch):
 
 
 def test_a_storm_of_messages(joined, watch, place):
-    """More than the socket holds: what was lost is asked for anew."""
+    """More than the socket holds, while nobody reads: what was lost is asked for anew, and what comes after is heard."""
+    watch.process.signal(signal.SIGSTOP)
     place.configure(*(f"address add 198.51.{100 + i // 250}.{i % 250 + 1}/32 dev IF" for i in range(2000)), "address flush dev IF to 198.51.0.0/16",
                     "address add 203.0.113.7/24 dev IF")
-    watch.drain()
+    watch.process.signal(signal.SIGCONT)
+    assert watch.expect(up=1, known=1) == joined
+    watch.settle()
     place.configure("address delete 203.0.113.7/24 dev IF")
     assert watch.expect(up=1, known=1) == joined
 

@@ -306,6 +306,7 @@ static void test_closed_without_a_word(void **state)
     stream_finish(asking.relay.stream, 1000);
     NET_UNTIL(&asking.net, asking.ends == 1);
     assert_int_equal(asking.result, CHALLENGE_SILENT);
+    assert_string_equal(asking.words, "the connection was closed before there was an answer");
     asking_close(&asking);
 }
 

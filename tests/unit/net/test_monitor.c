@@ -60,6 +60,21 @@ static void test_key_is_the_networks(void **state)
     assert_true(is_same_key(&hotel, &other));
 }
 
+/* A prefix that ends within an octet. */
+static void test_key_of_a_prefix_of_20_bits(void **state)
+{
+    (void)state;
+    struct monitor_facts hotel = at_hotel(), other;
+    hotel.addresses[0].prefix = 20;
+    hotel.addresses[0].octets[2] = 0x10;
+    hotel.v4.gateway[2] = 0x1f;
+    other = hotel;
+    other.addresses[0].octets[2] = 0x1e;
+    assert_true(is_same_key(&hotel, &other));
+    other.addresses[0].octets[2] = other.v4.gateway[2] = 0x2e;
+    assert_false(is_same_key(&hotel, &other));
+}
+
 static void test_key_of_ipv6_alone(void **state)
 {
     (void)state;
@@ -222,6 +237,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_key_is_the_networks),
+        cmocka_unit_test(test_key_of_a_prefix_of_20_bits),
         cmocka_unit_test(test_key_of_ipv6_alone),
         cmocka_unit_test(test_key_of_a_wireless_network),
         cmocka_unit_test(test_key_needs_what_tells_networks_apart),
