@@ -241,8 +241,9 @@ int64_t finder_probe_due_ms(const struct finder *finder)
         return max_of(finder->searched_at_ms + (finder->config.is_survey ? 0 : FINDER_PROBE_AFTER_MS), earliest_ms);
     if (finder->state != FINDER_WAITING || finder->config.is_survey)
         return INT64_MAX;
+    /* A session that has died says nothing of portals. */
     if (!finder->is_probed)
-        return earliest_ms;
+        return is_captive || !finder->has_won ? earliest_ms : INT64_MAX;
     return is_captive ? finder->probed_at_ms + captive_pause_ms(finder) : INT64_MAX;
 }
 

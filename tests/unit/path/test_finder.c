@@ -266,7 +266,7 @@ static void test_who_dies_young_is_demoted_here(void **state)
     laptop->world.rows[1] = (struct row){.port = 587, .behaviour = TRIP_OPEN(600, 900)};
     arrive(laptop, 1);
     assert_int_equal(send_one(laptop, 10000), 587);
-    assert_true(has_logged(laptop, "use 192.0.2.1:465 tls"));
+    assert_true(has_logged(laptop, "use 192.0.2.1:465 tls") && !has_logged(laptop, "probe"));
     size_t n;
     const struct finder_trial *trials = finder_trials(trip_finder(laptop->trip), &n);
     assert_true(trials[n - 1].is_demoted && trials[n - 1].path.port == 465 && trials[n - 1].verdict == PATH_DIED_EARLY);
