@@ -134,6 +134,10 @@ static void test_too_many_paths(void **state)
     carried(memory, &HOME, 107, WALL + 8);
     carried(memory, &HOME, 108, WALL + 9);
     expect_ports(memory, &HOME, WALL + 9, "108 107 106 105 104 103 102 101");
+    died(memory, &HOME, 101, WALL + 10);
+    died(memory, &HOME, 102, WALL + 11);
+    carried(memory, &HOME, 109, WALL + 12);
+    expect_ports(memory, &HOME, WALL + 12, "109 108 107 106 105 104 103 102");
     memory_free(&memory);
 }
 
