@@ -251,6 +251,9 @@ static void cancel(struct search *search, size_t trial)
     struct runner *runner = runner_of(search, trial);
     if (!runner)
         return;
+    const struct outbound_failure *stall = outbound_stall(runner->outbound);
+    if (stall)
+        finder_explain(search->finder, trial, stall->verdict, stall->words);
     let_go(runner);
     outbound_close(runner->outbound);
 }

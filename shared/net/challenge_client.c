@@ -80,6 +80,9 @@ static void look(struct challenge *challenge, enum challenge_end how, const char
     case CHALLENGE_READ_BODY:
         judge(challenge, body);
         break;
+    case CHALLENGE_READ_BUSY:
+        end(challenge, CHALLENGE_SILENT, words);
+        break;
     case CHALLENGE_READ_PORTAL:
         end(challenge, CHALLENGE_PORTAL, words);
         break;

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { STATUS_OK = 200, STATUS_LOGIN = 511 /* RFC 6585 6 */, LOCATION_MAX = 120 };
+enum { STATUS_OK = 200, STATUS_BUSY = 503, STATUS_LOGIN = 511 /* RFC 6585 6 */, LOCATION_MAX = 120 };
 
 struct answer_head {
     uint64_t status;
@@ -100,6 +100,10 @@ static enum challenge_reading other_status(const struct answer_head *head, char 
 {
     char location[LOCATION_MAX];
     location_format(head->location, location);
+    if (head->status == STATUS_BUSY) {
+        snprintf(words, CHALLENGE_WORDS, "it is too busy to answer (HTTP 503)");
+        return CHALLENGE_READ_BUSY;
+    }
     if (head->status == STATUS_LOGIN)
         return portal(words, "it says that a login is required (HTTP 511)");
     if (head->status / 100 == 3 && location[0])

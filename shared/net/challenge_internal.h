@@ -25,6 +25,7 @@ bool challenge_body_parse(struct slice body, struct challenge_body *out);
 enum challenge_reading {
     CHALLENGE_READ_MORE,   /* nothing that the relay would not say; when no more comes, nobody can tell */
     CHALLENGE_READ_BODY,   /* a whole answer that may be the relay's */
+    CHALLENGE_READ_BUSY,   /* 503: the relay's when it is asked too much, or anybody's: it says nothing */
     CHALLENGE_READ_PORTAL, /* the relay would never say this: words tell */
 };
 enum challenge_end { CHALLENGE_GOES_ON, CHALLENGE_ENDED /* in good order */, CHALLENGE_BROKE_OFF /* or took too long */ };

@@ -309,6 +309,10 @@ static void on_opened(struct outbound *outbound)
 static void on_end(struct outbound *outbound, bool has_failed)
 {
     static const struct stream_error at_eof = {.kind = STREAM_ERROR_SOCKET, .uv_code = UV_EOF, .tls = TLS_FAIL_CLOSED, .words = "the other side ended the connection"};
+    /* Held, and over already: what it said is for the core to judge, where it said it in the clear as it should. */
+    bool has_spoken = outbound->state == OUTBOUND_STATE_CONNECTED && !outbound->tunnel && stream_input(outbound->stream).len > 0;
+    if (has_spoken && outbound->smtp.security != SMTP_SECURITY_TLS)
+        begin_talking(outbound);
     if (outbound->state == OUTBOUND_STATE_TALKING) {
         pump(outbound);
         if (outbound->state == OUTBOUND_STATE_TALKING) {

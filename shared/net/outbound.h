@@ -71,6 +71,8 @@ struct smtp_client *outbound_core(struct outbound *outbound); /* NULL until the 
 uv_loop_t *outbound_loop(const struct outbound *outbound);
 /* Sends what the core has to say; its events follow. Does nothing before there is a core, and after FAILED. */
 void outbound_pump(struct outbound *outbound);
+/* What is to blame if it is given up now for want of time. NULL: nothing yet, it is held or proven. Valid as long as the outbound. */
+const struct outbound_failure *outbound_stall(struct outbound *outbound);
 /* QUIT when the core's state allows it, then an orderly end; only OUTBOUND_CLOSED follows. */
 void outbound_quit(struct outbound *outbound);
 /* An orderly end without QUIT (losers of a race: FIN, no RST, before AUTH); only OUTBOUND_CLOSED follows. */

@@ -127,6 +127,27 @@ static void describe_place(const struct outbound *outbound, const char *phase, c
         snprintf(out, size, "%s", phase);
 }
 
+const struct outbound_failure *outbound_stall(struct outbound *outbound)
+{
+    switch (outbound->state) {
+    case OUTBOUND_STATE_CONNECTING:
+    case OUTBOUND_STATE_TUNNELING:
+    case OUTBOUND_STATE_SECURING:
+        outbound_blame_timeout(outbound);
+        return &outbound->failure;
+    case OUTBOUND_STATE_TALKING:
+        if (outbound->has_been_proven)
+            return NULL;
+        outbound->failure = (struct outbound_failure){.verdict = has_heard(outbound) ? PATH_DIED_EARLY : PATH_DROPPED, .smtp = SMTP_FAIL_TIMEOUT, .phase = "greeting"};
+        set_words(outbound, has_heard(outbound) ? "what answers stopped in the middle of the greeting" : "connects, but nothing says a word");
+        return &outbound->failure;
+    case OUTBOUND_STATE_CONNECTED:
+    case OUTBOUND_STATE_ENDING:
+        return NULL;
+    }
+    return NULL;
+}
+
 /* ---- TLS ---- */
 
 static bool is_http(struct slice input)
@@ -189,7 +210,7 @@ void outbound_blame_stream(struct outbound *outbound, const struct stream_error 
     }
     *failure = (struct outbound_failure){.phase = outbound->state == OUTBOUND_STATE_SECURING ? "TLS handshake" : "connect"};
     failure->tls = error->kind == STREAM_ERROR_TLS ? error->tls : TLS_FAIL_CLOSED;
-    failure->verdict = outbound->state == OUTBOUND_STATE_SECURING ? verdict_of_tls(failure->tls, input) : PATH_DIED_EARLY;
+    failure->verdict = outbound->state == OUTBOUND_STATE_SECURING ? verdict_of_tls(failure->tls, input) : input.len > 0 ? verdict_of_tls(TLS_FAIL_NOT_TLS, input) : PATH_DIED_EARLY;
     failure->is_permanent = failure->verdict == PATH_WRONG_CERTIFICATE;
     say_stream_words(outbound, error);
 }

@@ -402,6 +402,14 @@ void finder_proven(struct finder *finder, size_t trial, int64_t now_ms)
         finder_note(finder, trial, PATH_OPEN, path_verdict_words(PATH_OPEN));
 }
 
+void finder_explain(struct finder *finder, size_t trial, enum path_verdict verdict, const char *words)
+{
+    if (trial >= finder->ntrials || (finder->trials[trial].verdict != PATH_DROPPED && finder->trials[trial].verdict != PATH_TLS_FAILED))
+        return;
+    finder->trials[trial].verdict = verdict;
+    snprintf(finder->trials[trial].words, sizeof finder->trials[trial].words, "%s", words);
+}
+
 void finder_failed(struct finder *finder, size_t trial, enum path_verdict verdict, const char *words, int64_t now_ms)
 {
     finder->now_ms = now_ms;

@@ -142,6 +142,8 @@ void finder_want(struct finder *finder, enum finder_wish wish, int64_t now_ms);
 void finder_connected(struct finder *finder, size_t trial, int64_t now_ms);
 void finder_proven(struct finder *finder, size_t trial, int64_t now_ms);
 void finder_failed(struct finder *finder, size_t trial, enum path_verdict verdict, const char *words, int64_t now_ms);
+/* Just after a FINDER_CANCEL: what the driver has seen of the connection that was given up because its time was over, where the core can only guess. Says nothing for any other. */
+void finder_explain(struct finder *finder, size_t trial, enum path_verdict verdict, const char *words);
 void finder_probed(struct finder *finder, enum finder_probe answer, int64_t now_ms);
 /* The path in use has carried a message of so many octets: remembered, and its demotion ends. */
 void finder_carried(struct finder *finder, uint64_t octets, int64_t now_ms);

@@ -76,6 +76,7 @@ static void test_http(void **state)
         {"HTTP/1.1 302 Found\r\nContent-Length: 5", CHALLENGE_BROKE_OFF, CHALLENGE_READ_PORTAL, "HTTP 302"},
         {"HTTP/1.1 204 No Content\r\n\r\n", CHALLENGE_GOES_ON, CHALLENGE_READ_PORTAL, "HTTP 204"},
         {"HTTP/1.0 404 Not Found\r\n\r\n", CHALLENGE_GOES_ON, CHALLENGE_READ_PORTAL, "HTTP 404"},
+        {"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n\r\n", CHALLENGE_GOES_ON, CHALLENGE_READ_BUSY, ""},
         {"HTTP/1.1 511 Network Authentication Required\r\n\r\n", CHALLENGE_GOES_ON, CHALLENGE_READ_PORTAL, "login is required"},
         {"HTTP/2 200\r\n\r\n", CHALLENGE_GOES_ON, CHALLENGE_READ_PORTAL, "not answer in HTTP"},
         {"HTTP/1.2 200 OK\r\n\r\n", CHALLENGE_GOES_ON, CHALLENGE_READ_PORTAL, "broken"},

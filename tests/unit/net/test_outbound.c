@@ -302,17 +302,60 @@ static void test_close_while_held(void **state)
     assert_int_equal(buffer_len(&talk.server.got), 0);
 }
 
-/* The server had no patience with a path that was kept in reserve. */
+/* A portal says its page and ends before anybody gave it the word; a server has no patience with a path that is kept in reserve. */
+static void end_while_held(enum smtp_security security, const char *words, enum path_verdict verdict, const char *phase, const char *told)
+{
+    struct talk talk;
+    talk_open(&talk, security);
+    talk.target.hold_at_connect = true;
+    talk_accept(&talk, NULL);
+    if (words[0])
+        net_end_write(&talk.server, words);
+    stream_finish(talk.server.stream, 1000);
+    talk_expect_failure(&talk, verdict, phase, told);
+    talk_finish(&talk, "CONNECTED FAILED CLOSED ");
+}
+
 static void test_end_while_held(void **state)
+{
+    (void)state;
+    end_while_held(SMTP_SECURITY_STARTTLS, "HTTP/1.0 302 Found\r\n\r\n", PATH_HTTP, "greeting", "speaks HTTP");
+    end_while_held(SMTP_SECURITY_STARTTLS, "SSH-2.0-dropbear\r\n", PATH_FOREIGN_BANNER, "greeting", "does not speak SMTP");
+    end_while_held(SMTP_SECURITY_TLS, "HTTP/1.0 302 Found\r\n\r\n", PATH_HTTP, "connect", "");
+    end_while_held(SMTP_SECURITY_TLS, "", PATH_DIED_EARLY, "connect", "the other side ended the connection (connect, after 0 octets and 0.");
+}
+
+static void expect_stall(const struct talk *talk, enum path_verdict verdict, const char *words)
+{
+    const struct outbound_failure *stall = outbound_stall(talk->outbound);
+    assert_non_null(stall);
+    assert_int_equal(stall->verdict, verdict);
+    assert_non_null(strstr(stall->words, words));
+}
+
+/* Whoever gives a connection up learns what to blame. */
+static void test_stall(void **state)
 {
     struct talk talk;
     (void)state;
-    talk_open(&talk, SMTP_SECURITY_TLS);
+    talk_open(&talk, SMTP_SECURITY_STARTTLS);
     talk.target.hold_at_connect = true;
+    talk_dial(&talk);
+    expect_stall(&talk, PATH_DROPPED, "no answer to the attempt to connect");
+    NET_UNTIL(&talk.net, talk.story[0]);
+    assert_null(outbound_stall(talk.outbound)); /* nobody has asked it anything */
+    outbound_proceed(talk.outbound);
+    NET_UNTIL(&talk.net, outbound_stall(talk.outbound));
+    expect_stall(&talk, PATH_DROPPED, "nothing says a word");
+    outbound_close(talk.outbound);
+    assert_null(outbound_stall(talk.outbound));
+    talk_finish(&talk, "CONNECTED CLOSED ");
+    talk_open(&talk, SMTP_SECURITY_TLS);
     talk_accept(&talk, NULL);
-    stream_finish(talk.server.stream, 1000);
-    talk_expect_failure(&talk, PATH_DIED_EARLY, "connect", "the other side ended the connection (connect, after 0 octets and 0.");
-    talk_finish(&talk, "CONNECTED FAILED CLOSED ");
+    NET_UNTIL(&talk.net, buffer_len(&talk.server.got) > 0);
+    expect_stall(&talk, PATH_TLS_FAILED, "cut off after the first message");
+    outbound_close(talk.outbound);
+    talk_finish(&talk, "CONNECTED CLOSED ");
 }
 
 static void test_close_while_connecting(void **state)
@@ -628,6 +671,7 @@ int main(void)
         cmocka_unit_test(test_hold),
         cmocka_unit_test(test_close_while_held),
         cmocka_unit_test(test_end_while_held),
+        cmocka_unit_test(test_stall),
         cmocka_unit_test(test_close_while_connecting),
         cmocka_unit_test(test_large_body),
         cmocka_unit_test(test_refused),

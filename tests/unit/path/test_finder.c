@@ -577,9 +577,34 @@ static void test_a_survey(void **state)
     stop(laptop);
 }
 
+/* What the driver saw of a connection that it was told to give up counts for more than what the core can guess; it changes no other verdict. */
+static void test_a_stall_is_explained(void **state)
+{
+    struct laptop *laptop = start();
+    size_t n;
+    (void)state;
+    trip_go(laptop->trip, &laptop->place, false);
+    trip_mail(laptop->trip, 1, 1000, FINDER_WISH_NEW_MAIL);
+    trip_run(laptop->trip, 11 * 1000);
+    struct finder *finder = trip_finder(laptop->trip);
+    const struct finder_trial *trials = finder_trials(finder, &n);
+    assert_true(n >= 2 && trials[0].verdict == PATH_DROPPED);
+    int64_t ms = trials[0].ms;
+    finder_explain(finder, 0, PATH_DIED_EARLY, "stopped in the greeting");
+    finder_explain(finder, n, PATH_DIED_EARLY, "of nobody");
+    trials = finder_trials(finder, &n);
+    assert_int_equal(trials[0].verdict, PATH_DIED_EARLY);
+    assert_string_equal(trials[0].words, "stopped in the greeting");
+    assert_int_equal(trials[0].ms, ms);
+    finder_explain(finder, 0, PATH_DROPPED, "too late");
+    assert_int_equal(finder_trials(finder, &n)[0].verdict, PATH_DIED_EARLY);
+    stop(laptop);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_stall_is_explained),
         cmocka_unit_test(test_the_order_of_an_unknown_network),
         cmocka_unit_test(test_a_way_with_an_address_of_its_own),
         cmocka_unit_test(test_one_open_way),
