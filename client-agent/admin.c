@@ -1,5 +1,7 @@
-/* The commands of the agent's control socket: status, and those on the queue. */
+/* The commands of the agent's control socket: status, diagnose, and those on the queue. */
 #include "agent.h"
+
+#include "way_json.h"
 
 #include "mta/queue_commands.h"
 
@@ -9,40 +11,11 @@
 
 /* ---- status ----------------------------------------------------------------------------------------------------- */
 
-static json_t *proxy_json(const struct path *path)
-{
-    struct net_address address = net_address_from_octets(path->proxy.address.family, path->proxy.address.octets, path->proxy.address.scope, path->proxy.port);
-    char text[NET_ADDRESS_TEXT];
-    if (path->via == PATH_DIRECT)
-        return json_null();
-    net_address_format(&address, text);
-    return json_string(text);
-}
-
-/* Where only a proxy, or nobody, knows the address, the relay's name stands. */
-static json_t *way_json(const struct agent *agent, const struct path *path)
-{
-    char address[64];
-    path_address_format(&path->address, address, sizeof address);
-    return json_pack("{s:s, s:i, s:s, s:s, s:s, s:o}", "address", path->address.family != 0 ? address : agent->settings->values.relay_host.ptr, "port", (int)path->port, "mode",
-                     path_mode_name(path->mode), "alpn", path_alpn_name(path->alpn), "via", path_via_name(path->via), "proxy", proxy_json(path));
-}
-
 static json_t *ways_json(const struct agent *agent, const struct uplink_status *status)
 {
     json_t *ways = json_array();
-    for (size_t i = 0; i < status->ntrials; i++) {
-        const struct finder_trial *trial = &status->trials[i];
-        json_t *way = way_json(agent, &trial->path);
-        const char *words = trial->words[0] ? trial->words : path_verdict_words(trial->verdict);
-        json_object_set_new(way, "verdict", json_string(path_verdict_name(trial->verdict)));
-        json_object_set_new(way, "ms", trial->verdict == PATH_UNTRIED ? json_null() : json_integer(trial->ms));
-        json_object_set_new(way, "words", json_string(words));
-        if (json_array_append_new(ways, way) < 0) {
-            json_decref(ways);
-            return NULL;
-        }
-    }
+    for (size_t i = 0; i < status->ntrials; i++)
+        json_array_append_new(ways, way_trial_json(&status->trials[i], agent->settings->values.relay_host.ptr));
     return ways;
 }
 
@@ -85,7 +58,7 @@ static json_t *status_json(const struct agent *agent, const struct store_counts 
     struct uplink_status status;
     uplink_status(agent->uplink, &status);
     return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:{s:I, s:I, s:I, s:I}}", "network", network_state_name(status.network), "state",
-                     uplink_state_name(status.state), "words", verdict_json(agent, &status), "way", status.has_way ? way_json(agent, &status.way) : json_null(), "ways",
+                     uplink_state_name(status.state), "words", verdict_json(agent, &status), "way", status.has_way ? way_json(&status.way, agent->settings->values.relay_host.ptr) : json_null(), "ways",
                      ways_json(agent, &status), "searched", queue_time_json(status.since_ms), "next_search", queue_time_json(status.next_search_ms), "trouble",
                      status.trouble ? json_string(status.trouble) : json_null(), "sending", sending_json(&status), "relay",
                      agent->settings->values.relay_host.ptr, "started", queue_time_json(agent->started_at_ms), "queue", "queued", (json_int_t)counts->queued, "held",
@@ -111,6 +84,57 @@ static void status(struct agent *agent, struct control_call *call)
     }
     *work = (struct status_work){agent, call};
     store_count(agent->client, on_counts, work);
+}
+
+/* ---- diagnose --------------------------------------------------------------------------------------------------- */
+
+static void on_diagnosed(void *context)
+{
+    struct agent *agent = context;
+    agent->diagnosis = NULL;
+    if (!agent->uplink)
+        recall_close(&agent->recall);
+}
+
+/* Without a daemon nothing has been read yet. */
+static bool recall_here(struct agent *agent)
+{
+    return agent->uplink || recall_open(&agent->recall, &agent->loop, agent->client, agent->settings) == RESULT_OK;
+}
+
+static void diagnose(struct agent *agent, struct control_call *call)
+{
+    struct tls_context *tls = NULL;
+    const struct path_address *addresses;
+    if (agent->diagnosis) {
+        control_error(call, EX_TEMPFAIL, "a diagnosis runs already; wait for its end");
+        return;
+    }
+    if (agent_make_tls(agent->settings, &agent->log, &tls) != EX_OK) {
+        control_error(call, EX_CONFIG, "the relay's pins or certificates can't be read; see the log");
+        return;
+    }
+    bool is_begun = recall_here(agent);
+    if (is_begun) {
+        size_t naddresses = memory_addresses(agent->recall.memory, &addresses);
+        is_begun = diagnosis_start(&agent->diagnosis, &(struct diagnosis_config){
+            .loop = &agent->loop,
+            .settings = agent->settings,
+            .tls = tls,
+            .profile = &agent->recall.profile,
+            .addresses = addresses,
+            .naddresses = naddresses,
+            .log = &agent->log,
+            .call = call,
+            .on_end = on_diagnosed,
+            .context = agent,
+        }) == RESULT_OK;
+    }
+    tls_context_unref(&tls);
+    if (!is_begun) {
+        on_diagnosed(agent);
+        control_error(call, EX_OSERR, "out of memory");
+    }
 }
 
 /* ---- the queue -------------------------------------------------------------------------------------------------- */
@@ -171,6 +195,8 @@ void agent_command(void *context, struct control_call *call, const char *command
         control_error(call, EX_TEMPFAIL, "the agent is stopping");
     else if (queue_command(&commands, call, command, arguments))
         return;
+    else if (strcmp(command, "diagnose") == 0)
+        diagnose(agent, call);
     else if (!agent->uplink)
         control_error(call, EX_UNAVAILABLE, "the agent does not run; start it with: postern-agent run");
     else if (strcmp(command, "status") == 0)

@@ -357,6 +357,7 @@ void agent_stop(struct agent *agent, int exit_code)
     agent->is_stopping = true;
     agent->exit_code = exit_code;
     log_event(&agent->log, LOG_INFO, "stopping");
+    diagnosis_cancel(&agent->diagnosis);
     if (agent->control)
         control_server_close(agent->control, NULL, NULL);
     if (agent->service)

@@ -8,6 +8,7 @@
 #define POSTERN_AGENT_AGENT_H
 
 #include "reception.h"
+#include "diagnosis.h"
 #include "uplink.h"
 
 #include "mail/message_id.h"
@@ -29,6 +30,7 @@ struct agent {
     struct uplink *uplink;
     struct monitor *monitor;
     struct control_server *control;
+    struct diagnosis *diagnosis; /* while one runs */
     uv_signal_t signals[3];
     uv_timer_t last_patience; /* at the end, for a resolver that is silent */
     int64_t started_at_ms, swept_at_ms; /* wall time */

@@ -1,6 +1,8 @@
 /* postern-agent status, postern-agent queue ...: asked of the daemon, or of the store when none runs. */
 #include "commands.h"
 
+#include "ways_table.h"
+
 #include "crypto/crypto.h"
 
 #include <stdlib.h>
@@ -65,20 +67,6 @@ struct console command_console(const struct command_line *line, int *argc, char 
 
 /* ---- status ----------------------------------------------------------------------------------------------------- */
 
-static void print_way(FILE *out, const json_t *way)
-{
-    const char *address = json_string_value(json_object_get(way, "address"));
-    const json_t *ms = json_object_get(way, "ms");
-    fprintf(out, "  %5lld %-9s %-24s %-20s ", (long long)json_integer_value(json_object_get(way, "port")), json_string_value(json_object_get(way, "mode")),
-            address, json_string_value(json_object_get(way, "verdict")));
-    if (json_is_integer(ms))
-        fprintf(out, "%6lld ms  ", (long long)json_integer_value(ms));
-    else
-        fprintf(out, "%6s     ", "");
-    console_print_text(out, json_string_value(json_object_get(way, "words")));
-    fputc('\n', out);
-}
-
 static void print_line(FILE *out, const char *name, const json_t *value)
 {
     if (!json_is_string(value))
@@ -91,8 +79,6 @@ static void print_line(FILE *out, const char *name, const json_t *value)
 static void print_status(FILE *out, const json_t *status)
 {
     const json_t *queue = json_object_get(status, "queue"), *ways = json_object_get(status, "ways");
-    json_t *way;
-    size_t i;
     print_line(out, "network", json_object_get(status, "network"));
     print_line(out, "", json_object_get(status, "words"));
     print_line(out, "relay", json_object_get(status, "relay"));
@@ -102,9 +88,7 @@ static void print_status(FILE *out, const json_t *status)
     fprintf(out, "%-12s %lld waiting, %lld held\n", "queue", (long long)json_integer_value(json_object_get(queue, "queued")),
             (long long)json_integer_value(json_object_get(queue, "held")));
     if (json_array_size(ways) > 0)
-        fputs("ways\n", out);
-    json_array_foreach((json_t *)(uintptr_t)ways, i, way)
-        print_way(out, way);
+        ways_table_print(out, ways, 0);
 }
 
 int command_status(const struct command_line *line, int argc, char **argv)

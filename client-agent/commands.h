@@ -15,6 +15,7 @@ struct command_line {
 int command_run(const struct command_line *line, int argc, char **argv);
 int command_setup(const struct command_line *line, int argc, char **argv);
 int command_status(const struct command_line *line, int argc, char **argv);
+int command_diagnose(const struct command_line *line, int argc, char **argv);
 int command_queue(const struct command_line *line, int argc, char **argv);
 int command_proxies(const struct command_line *line, int argc, char **argv);
 int command_sendmail(const struct command_line *line, int argc, char **argv);

@@ -19,6 +19,7 @@ static const struct command commands[] = {
     {"setup", command_setup, "setup --server HOST --user NAME [--pin sha256//... | --ca FILE]   (the password on standard input)"},
     {"run", command_run, "run                                   take mail and carry it to the relay, in the foreground"},
     {"status", command_status, "status [--json]                       the network, the way in use, the queue"},
+    {"diagnose", command_diagnose, "diagnose [--json]                     try every way, and judge the network"},
     {"queue", command_queue, "queue list|show|flush|hold|release|remove   [--json]"},
     {"proxies", command_proxies, "proxies HOST                          the proxies that the system's settings name for that host"},
     {"sendmail", command_sendmail, "sendmail ...                          the sendmail(1) interface; also under the name sendmail"},

@@ -63,7 +63,7 @@ static void on_line(void *context, const json_t *line)
     struct answer *answer = context;
     json_t *progress = json_object_get(line, "progress");
     if (progress && answer->console->progress)
-        answer->console->progress(progress);
+        answer->console->progress(answer->console->progress_context, progress);
     if (json_object_get(line, "result"))
         answer->result = json_incref(json_object_get(line, "result"));
     if (json_object_get(line, "error"))
@@ -121,16 +121,21 @@ static int print_json(const json_t *result)
     return fflush(stdout) == 0 ? EX_OK : EX_IOERR;
 }
 
+int console_show(const struct console *console, const json_t *result, void (*print)(FILE *out, const json_t *result))
+{
+    if (console->is_json)
+        return print_json(result);
+    if (print)
+        print(stdout, result);
+    return fflush(stdout) == 0 ? EX_OK : EX_IOERR;
+}
+
 int console_run(const struct console *console, const char *command, json_t *arguments, void (*print)(FILE *out, const json_t *result))
 {
     json_t *result;
     int code = console_fetch(console, command, arguments, &result);
-    if (code != EX_OK)
-        return code;
-    if (console->is_json)
-        code = print_json(result);
-    else if (print)
-        print(stdout, result);
+    if (code == EX_OK)
+        code = console_show(console, result, print);
     json_decref(result);
     return code;
 }

@@ -19,13 +19,16 @@ struct console {
     int (*local)(void *context, const char *command, const json_t *arguments, void (*on_line)(void *, const json_t *), void *line_context);
     void *context;
     /* For lines that come before the end; may be NULL. */
-    void (*progress)(const json_t *progress);
+    void (*progress)(void *context, const json_t *progress);
+    void *progress_context;
 };
 
 /* Takes arguments' reference. print gets the result when it is not wanted as JSON; NULL prints nothing. Returns the exit code. */
 int console_run(const struct console *console, const char *command, json_t *arguments, void (*print)(FILE *out, const json_t *result));
 /* The same, with the result handed out (a new reference, or NULL) in place of printing. */
 int console_fetch(const struct console *console, const char *command, json_t *arguments, json_t **result);
+/* Prints a result, as JSON where that is wanted; borrowed. Returns the exit code. */
+int console_show(const struct console *console, const json_t *result, void (*print)(FILE *out, const json_t *result));
 /* The queue, all pages of it. */
 int console_queue_list(const struct console *console, bool all);
 
