@@ -498,6 +498,13 @@ void outbound_close(struct outbound *outbound)
     end(outbound);
 }
 
+void outbound_reset(struct outbound *outbound)
+{
+    outbound_close(outbound);
+    if (outbound->stream)
+        stream_reset(outbound->stream);
+}
+
 /* ---- facts ---- */
 
 struct smtp_client *outbound_core(struct outbound *outbound)

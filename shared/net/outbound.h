@@ -77,6 +77,8 @@ const struct outbound_failure *outbound_stall(struct outbound *outbound);
 void outbound_quit(struct outbound *outbound);
 /* An orderly end without QUIT (losers of a race: FIN, no RST, before AUTH); only OUTBOUND_CLOSED follows. */
 void outbound_close(struct outbound *outbound);
+/* At once, and nothing more of what was said arrives: a message given up must not come through later, when the network is back and the kernel sends again. Only OUTBOUND_CLOSED follows. */
+void outbound_reset(struct outbound *outbound);
 const char *outbound_id(const struct outbound *outbound);
 const char *outbound_peer(const struct outbound *outbound); /* the proxy, where there is one */
 /* Our end of the connection. RESULT_OK; RESULT_IO: there is none. */

@@ -372,6 +372,15 @@ void stream_close(struct stream *stream)
     uv_close((uv_handle_t *)&stream->turn, on_handle_closed);
 }
 
+void stream_reset(struct stream *stream)
+{
+    const struct linger none = {.l_onoff = 1};
+    uv_os_fd_t fd;
+    if (uv_fileno((uv_handle_t *)&stream->tcp, &fd) == 0)
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
+    stream_close(stream);
+}
+
 /* ---- facts ---- */
 
 const struct stream_error *stream_error(const struct stream *stream)

@@ -87,6 +87,8 @@ size_t stream_pending(const struct stream *stream);
 void stream_finish(struct stream *stream, int64_t linger_ms);
 /* At once. */
 void stream_close(struct stream *stream);
+/* At once, and what the kernel still holds goes nowhere: the peer gets RST, if anything. */
+void stream_reset(struct stream *stream);
 
 const struct stream_error *stream_error(const struct stream *stream);
 /* For one that is paused, whose failure nobody hears of because nobody reads: what has become of the connection, a UV_E... code; 0: nothing known. The system tells

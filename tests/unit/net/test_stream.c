@@ -156,6 +156,36 @@ static void test_pause(void **state)
     netloop_close(&net);
 }
 
+/* What our kernel holds for a peer that does not read comes through after a close, and is lost by a reset. */
+static void test_reset_takes_back_what_has_not_arrived(void **state)
+{
+    enum { MUCH = 900 * 1000 };
+    char *block = calloc(1, MUCH);
+    (void)state;
+    assert_non_null(block);
+    for (int resets = 0; resets < 2; resets++) {
+        struct netloop net;
+        struct net_end left = {0}, right = {0};
+        netloop_open(&net);
+        net_pair(&net, &left, &right);
+        stream_pause(right.stream);
+        assert_int_equal(stream_write(left.stream, slice_of(block, MUCH)), RESULT_OK);
+        for (int i = 0; i < 50; i++)
+            uv_run(&net.loop, UV_RUN_NOWAIT);
+        size_t taken = MUCH - stream_pending(left.stream);
+        if (resets)
+            stream_reset(left.stream);
+        else
+            stream_close(left.stream);
+        stream_resume(right.stream);
+        NET_UNTIL(&net, right.told[STREAM_EOF] + right.told[STREAM_FAILED] == 1);
+        assert_int_equal(buffer_len(&right.got) == taken, !resets);
+        net_pair_close(&net, &left, &right);
+        netloop_close(&net);
+    }
+    free(block);
+}
+
 /* Both have input when the loop looks; whoever is told first pauses the other, which then hears nothing. */
 static void pause_the_other(struct net_end *end, enum stream_event event)
 {
@@ -394,6 +424,7 @@ int main(void)
         cmocka_unit_test(test_congestion_drains),
         cmocka_unit_test(test_output_limit),
         cmocka_unit_test(test_pause),
+        cmocka_unit_test(test_reset_takes_back_what_has_not_arrived),
         cmocka_unit_test(test_pause_by_another),
         cmocka_unit_test(test_resume_tells_again),
         cmocka_unit_test(test_finish),
