@@ -27,6 +27,8 @@ struct search {
     struct list runners;
     struct proxies *proxies;
     struct resolve *question;
+    struct path_address addresses[RESOLVE_ADDRESSES_MAX]; /* the resolver's last word */
+    size_t naddresses;
     struct path_address resolved; /* where the challenge is asked: the resolver's last word, IPv4 rather than IPv6, because portals mind that */
     struct challenge *challenge;
     uv_timer_t timer;
@@ -77,6 +79,10 @@ static void note_resolver_failure(struct search *search, const char *why)
 
 static void take_addresses(struct search *search, const struct path_address *addresses, size_t n)
 {
+    if (n > 0) {
+        search->naddresses = n;
+        memcpy(search->addresses, addresses, n * sizeof *addresses);
+    }
     for (size_t i = 0; i < n; i++)
         if (i == 0 || (addresses[i].family == 4 && search->resolved.family == 6))
             search->resolved = addresses[i];
@@ -258,6 +264,29 @@ static void cancel(struct search *search, size_t trial)
     outbound_close(runner->outbound);
 }
 
+static bool has_address(const struct path_address *list, size_t n, const struct path_address *address)
+{
+    for (size_t i = 0; i < n; i++)
+        if (path_address_equal(&list[i], address))
+            return true;
+    return false;
+}
+
+/* A resolver that named the winner is believed in the others too: the next network may have no IPv6, and no resolver. */
+static void keep_addresses(struct search *search, const struct path_address *winner)
+{
+    if (!search->config.memory || !has_address(search->addresses, search->naddresses, winner))
+        return;
+    for (size_t i = search->naddresses; i-- > 0;) {
+        const struct path_address *kept;
+        size_t n = memory_addresses(search->config.memory, &kept);
+        if (!has_address(kept, n, &search->addresses[i])) {
+            memory_keep_address(search->config.memory, &search->addresses[i]);
+            memory_keep_address(search->config.memory, winner);
+        }
+    }
+}
+
 static void hand_over(struct search *search, const struct finder_action *action)
 {
     struct runner *runner = runner_of(search, action->trial);
@@ -266,6 +295,7 @@ static void hand_over(struct search *search, const struct finder_action *action)
     struct outbound *winner = runner->outbound;
     let_go(runner);
     free(runner);
+    keep_addresses(search, &action->path.address);
     search->config.on_use(search->config.context, winner, &action->path);
 }
 
@@ -539,6 +569,7 @@ enum result search_reload(struct search *search, struct settings *settings, stru
     search->finder = finder;
     search->patience = settings->values.patience;
     search->resolved = (struct path_address){0};
+    search->naddresses = 0;
     search->resolver_words[0] = '\0';
     set_ways(search);
     if (search->has_event)

@@ -362,10 +362,12 @@ static void on_given_up(void *context, struct outbound *outbound, const struct o
     tell_stopped_when_idle(uplink);
 }
 
-/* Without waiting for anything: the message under way goes back to the queue as it is, without its final dot. */
+/* Without waiting for anything: the message under way goes back to the queue as it is. What the kernel holds of it must go nowhere: back on the old network it would be sent again, and the message come
+ * twice. */
 static void give_up(struct uplink *uplink, const char *why)
 {
     struct outbound *outbound = uplink->session.outbound;
+    bool is_under_way = uplink->courier != NULL;
     log_event(uplink->config.log, LOG_INFO, "uplink-dropped", LOG_TEXT("session", outbound_id(outbound)), LOG_TEXT("why", why));
     if (uplink->courier) {
         courier_free(&uplink->courier);
@@ -374,7 +376,10 @@ static void give_up(struct uplink *uplink, const char *why)
     }
     uplink->nclosing++;
     outbound_set_handler(outbound, (struct outbound_handler){on_given_up, uplink});
-    outbound_close(outbound);
+    if (is_under_way)
+        outbound_reset(outbound);
+    else
+        outbound_close(outbound);
     uplink->session = (struct session){0};
     enter(uplink, UPLINK_WAITING);
 }
