@@ -27,6 +27,7 @@ class Connection:
         self.said_at = []           # (time, octets that were new)
         self.heard_at = []
         self.heard = 0
+        self.stay = self.rst_stay = None    # captures, by their number: of its first SYN, of the laptop's RST
         self.laptop_fin_at = self.laptop_rst_at = self.remote_fin_at = self.remote_rst_at = None
         self._next = None           # sequence number that the laptop has come to
         self._remote_next = None
@@ -74,9 +75,10 @@ class Connection:
 
     @property
     def ended_rudely(self):
-        """The laptop reset what was established, though nobody had before. (A RST behind an orderly end answers what was under way.)"""
+        """The laptop reset what was established, though nobody had before. (A RST behind an orderly end answers what was under way; one in
+        another place than where it began gives up what can't be ended in order any more.)"""
         ends = [at for at in (self.laptop_fin_at, self.remote_fin_at, self.remote_rst_at) if at is not None]
-        return self.is_established and self.laptop_rst_at is not None and not any(at <= self.laptop_rst_at for at in ends)
+        return self.is_established and self.laptop_rst_at is not None and self.stay == self.rst_stay and not any(at <= self.laptop_rst_at for at in ends)
 
     def flights(self, round_trip_s, since=None, until=None):
         """How many times the laptop spoke and had to wait a round trip: its SYN, and what it said, told apart by time."""
@@ -135,7 +137,7 @@ def segment(frame):
 def read(paths):
     """Every connection that the laptop began, by the time of its first SYN. One that stands across captures is continued."""
     living, found = {}, []
-    for path in paths:
+    for stay, path in enumerate(paths):
         for at, frame in frames(path):
             parts = segment(frame)
             if parts is None:
@@ -144,8 +146,11 @@ def read(paths):
             out, back = (source, from_port, destination, to_port), (destination, to_port, source, from_port)
             if flags & SYN and not flags & ACK and (out not in living or living[out].is_established):
                 living[out] = Connection(out, at)
+                living[out].stay = stay
                 found.append(living[out])
             if out in living:
+                if flags & RST:
+                    living[out].rst_stay = stay
                 living[out].add_outward(at, flags, sequence, payload)
             elif back in living:
                 living[back].add_inward(at, flags, sequence, payload)

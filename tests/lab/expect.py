@@ -33,7 +33,7 @@ class Expectations:
 
     def expect_waits(self):
         states = [entry["state"] for entry in self.agent.queue() if entry["state"] != "relayed"]
-        assert states and set(states) <= {"queued", "deferred", "sending"}, f"nothing waits: {states}"
+        assert states and set(states) <= {"queued", "deferred", "sending", "uncertain"}, f"nothing waits: {states}"
         assert not self.destination.has_more(), "something arrived"
 
     def expect_carried_once(self):
@@ -143,12 +143,6 @@ class Expectations:
         crowded = [at for at in times if sum(1 for other in times if at <= other < at + seconds - 0.1) > n]
         assert times, "the portal was never asked"
         assert not crowded, f"asked at {[round(at - times[0], 1) for at in times]} s"
-
-    def expect_searches(self, _at, _least, n):
-        """at least N: races that were begun, told by connections to a mail port more than a second apart."""
-        times = [one.began_at for one in self.connections() if one.port == 465]
-        races = sum(1 for at, before in zip(times, [0.0, *times]) if at - before > 1.0)
-        assert races >= n, f"{races} searches"
 
     def expect_logins(self, n):
         """So many sessions have tried to log in at the relay."""

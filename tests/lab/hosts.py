@@ -159,11 +159,11 @@ class Host:
     def nft(self, ruleset):
         self.run(["nft", "-f", "-"], stdin=ruleset)
 
-    def link(self, name, other, other_name):
+    def link(self, name, other, other_name, mac=None):
         """A cable: a veth pair with one end here and one on the other host. The kernel brings it up in its own time, and until then drops
         what is sent, an ARP request for example, whose next try would come a second later."""
         there = other._descriptors[0]
-        self.run(["ip", "link", "add", name, "type", "veth", "peer", "name", other_name, "netns", f"/proc/self/fd/{there}"], pass_fds=[there])
+        self.run(["ip", "link", "add", name, *(["address", mac] if mac else []), "type", "veth", "peer", "name", other_name, "netns", f"/proc/self/fd/{there}"], pass_fds=[there])
         self.ip(f"link set dev {name} up")
         other.ip(f"link set dev {other_name} up")
         until = time.monotonic() + RUN_S

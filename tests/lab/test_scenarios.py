@@ -46,5 +46,10 @@ def test_what_is_no_scenario(tmp_path, text, words):
     assert words in str(error.value)
 
 
+def test_every_verb_has_a_scenario():
+    used = {verb for one in SCENARIOS for _, verb, _ in one.steps}
+    assert set(language.VERBS) - used == set()
+
+
 def test_numbers_are_unique():
     assert len({one.name[:2] for one in SCENARIOS}) == len(SCENARIOS)

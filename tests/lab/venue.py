@@ -16,6 +16,7 @@ RELAY_ADDRESSES = ("192.0.2.10", "2001:db8:2::10")
 ROUND_TRIP_MS = 1      # never zero: in no time at all, an ICMP error is back before the kernel has done sending, and is overlooked
 LISTEN_BASE = 20000    # a middlebox for port 465 listens on 20465
 EVERY_PORT = 0         # ... and one for all ports on 20000
+MAC = "02:00:5e:10:00:23"   # the laptop's: another one each time would leave routers with a neighbour of yesterday
 HTTP_PROXY_PORT, SOCKS_PORT = 3128, 1080
 ROUTING = {"net_ipv4_ip__forward": 1, "net_ipv6_conf_all_forwarding": 1, "net_ipv4_icmp__ratelimit": 0, "net_ipv6_icmp_ratelimit": 0}
 NO_DAD = {"net_ipv6_conf_default_accept__dad": 0, "net_ipv6_conf_all_accept__dad": 0}
@@ -65,7 +66,7 @@ class Venue:
         """The laptop's interface appears here, with addresses, routes and resolver as DHCP and router advertisements would give."""
         self._end_carrier()
         laptop.run(["ip", "link", "delete", "wlan0"], check=False)
-        laptop.link("wlan0", self._wire, "near")
+        laptop.link("wlan0", self._wire, "near", MAC)
         self._carrier = self._wire.start([tools.wire(), "near", "far"], ready=b"ready", log=os.path.join(self.lab.folder, "wire.log"), takes_orders=True)
         self.capture(self.lab.next_capture())
         for quantity, value in self._shape.items():
@@ -126,9 +127,11 @@ class Venue:
         if EVERY_PORT in self._boxes:
             passing = [f"tcp dport {port} return" for port in self._actions if port not in self._boxes]
             redirect += [*passing, f'iifname "lan" tcp dport {{ 1-52, 54-65535 }} redirect to :{LISTEN_BASE + EVERY_PORT}']
+        # Addresses of elsewhere don't get out (BCP 38). Without it a session of the last place would go on to speak from here, and hear nothing.
+        strange = (f'iifname "lan" ip saddr != 10.77.{self.number}.0/24 drop', f'iifname "lan" ip6 saddr != 2001:db8:77:{self.number}::/64 drop')
         self.router.nft("table inet venue\ndelete table inet venue\n"
                         "table inet venue {\n"
-                        f" chain forward {{ type filter hook forward priority 0; {self._everything}\n" + "\n".join(forward) + "\n }\n"
+                        f" chain forward {{ type filter hook forward priority 0; {self._everything}\n" + "\n".join((*strange, *forward)) + "\n }\n"
                         " chain arriving { type nat hook prerouting priority -100;\n" + "\n".join(redirect) + "\n }\n"
                         ' chain leaving { type nat hook postrouting priority 100; oifname "wan" meta nfproto ipv4 masquerade\n }\n'
                         "}\n")
