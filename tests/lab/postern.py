@@ -22,6 +22,7 @@ FOLDER = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(FOLDER))
 BUILD = os.environ.get("POSTERN_BUILD") or os.path.join(TOP, "build")
 WAIT_S = 20
+STOP_S = 60     # a relay waits for sessions in mid-message, which a laptop may have left behind
 POLL_S = 0.02
 PROXY_SETTINGS = [name for name in os.environ if name.lower().endswith("_proxy")]    # this machine's are nobody's business in there
 
@@ -97,7 +98,7 @@ class Program:
 
     def stop(self):
         if self.process:
-            code = self.process.stop()
+            code = self.process.stop(STOP_S)
             tail, self.process = self.process.tail(), None
             if code != 0:
                 raise Failed(f"{self.binary} ended with exit code {code} after SIGTERM\n{tail}")
