@@ -29,7 +29,10 @@ class Place:
         self.relay.add_account(USER, PASSWORD, SENDER)
         self.relay.start()
         self.pattern = self.fresh()
-        Timing(self.pattern).run()
+        timing = Timing(self.pattern)
+        timing.hand_over()
+        timing.wait_for(b"event=device-known")      # a relay is met when it has given the device its token
+        timing.process.stop()
         lab.roam("hotel")
 
     def _folder(self):
@@ -62,8 +65,8 @@ class Timing:
     def hand_over(self):
         """ms from the message's being queued to the relay's 250, by the agent's log."""
         self.agent.submit(SENDER, RECIPIENT, MESSAGE)
-        began = self._when(b"event=message-queued")
-        return (self._when(b"status=relayed") - began) * 1000
+        began = self.wait_for(b"event=message-queued")
+        return (self.wait_for(b"status=relayed") - began) * 1000
 
     def run(self):
         try:
@@ -71,7 +74,7 @@ class Timing:
         finally:
             self.process.stop()
 
-    def _when(self, words):
+    def wait_for(self, words):
         while True:
             at, line = self.process.next_line_at()
             if line is None:
