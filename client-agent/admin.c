@@ -124,6 +124,7 @@ static void diagnose(struct agent *agent, struct control_call *call)
             .profile = &agent->recall.profile,
             .addresses = addresses,
             .naddresses = naddresses,
+            .program = agent->program[0] ? agent->program : NULL,
             .log = &agent->log,
             .call = call,
             .on_end = on_diagnosed,

@@ -118,6 +118,7 @@ static int make_uplink(struct agent *agent, struct tls_context *tls, struct slic
         .office = &agent->office,
         .recall = &agent->recall,
         .awaits_network = agent->monitor != NULL,
+        .program = agent->program[0] ? agent->program : NULL,
         .log = &agent->log,
         .look_around = look_around,
         .context = agent,
@@ -451,6 +452,7 @@ int agent_run(struct agent *agent, const struct dirs *dirs)
     *agent = (struct agent){.dirs = dirs, .started_at_ms = wall_now_ms(), .started_at_boot_ms = boot_now_ms(), .log = {.sink = sink_to_stderr}};
     signal(SIGPIPE, SIG_IGN);
     umask(077);
+    agent_find_program(agent);
     int code = agent_load_settings(dirs, &agent->settings);
     if (code != EX_OK)
         return code;

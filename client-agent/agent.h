@@ -16,6 +16,7 @@
 
 struct agent {
     const struct dirs *dirs;
+    char program[4096]; /* our own executable; "": not known */
     struct log log;
     struct settings *settings;
     uv_loop_t loop;
@@ -47,6 +48,9 @@ void agent_stop(struct agent *agent, int exit_code);
 
 /* The commands of the control socket (admin.c); context is the agent. */
 void agent_command(void *context, struct control_call *call, const char *command, const json_t *arguments);
+
+/* Finds out where our own executable is. */
+void agent_find_program(struct agent *agent);
 
 /* Parts of the start that other commands need too (parts.c). All say on stderr what is wrong and return an exit code, EX_OK on success. */
 int agent_load_settings(const struct dirs *dirs, struct settings **out);

@@ -39,6 +39,7 @@ static int run_here(void *context, const char *command, const json_t *arguments,
 {
     const struct command_line *line = context;
     struct agent agent = {.dirs = line->dirs, .log = {.sink = sink_nowhere}};
+    agent_find_program(&agent);
     int code = agent_load_settings(line->dirs, &agent.settings);
     if (code == EX_OK)
         code = agent_open_store(line->dirs, agent.settings, &agent.log, &agent.store);

@@ -143,6 +143,7 @@ static bool make_search(struct diagnosis *diagnosis)
         .memory = diagnosis->memory,
         .profile = diagnosis->config.profile,
         .is_survey = true,
+        .program = diagnosis->config.program,
         .log = diagnosis->config.log,
         .on_lost = on_done,
         .on_progress = on_progress,

@@ -16,6 +16,7 @@ struct diagnosis_config {
     const struct profile *profile; /* outlives the diagnosis; NULL: none */
     const struct path_address *addresses; /* at which the relay has proved itself before: what the resolver says may be a lie. Copied */
     size_t naddresses;
+    const char *program;        /* as in search.h */
     const struct log *log;
     struct control_call *call;  /* is answered, in any case but an error of diagnosis_start */
     void (*on_end)(void *context); /* behind the answer; then the diagnosis is gone */

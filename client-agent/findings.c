@@ -39,7 +39,7 @@ enum result findings_describe(const struct findings *findings, const struct find
     struct network_facts facts;
     finder_facts(finder, trials, &facts);
     for (size_t i = 0; i < findings->n; i++)
-        trials[i] = (struct network_trial){.path = findings->trials[i].path, .verdict = findings->trials[i].verdict};
+        trials[i] = (struct network_trial){findings->trials[i].path, findings->trials[i].verdict, findings->trials[i].whose[0] ? findings->trials[i].whose : NULL};
     facts.n = findings->n;
     return network_describe(&facts, used, out);
 }

@@ -26,6 +26,13 @@ int agent_fail(int exit_code, const char *format, ...)
     return exit_code;
 }
 
+void agent_find_program(struct agent *agent)
+{
+    size_t size = sizeof agent->program;
+    if (uv_exepath(agent->program, &size) != 0)
+        agent->program[0] = '\0';
+}
+
 int agent_load_settings(const struct dirs *dirs, struct settings **out)
 {
     struct config_error error;

@@ -1,16 +1,19 @@
 #include "proxies.h"
 
 #include "resolve.h"
+#include "system_proxies.h"
+
+#include "net/stream.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum { PROXY_ADDRESSES_MAX = 2 }; /* of one proxy: one of each family */
 
-/* One configured proxy and where it was found. Its place in the array is its place in the order. */
+/* One proxy and where it was found. Its place in the array is its place in the order. */
 struct known_proxy {
     struct proxies *proxies;
-    const struct settings_proxy *configured;
+    struct settings_proxy configured; /* its strings are the settings', or in `said` */
     struct resolve *resolve; /* non-NULL: the resolver is asked */
     struct path_address addresses[PROXY_ADDRESSES_MAX];
     size_t naddresses;
@@ -19,8 +22,14 @@ struct known_proxy {
 struct proxies {
     uv_loop_t *loop;
     struct settings *settings;
+    const char *program;
+    const struct log *log;
     struct known_proxy known[FINDER_PROXIES_MAX];
-    size_t nknown;
+    size_t nknown, nconfigured;  /* those behind the configured ones are the system's */
+    struct system_proxies *asked; /* the system owes an answer */
+    struct arena said;           /* what it said */
+    bool has_said;
+    int64_t said_at_ms;
     uv_timer_t timer; /* the first answer, in a turn of its own */
     proxies_answer *on_answer;
     void *context;
@@ -30,7 +39,7 @@ struct proxies {
 
 static struct path_proxy endpoint_of(const struct known_proxy *known, size_t address)
 {
-    return (struct path_proxy){.address = known->addresses[address], .port = known->configured->port};
+    return (struct path_proxy){.address = known->addresses[address], .port = known->configured.port};
 }
 
 static void tell(struct proxies *proxies)
@@ -39,7 +48,7 @@ static void tell(struct proxies *proxies)
     size_t n = 0;
     for (size_t i = 0; i < proxies->nknown; i++)
         for (size_t a = 0; a < proxies->known[i].naddresses && n < FINDER_PROXIES_MAX; a++)
-            list[n++] = (struct finder_proxy){proxies->known[i].configured->via, endpoint_of(&proxies->known[i], a)};
+            list[n++] = (struct finder_proxy){proxies->known[i].configured.via, endpoint_of(&proxies->known[i], a)};
     proxies->on_answer(proxies->context, list, n);
 }
 
@@ -70,27 +79,80 @@ static void look_up(struct known_proxy *known)
 {
     struct path_address literal;
     resolve_cancel(&known->resolve);
-    if (resolve_literal(known->configured->host, &literal))
+    if (resolve_literal(known->configured.host, &literal))
         keep(known, &literal, 1);
-    else if (resolve_start(&known->resolve, known->proxies->loop, known->configured->host, on_resolved, known) != RESULT_OK)
+    else if (resolve_start(&known->resolve, known->proxies->loop, known->configured.host, on_resolved, known) != RESULT_OK)
         known->naddresses = 0;
 }
 
-void proxies_ask(struct proxies *proxies, struct slice relay_host, proxies_answer *on_answer, void *context)
+/* ---- the system's ----------------------------------------------------------------------------------------------- */
+
+static void drop_systems(struct proxies *proxies)
 {
-    (void)relay_host; /* who configures a proxy for us means our relay */
+    system_proxies_cancel(&proxies->asked);
+    while (proxies->nknown > proxies->nconfigured)
+        resolve_cancel(&proxies->known[--proxies->nknown].resolve);
+    arena_free(&proxies->said);
+    proxies->has_said = false;
+}
+
+/* False: no memory for it. */
+static bool add_system(struct proxies *proxies, const struct settings_proxy *said)
+{
+    struct known_proxy *known = &proxies->known[proxies->nknown];
+    *known = (struct known_proxy){.proxies = proxies, .configured = {.via = said->via, .port = said->port}};
+    if (arena_copy(&proxies->said, said->host, &known->configured.host) != RESULT_OK || arena_copy(&proxies->said, said->user, &known->configured.user) != RESULT_OK ||
+        arena_copy(&proxies->said, said->password, &known->configured.password) != RESULT_OK)
+        return false;
+    proxies->nknown++;
+    look_up(known);
+    return true;
+}
+
+static void on_system(void *context, const struct settings_proxy *said, size_t n)
+{
+    struct proxies *proxies = context;
+    proxies->asked = NULL;
+    proxies->has_said = true;
+    proxies->said_at_ms = loop_now_ms(proxies->loop);
+    for (size_t i = 0; i < n && proxies->nknown < FINDER_PROXIES_MAX; i++)
+        if (!add_system(proxies, &said[i]))
+            break;
+    log_event(proxies->log, LOG_DEBUG, "system-proxies", LOG_INT("count", n));
+    tell(proxies);
+}
+
+static void ask_system(struct proxies *proxies, const char *relay_host)
+{
+    bool is_fresh = proxies->has_said && loop_now_ms(proxies->loop) - proxies->said_at_ms < PROXIES_FRESH_MS;
+    if (!proxies->program || !proxies->settings->values.uses_system_proxies || is_fresh || proxies->asked)
+        return;
+    drop_systems(proxies);
+    if (system_proxies_ask(&proxies->asked, proxies->loop, proxies->program, relay_host, 0, proxies->log, on_system, proxies) != RESULT_OK)
+        log_event(proxies->log, LOG_WARNING, "system-proxies", LOG_TEXT("reason", "no process can be started to ask for them"));
+}
+
+void proxies_forget(struct proxies *proxies)
+{
+    drop_systems(proxies);
+}
+
+void proxies_ask(struct proxies *proxies, const char *relay_host, proxies_answer *on_answer, void *context)
+{
     proxies->on_answer = on_answer;
     proxies->context = context;
+    ask_system(proxies, relay_host);
     for (size_t i = 0; i < proxies->nknown; i++)
         look_up(&proxies->known[i]);
-    uv_timer_start(&proxies->timer, on_timer, 0, 0);
+    if (!proxies->asked || proxies->nknown > 0)
+        uv_timer_start(&proxies->timer, on_timer, 0, 0);
 }
 
 /* ---- credentials ------------------------------------------------------------------------------------------------ */
 
 static bool is_endpoint(const struct known_proxy *known, enum path_via via, const struct path_proxy *proxy)
 {
-    for (size_t a = 0; known->configured->via == via && known->configured->port == proxy->port && a < known->naddresses; a++)
+    for (size_t a = 0; known->configured.via == via && known->configured.port == proxy->port && a < known->naddresses; a++)
         if (path_address_equal(&known->addresses[a], &proxy->address))
             return true;
     return false;
@@ -101,19 +163,18 @@ void proxies_credentials(const struct proxies *proxies, enum path_via via, const
     *user = *password = (struct slice){0};
     for (size_t i = 0; i < proxies->nknown; i++)
         if (is_endpoint(&proxies->known[i], via, proxy)) {
-            *user = proxies->known[i].configured->user;
-            *password = proxies->known[i].configured->password;
+            *user = proxies->known[i].configured.user;
+            *password = proxies->known[i].configured.password;
             return;
         }
 }
 
 /* ---- life ------------------------------------------------------------------------------------------------------- */
 
-struct proxies *proxies_new(uv_loop_t *loop, struct settings *settings, const struct log *log)
+struct proxies *proxies_new(uv_loop_t *loop, struct settings *settings, const char *program, const struct log *log)
 {
     const struct settings_proxy *configured = settings->values.proxy.items;
     struct proxies *proxies = calloc(1, sizeof *proxies);
-    (void)log;
     if (!proxies)
         return NULL;
     if (uv_timer_init(loop, &proxies->timer) < 0) {
@@ -123,8 +184,11 @@ struct proxies *proxies_new(uv_loop_t *loop, struct settings *settings, const st
     proxies->timer.data = proxies;
     proxies->loop = loop;
     proxies->settings = settings_ref(settings);
+    proxies->program = program;
+    proxies->log = log;
     for (size_t i = 0; i < settings->values.proxy.count && proxies->nknown < FINDER_PROXIES_MAX; i++)
-        proxies->known[proxies->nknown++] = (struct known_proxy){.proxies = proxies, .configured = &configured[i]};
+        proxies->known[proxies->nknown++] = (struct known_proxy){.proxies = proxies, .configured = configured[i]};
+    proxies->nconfigured = proxies->nknown;
     return proxies;
 }
 
@@ -141,6 +205,7 @@ void proxies_free(struct proxies **proxies)
     *proxies = NULL;
     if (!p)
         return;
+    drop_systems(p);
     for (size_t i = 0; i < p->nknown; i++)
         resolve_cancel(&p->known[i].resolve);
     uv_close((uv_handle_t *)&p->timer, on_closed);

@@ -125,7 +125,7 @@ static void on_proxies(void *context, const struct finder_proxy *list, size_t n)
 static void resolve(struct search *search)
 {
     resolve_host(search);
-    proxies_ask(search->proxies, slice_from_cstr(search->host), on_proxies, search);
+    proxies_ask(search->proxies, search->host, on_proxies, search);
 }
 
 /* ---- connections ------------------------------------------------------------------------------------------------ */
@@ -146,6 +146,15 @@ static void let_go(struct runner *runner)
     runner->search = NULL;
 }
 
+/* "fw.example, issued by Hotel CA": the first name is enough for the verdict. An interceptor who gives himself the relay's own name is a stranger all the same. */
+static void tell_whose(struct search *search, size_t trial, const struct outbound_failure *failure)
+{
+    struct slice name = slice_from_cstr(failure->whose), issuer;
+    slice_cut(name, ',', &name, &issuer);
+    if (failure->verdict == PATH_WRONG_CERTIFICATE && !slice_equal_nocase(name, slice_from_cstr(search->server_name)))
+        finder_whose(search->finder, trial, name);
+}
+
 static void on_outbound(void *context, struct outbound *outbound, const struct outbound_event *event)
 {
     struct runner *runner = context;
@@ -163,6 +172,7 @@ static void on_outbound(void *context, struct outbound *outbound, const struct o
         finder_connected(search->finder, runner->trial, now_of(search));
     } else if (event->type == OUTBOUND_FAILED) {
         finder_failed(search->finder, runner->trial, event->failure->verdict, event->failure->words, now_of(search));
+        tell_whose(search, runner->trial, event->failure);
         let_go(runner);
     } else if (event->smtp.type == SMTP_CLIENT_PROVEN) {
         finder_proven(search->finder, runner->trial, now_of(search));
@@ -408,8 +418,10 @@ void search_set_network(struct search *search, const struct monitor_event *event
     bool is_fresh = event->has_changed || event->has_slept;
     search->event = *event;
     search->has_event = true;
-    if (is_fresh)
+    if (is_fresh) {
         resolve_cancel(&search->question);
+        proxies_forget(search->proxies);
+    }
     tell_network(search, is_fresh);
     pump(search);
 }
@@ -502,13 +514,13 @@ static void drop_parts(struct parts *parts)
     proxies_free(&parts->proxies);
 }
 
-static enum result make_parts(struct parts *parts, uv_loop_t *loop, struct settings *settings, struct slice password, const struct log *log)
+static enum result make_parts(struct parts *parts, const struct search_config *config, struct settings *settings, struct slice password)
 {
     const struct settings_values *values = &settings->values;
     *parts = (struct parts){.password = BUFFER_SECRET(SASL_PASSWORD_MAX)};
     parts->host = copy(values->relay_host);
     parts->server_name = copy(values->relay_name.len > 0 ? values->relay_name : values->relay_host);
-    parts->proxies = proxies_new(loop, settings, log);
+    parts->proxies = proxies_new(config->loop, settings, config->program, config->log);
     if (parts->host && parts->server_name && parts->proxies && buffer_append(&parts->password, password) == RESULT_OK)
         return RESULT_OK;
     drop_parts(parts);
@@ -551,7 +563,7 @@ static void drop_settings(struct search *search)
 enum result search_reload(struct search *search, struct settings *settings, struct tls_context *tls, struct slice password)
 {
     struct parts parts;
-    enum result result = make_parts(&parts, search->config.loop, settings, password, search->config.log);
+    enum result result = make_parts(&parts, &search->config, settings, password);
     struct finder *finder = result == RESULT_OK ? make_finder(search, settings) : NULL;
     if (!finder) {
         if (result == RESULT_OK)

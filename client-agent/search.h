@@ -28,6 +28,7 @@ struct search_config {
     struct memory *memory;         /* outlives the search; NULL with is_survey */
     const struct profile *profile; /* read at each connection; outlives the search. NULL: none */
     bool is_survey;                /* every way is tried to its verdict and none used: on_lost is its end */
+    const char *program;           /* our own executable, asked for the system's proxies; outlives the search; NULL: they are not asked for */
     const struct log *log;
     void (*on_use)(void *context, struct outbound *winner, const struct path *path);
     void (*on_drop)(void *context);

@@ -128,12 +128,10 @@ static void on_timeout(uv_timer_t *timer)
     finish(asked);
 }
 
-static int spawn(struct system_proxies *asked, uv_loop_t *loop, const char *host)
+static int spawn(struct system_proxies *asked, uv_loop_t *loop, const char *program, const char *host)
 {
-    char program[4096];
-    size_t size = sizeof program;
     char name[] = "postern-agent", command[] = "proxies", target[256];
-    if (uv_exepath(program, &size) != 0 || !slice_to_cstr(slice_from_cstr(host), target, sizeof target))
+    if (!slice_to_cstr(slice_from_cstr(host), target, sizeof target))
         return UV_EINVAL;
     char *arguments[] = {name, command, target, NULL};
     uv_stdio_container_t stdio[] = {
@@ -152,7 +150,7 @@ static void on_failed_closed(uv_handle_t *handle)
         free(asked);
 }
 
-enum result system_proxies_ask(struct system_proxies **out, uv_loop_t *loop, const char *host, int64_t timeout_ms, const struct log *log,
+enum result system_proxies_ask(struct system_proxies **out, uv_loop_t *loop, const char *program, const char *host, int64_t timeout_ms, const struct log *log,
                                void (*on_answer)(void *context, const struct settings_proxy *proxies, size_t n), void *context)
 {
     struct system_proxies *asked = calloc(1, sizeof *asked);
@@ -167,7 +165,7 @@ enum result system_proxies_ask(struct system_proxies **out, uv_loop_t *loop, con
     uv_pipe_init(loop, &asked->output, 0);
     uv_timer_init(loop, &asked->timer);
     asked->nhandles = 3;
-    if (spawn(asked, loop, host) != 0) {
+    if (spawn(asked, loop, program, host) != 0) {
         asked->nhandles = asked->process.type == UV_PROCESS ? 3 : 2; /* it is made by uv_spawn, even when that fails */
         if (asked->nhandles == 3)
             uv_close((uv_handle_t *)&asked->process, on_failed_closed);

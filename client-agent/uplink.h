@@ -45,6 +45,7 @@ struct uplink_config {
     struct attempt_office *office;
     struct recall *recall;            /* read and written; outlives the uplink */
     bool awaits_network;              /* uplink_set_network will be called soon: nothing is begun before, for at most UPLINK_NETWORK_MS */
+    const char *program;              /* as in search.h */
     const struct log *log;
     void (*look_around)(void *context); /* a timer has fired: has the machine slept meanwhile? NULL: nobody would know */
     void *context;

@@ -119,7 +119,7 @@ size_t finder_facts(const struct finder *finder, struct network_trial trials[sta
     size_t n;
     const struct finder_trial *known = finder_trials(finder, &n);
     for (size_t i = 0; i < n; i++)
-        trials[i] = (struct network_trial){.path = known[i].path, .verdict = known[i].verdict};
+        trials[i] = (struct network_trial){known[i].path, known[i].verdict, known[i].whose[0] ? known[i].whose : NULL};
     *out = (struct network_facts){.trials = trials, .n = n, .probe = finder->probe, .is_down = !finder->is_up};
     return n;
 }
@@ -408,6 +408,16 @@ void finder_explain(struct finder *finder, size_t trial, enum path_verdict verdi
         return;
     finder->trials[trial].verdict = verdict;
     snprintf(finder->trials[trial].words, sizeof finder->trials[trial].words, "%s", words);
+}
+
+void finder_whose(struct finder *finder, size_t trial, struct slice whose)
+{
+    if (trial >= finder->ntrials || finder->trials[trial].verdict != PATH_WRONG_CERTIFICATE)
+        return;
+    size_t len = whose.len < FINDER_WHOSE - 1 ? whose.len : FINDER_WHOSE - 1;
+    for (size_t i = 0; i < len; i++)
+        finder->trials[trial].whose[i] = whose.ptr[i] >= ' ' && whose.ptr[i] <= '~' ? whose.ptr[i] : '?';
+    finder->trials[trial].whose[len] = '\0';
 }
 
 void finder_failed(struct finder *finder, size_t trial, enum path_verdict verdict, const char *words, int64_t now_ms)

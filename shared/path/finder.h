@@ -53,6 +53,7 @@ enum {
     FINDER_PROBE_EVERY_MS = 10 * 1000,
     FINDER_NEW_MAIL_MS = 10 * 1000, /* new mail shortens the back-off to one search in so long */
     FINDER_WORDS = 200,
+    FINDER_WHOSE = 64,
 };
 
 /* A way that the configuration or the relay's profile names. */
@@ -104,6 +105,7 @@ struct finder_trial {
     enum path_verdict verdict;
     int64_t ms; /* from its start to its verdict; 0: untried */
     bool is_remembered, is_demoted;
+    char whose[FINDER_WHOSE]; /* PATH_WRONG_CERTIFICATE: the name in it; "": none that says anything */
     char words[FINDER_WORDS]; /* what the driver told of it, else path_verdict_words */
 };
 
@@ -144,6 +146,8 @@ void finder_proven(struct finder *finder, size_t trial, int64_t now_ms);
 void finder_failed(struct finder *finder, size_t trial, enum path_verdict verdict, const char *words, int64_t now_ms);
 /* Just after a FINDER_CANCEL: what the driver has seen of the connection that was given up because its time was over, where the core can only guess. Says nothing for any other. */
 void finder_explain(struct finder *finder, size_t trial, enum path_verdict verdict, const char *words);
+/* Just after finder_failed with PATH_WRONG_CERTIFICATE: the name in that certificate. It is cut, and what is no printing character becomes a question mark. */
+void finder_whose(struct finder *finder, size_t trial, struct slice whose);
 void finder_probed(struct finder *finder, enum finder_probe answer, int64_t now_ms);
 /* The path in use has carried a message of so many octets: remembered, and its demotion ends. */
 void finder_carried(struct finder *finder, uint64_t octets, int64_t now_ms);
@@ -160,7 +164,7 @@ enum finder_state finder_state(const struct finder *finder);
 enum network_state finder_network(const struct finder *finder, bool *is_known);
 /* In the order of preference, those that joined late behind; valid until the next input or finder_next. None after a change of network, until a search begins. */
 const struct finder_trial *finder_trials(const struct finder *finder, size_t *n);
-/* The same for network_describe and network_summary: trials[i] is trial i, `whose` is the driver's to fill in. How many. */
+/* The same for network_describe and network_summary: trials[i] is trial i. How many; valid as long as finder_trials. */
 size_t finder_facts(const struct finder *finder, struct network_trial trials[static RACE_PATHS_MAX], struct network_facts *out);
 const struct path *finder_path(const struct finder *finder);                      /* in use; NULL: none */
 int64_t finder_next_search_ms(const struct finder *finder);                       /* INT64_MAX: none planned */

@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -53,6 +54,7 @@ static void answer(const char *address)
 struct world {
     uv_loop_t loop;
     struct settings *settings;
+    const char *program; /* NULL: the system is not asked */
     struct proxies *proxies;
     struct finder_proxy got[FINDER_PROXIES_MAX];
     size_t ngot;
@@ -68,24 +70,29 @@ static void on_answer(void *context, const struct finder_proxy *proxies, size_t 
         memcpy(world->got, proxies, n * sizeof *proxies);
 }
 
-static void world_open(struct world *world, const char *lines)
+static void world_open_with(struct world *world, const char *program, const char *lines)
 {
     struct dirs dirs = {0};
     struct config_error error;
     char text[600];
-    *world = (struct world){0};
+    *world = (struct world){.program = program};
     resolver.nasked = 0;
-    snprintf(text, sizeof text, "[relay]\nhost = relay.example\nuser = anna\npassword_file = /nowhere\n[proxy]\nsystem = no\n%s", lines);
+    snprintf(text, sizeof text, "[relay]\nhost = relay.example\nuser = anna\npassword_file = /nowhere\n[proxy]\nsystem = %s\n%s", program ? "yes" : "no", lines);
     if (settings_load_text(&world->settings, &dirs, "agent.conf", slice_from_cstr(text), &error) != RESULT_OK)
         fail_msg("%s", error.text);
     assert_int_equal(uv_loop_init(&world->loop), 0);
-    world->proxies = proxies_new(&world->loop, world->settings, NULL);
+    world->proxies = proxies_new(&world->loop, world->settings, world->program, NULL);
     assert_non_null(world->proxies);
+}
+
+static void world_open(struct world *world, const char *lines)
+{
+    world_open_with(world, NULL, lines);
 }
 
 static void ask(struct world *world)
 {
-    proxies_ask(world->proxies, SLICE("relay.example"), on_answer, world);
+    proxies_ask(world->proxies, "relay.example", on_answer, world);
     assert_int_equal(world->nanswers, 0);
     uv_run(&world->loop, UV_RUN_DEFAULT);
 }
@@ -188,9 +195,70 @@ static void freed_while_the_resolver_is_asked(void **state)
     assert_int_equal(world.nanswers, 0);
 }
 
-int main(void)
+/* ---- the system's: this program is its own "postern-agent proxies" ---- */
+
+static char program[4096];
+
+static int child(const char *host)
 {
+    const char *said = getenv("POSTERN_TEST_MOVED") ? "socks5://192.0.2.5" : "http://ada:secret@192.0.2.3:3128\nsocks5://192.0.2.4";
+    return strcmp(host, "relay.example") == 0 && puts(said) >= 0 ? 0 : 1;
+}
+
+static void the_systems_come_behind_the_configured(void **state)
+{
+    struct world world;
+    struct slice user, password;
+    (void)state;
+    world_open_with(&world, program, "proxy = socks5://192.0.2.8\n");
+    ask(&world);
+    assert_int_equal(world.nanswers, 2); /* what is known at once, and all */
+    assert_int_equal(world.ngot, 3);
+    assert_int_equal(world.got[0].proxy.address.octets[3], 8);
+    assert_true(world.got[1].via == PATH_HTTP_CONNECT && world.got[1].proxy.address.octets[3] == 3 && world.got[1].proxy.port == 3128);
+    assert_true(world.got[2].via == PATH_SOCKS5 && world.got[2].proxy.port == 1080);
+    proxies_credentials(world.proxies, PATH_HTTP_CONNECT, &world.got[1].proxy, &user, &password);
+    assert_true(slice_equal(user, SLICE("ada")) && slice_equal(password, SLICE("secret")));
+    world_close(&world);
+}
+
+/* A process each time would be dear; on another network the answer is another. */
+static void the_system_is_asked_once_on_a_network(void **state)
+{
+    struct world world;
+    (void)state;
+    world_open_with(&world, program, "");
+    ask(&world);
+    assert_true(world.nanswers == 1 && world.ngot == 2);
+    world.nanswers = 0;
+    setenv("POSTERN_TEST_MOVED", "1", 1);
+    ask(&world);
+    assert_true(world.nanswers == 1 && world.ngot == 2);
+    world.nanswers = 0;
+    proxies_forget(world.proxies);
+    ask(&world);
+    unsetenv("POSTERN_TEST_MOVED");
+    assert_true(world.nanswers == 1 && world.ngot == 1 && world.got[0].proxy.address.octets[3] == 5);
+    world_close(&world);
+}
+
+static void freed_in_the_middle(void **state)
+{
+    struct world world;
+    (void)state;
+    world_open_with(&world, program, "");
+    proxies_ask(world.proxies, "relay.example", on_answer, &world);
+    world_close(&world);
+    assert_int_equal(world.nanswers, 0);
+}
+
+int main(int argc, char **argv)
+{
+    size_t size = sizeof program;
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_systems_come_behind_the_configured),
+        cmocka_unit_test(the_system_is_asked_once_on_a_network),
+        cmocka_unit_test(freed_in_the_middle),
         cmocka_unit_test(none_configured_is_an_empty_answer),
         cmocka_unit_test(addresses_are_known_at_once_in_their_order_with_their_credentials),
         cmocka_unit_test(a_name_comes_when_the_resolver_has_it_and_in_its_place),
@@ -198,5 +266,9 @@ int main(void)
         cmocka_unit_test(a_new_question_asks_anew_and_the_old_answer_is_nobodys),
         cmocka_unit_test(freed_while_the_resolver_is_asked),
     };
+    if (argc == 3 && strcmp(argv[1], "proxies") == 0)
+        return child(argv[2]);
+    if (uv_exepath(program, &size) != 0)
+        return 1;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

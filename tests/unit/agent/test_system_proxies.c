@@ -50,13 +50,15 @@ static void on_answer(void *context, const struct settings_proxy *proxies, size_
                                 (unsigned)proxies[i].port, SLICE_ARG(proxies[i].user), SLICE_ARG(proxies[i].password));
 }
 
+static char program[4096]; /* this test */
+
 static void ask(const char *host, int64_t timeout_ms, struct answer *answer)
 {
     struct netloop net;
     struct system_proxies *asked;
     *answer = (struct answer){0};
     netloop_open(&net);
-    assert_int_equal(system_proxies_ask(&asked, &net.loop, host, timeout_ms, NULL, on_answer, answer), RESULT_OK);
+    assert_int_equal(system_proxies_ask(&asked, &net.loop, program, host, timeout_ms, NULL, on_answer, answer), RESULT_OK);
     assert_int_equal(answer->told, 0);
     NET_UNTIL(&net, answer->told > 0);
     netloop_close(&net);
@@ -99,10 +101,23 @@ static void test_cancelled(void **state)
     struct answer answer = {0};
     (void)state;
     netloop_open(&net);
-    assert_int_equal(system_proxies_ask(&asked, &net.loop, "silent.test", 0, NULL, on_answer, &answer), RESULT_OK);
+    assert_int_equal(system_proxies_ask(&asked, &net.loop, program, "silent.test", 0, NULL, on_answer, &answer), RESULT_OK);
     system_proxies_cancel(&asked);
     assert_null(asked);
     netloop_close(&net); /* which waits for the child's end */
+    assert_int_equal(answer.told, 0);
+}
+
+static void test_no_such_program(void **state)
+{
+    struct netloop net;
+    struct system_proxies *asked;
+    struct answer answer = {0};
+    (void)state;
+    netloop_open(&net);
+    assert_int_equal(system_proxies_ask(&asked, &net.loop, "/nonexistent/postern-agent", "two.test", 0, NULL, on_answer, &answer), RESULT_IO);
+    assert_null(asked);
+    netloop_close(&net);
     assert_int_equal(answer.told, 0);
 }
 
@@ -112,8 +127,12 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_answers),
         cmocka_unit_test(test_a_child_that_does_not_end_is_ended),
         cmocka_unit_test(test_cancelled),
+        cmocka_unit_test(test_no_such_program),
     };
     if (argc == 3 && strcmp(argv[1], "proxies") == 0)
         return child(argv[2]);
+    size_t size = sizeof program;
+    if (uv_exepath(program, &size) != 0)
+        return 1;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
