@@ -57,6 +57,9 @@ static void decide_one(struct attempt *attempt, size_t i, const struct outcome_r
     const struct courier_result *result = &attempt->results[i];
     struct outcome *outcome = &attempt->outcomes[i];
     *outcome = outcome_decide(judged(attempt->office, result), r->attempts, r->at_ms, r->envelope.notify, rules);
+    /* Waiting would not make it less likely that it goes twice. */
+    if (attempt->office->forgives_lost_connections && outcome->is_uncertain)
+        outcome->next_attempt_ms = rules->now_ms;
     attempt->records[i] = (struct store_outcome){
         .seq = r->seq,
         .state = state_of(attempt, outcome),

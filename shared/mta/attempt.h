@@ -26,7 +26,7 @@ struct attempt_office {
     int64_t lifetime_ms;              /* of our reports */
     enum store_state accepted_state;  /* STORE_DELIVERED on the relay, STORE_RELAYED on the agent */
     struct slice reporting_name;      /* in reports: Reporting-MTA and MAILER-DAEMON@; on the agent never the laptop's name */
-    bool forgives_lost_connections;   /* a connection that fails is not the message's failure: due again at once, not counted (the agent, which waits for a way anyway) */
+    bool forgives_lost_connections;   /* a connection that fails is not the message's failure: due again at once, not counted unless it is uncertain (the agent, which waits for a way anyway) */
     bool report_from_sender;          /* From: of a report is its addressee, so that a relay's send-as rules let it pass (the agent) */
     uint64_t (*next_id)(void *context);
     /* How far the wall clock that a message of that time was stored by has been set ahead since: its lifetime and the moment of its delay report come so much later. NULL: 0. */

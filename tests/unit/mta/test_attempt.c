@@ -252,21 +252,28 @@ static void a_lifetime_that_is_over_is_a_failure_whatever_the_attempt(void **sta
     close_scene(&s);
 }
 
-static void a_lost_connection_counts_only_where_it_is_not_forgiven(void **state)
+static void lose_connection(bool is_uncertain)
 {
-    (void)state;
     for (int forgives = 0; forgives < 2; forgives++) {
         struct scene s;
         set_up(&s);
         open_scene(&s, 1);
         s.office.forgives_lost_connections = forgives;
-        result(&s, 0, ATTEMPT_DEFERRED, "the connection was closed", true);
+        result(&s, 0, is_uncertain ? ATTEMPT_UNCERTAIN : ATTEMPT_DEFERRED, "the connection was closed", true);
         record(&s, false);
         assert_true(s.end.needs_more);
         int64_t delay_ms = s.end.next_attempt_ms - wall_now_ms();
         assert_true(forgives ? delay_ms <= 0 : delay_ms > 8 * MINUTE_MS);
+        assert_string_equal(world_state(&s.world, MESSAGE), is_uncertain ? "uncertain" : forgives ? "queued" : "deferred");
         close_scene(&s);
     }
+}
+
+static void a_lost_connection_delays_mail_only_where_it_is_not_forgiven(void **state)
+{
+    (void)state;
+    lose_connection(false);
+    lose_connection(true);
 }
 
 static void what_a_person_removed_meanwhile_is_done(void **state)
@@ -349,7 +356,7 @@ int main(void)
         cmocka_unit_test(a_report_may_bring_the_whole_message),
         cmocka_unit_test(who_is_told_and_who_is_not),
         cmocka_unit_test(a_lifetime_that_is_over_is_a_failure_whatever_the_attempt),
-        cmocka_unit_test(a_lost_connection_counts_only_where_it_is_not_forgiven),
+        cmocka_unit_test(a_lost_connection_delays_mail_only_where_it_is_not_forgiven),
         cmocka_unit_test(what_a_person_removed_meanwhile_is_done),
         cmocka_unit_test(an_outcome_is_recorded_as_soon_as_the_store_can),
         cmocka_unit_test(a_stop_ends_the_retries),
