@@ -218,7 +218,7 @@ static enum result open_path(struct search *search, const struct path *path, str
     struct tunnel_config tunnel;
     struct smtp_peer early;
     char host[TUNNEL_HOST_MAX + 1];
-    struct outbound_target target = {.tls = search->config.tls, .server_name = search->server_name, .alpn = path->alpn, .hold_at_connect = true};
+    struct outbound_target target = {.tls = search->config.tls, .server_name = search->server_name, .alpn = path->alpn, .silence_ms = SEARCH_SILENCE_MS, .hold_at_connect = true};
     target.smtp = (struct smtp_client_config){
         .security = path->mode == PATH_TLS ? SMTP_SECURITY_TLS : SMTP_SECURITY_STARTTLS,
         /* The laptop's name is nobody's business, not even the relay's. */

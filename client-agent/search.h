@@ -18,7 +18,8 @@
 #include "net/monitor.h"
 #include "net/outbound.h"
 
-enum { SEARCH_WORDS = FINDER_WORDS };
+/* A line that acknowledges nothing for so long is dead: another way is looked for, long before TCP gives up by itself. */
+enum { SEARCH_WORDS = FINDER_WORDS, SEARCH_SILENCE_MS = 30 * 1000 };
 
 struct search_config {
     uv_loop_t *loop;

@@ -299,6 +299,8 @@ static void on_opened(struct outbound *outbound)
         fail(outbound);
         return;
     }
+    if (outbound->silence_ms > 0)
+        stream_limit_silence(outbound->stream, outbound->silence_ms);
     bool was_held = outbound->holds;
     tell(outbound, &(struct outbound_event){.type = OUTBOUND_CONNECTED});
     if (!was_held && outbound->state == OUTBOUND_STATE_CONNECTED)
@@ -428,6 +430,7 @@ static void fill(struct outbound *outbound, const struct outbound_target *target
     outbound->holds = target->hold_at_connect;
     outbound->connect_timeout_ms = target->connect_timeout_ms ? target->connect_timeout_ms : 30 * 1000;
     outbound->handshake_timeout_ms = target->handshake_timeout_ms ? target->handshake_timeout_ms : 15 * 1000;
+    outbound->silence_ms = target->silence_ms;
     outbound->linger_ms = target->linger_ms ? target->linger_ms : 1000;
     outbound->timer_at_ms = INT64_MAX;
     outbound->phase_by_ms = now_ms(outbound) + outbound->connect_timeout_ms;

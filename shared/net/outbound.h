@@ -28,6 +28,7 @@ struct outbound_target {
     struct smtp_client_config smtp;   /* speaks_first is set here where http/1.1 is offered and TLS comes first: if it was agreed on (schema/link.md). security, names, credentials: copied, and wiped with the session; session_id may be empty */
     int64_t connect_timeout_ms;       /* default 30,000 */
     int64_t handshake_timeout_ms;     /* TLS, and before it likewise the dialogue with the proxy; default 15,000 */
+    int64_t silence_ms;               /* once connected: what is sent and not acknowledged for so long ends it (stream_limit_silence); default: the system's, a quarter of an hour */
     int64_t linger_ms;                /* how long the peer's FIN is waited for at the end; default 1,000 */
     bool hold_at_connect;
     bool (*accepts_address)(const void *context, const struct sockaddr *address); /* checked on the connected address; NULL: all */

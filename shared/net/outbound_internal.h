@@ -38,7 +38,7 @@ struct outbound {
     bool is_leaving; /* outbound_quit: the core's last words are no longer the owner's business */
     bool is_pumping, needs_pump;
     bool has_been_proven;
-    int64_t connect_timeout_ms, handshake_timeout_ms, linger_ms;
+    int64_t connect_timeout_ms, handshake_timeout_ms, silence_ms, linger_ms;
     int64_t phase_by_ms;  /* end of connecting, or of the handshake; INT64_MAX: none */
     int64_t timer_at_ms;
     int64_t opened_at_ms;

@@ -8,6 +8,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -370,6 +371,19 @@ void stream_close(struct stream *stream)
     uv_close((uv_handle_t *)&stream->tcp, on_handle_closed);
     uv_close((uv_handle_t *)&stream->linger, on_handle_closed);
     uv_close((uv_handle_t *)&stream->turn, on_handle_closed);
+}
+
+void stream_limit_silence(struct stream *stream, int64_t silence_ms)
+{
+    const unsigned limit_ms = (unsigned)silence_ms;
+    uv_os_fd_t fd;
+    uv_tcp_keepalive(&stream->tcp, 1, limit_ms > 1000 ? limit_ms / 1000 : 1);
+#ifdef TCP_USER_TIMEOUT
+    if (uv_fileno((uv_handle_t *)&stream->tcp, &fd) == 0)
+        setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &limit_ms, sizeof limit_ms);
+#else
+    (void)fd;
+#endif
 }
 
 void stream_reset(struct stream *stream)

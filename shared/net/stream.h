@@ -87,6 +87,9 @@ size_t stream_pending(const struct stream *stream);
 void stream_finish(struct stream *stream, int64_t linger_ms);
 /* At once. */
 void stream_close(struct stream *stream);
+/* From now on the connection fails (STREAM_FAILED, "connection timed out") when something sent is not acknowledged for so long (RFC 5482), and the other side is asked by empty segments
+ * whether it is there while nothing is sent. Where a system lacks the one or the other, its own patience counts. */
+void stream_limit_silence(struct stream *stream, int64_t silence_ms);
 /* At once, and what the kernel still holds goes nowhere: the peer gets RST, if anything. */
 void stream_reset(struct stream *stream);
 
