@@ -428,6 +428,12 @@ void finder_failed(struct finder *finder, size_t trial, enum path_verdict verdic
     finder->is_open[trial] = false;
     if (!finder->race)
         return;
+    /* One that was kept in reserve until the other side had enough of that says less than the attempt before. */
+    enum path_verdict before = finder->trials[trial].verdict;
+    if (verdict == PATH_DIED_EARLY && (before == PATH_DROPPED || before == PATH_TLS_FAILED)) {
+        race_failed(finder->race, trial, before, now_ms);
+        return;
+    }
     race_failed(finder->race, trial, verdict, now_ms);
     if (race_verdict(finder->race, trial) == verdict)
         finder_note(finder, trial, verdict, words);

@@ -62,6 +62,7 @@ static struct race_config with_defaults(const struct race_config *config)
         .patience_ms = or_default(config->patience_ms, 500),
         .sockets_max = config->sockets_max > 0 && config->sockets_max < RACE_SOCKETS_MAX ? config->sockets_max : RACE_SOCKETS_MAX,
         .stall_ms = or_default(config->stall_ms, 1500),
+        .stall_least_ms = or_default(config->stall_least_ms, 400),
         .connect_timeout_ms = or_default(config->connect_timeout_ms, 10000),
         .handshake_timeout_ms = or_default(config->handshake_timeout_ms, 15000),
         .round_timeout_ms = or_default(config->round_timeout_ms, 30000),
@@ -143,6 +144,17 @@ static void judge(struct entry *entry, enum path_verdict verdict, int64_t now_ms
     entry->verdict_ms = now_ms - entry->started_at_ms;
 }
 
+enum { STALL_SERVER_MS = 250 };
+
+/* How long its handshake may take before another one is worth its price. A proxy's own distance says nothing of the relay's. */
+static int64_t stall_of(const struct race *race, const struct entry *entry)
+{
+    int64_t round_trips = entry->path.mode == PATH_TLS ? 4 : 7;
+    if (entry->path.via != PATH_DIRECT)
+        return race->config.stall_ms;
+    return min_of(max_of(round_trips * entry->connect_ms + STALL_SERVER_MS, race->config.stall_least_ms), race->config.stall_ms);
+}
+
 /* What can be said of a path that is stopped before its end. */
 static enum path_verdict verdict_so_far(const struct race *race, const struct entry *entry, int64_t now_ms)
 {
@@ -150,7 +162,7 @@ static enum path_verdict verdict_so_far(const struct race *race, const struct en
     int64_t patience_ms = race->winner ? 2 * race->winner->connect_ms + 25 : race->config.patience_ms;
     if (entry->state == CONNECTING && age_ms >= patience_ms)
         return PATH_DROPPED;
-    if (entry->state == HANDSHAKING && age_ms >= race->config.stall_ms)
+    if (entry->state == HANDSHAKING && age_ms >= stall_of(race, entry))
         return PATH_TLS_FAILED;
     return entry->verdict;
 }
@@ -249,13 +261,18 @@ static const struct entry *oldest(const struct race *race, enum state state)
     return found;
 }
 
-static int64_t newest_handshake_at_ms(const struct race *race)
+/* When the newest handshake has stalled. */
+static int64_t stalled_at_ms(const struct race *race)
 {
-    int64_t newest = INT64_MIN;
-    for (size_t i = 0; i < race->n; i++)
-        if (race->entries[i].state == HANDSHAKING)
-            newest = max_of(newest, race->entries[i].stage_at_ms);
-    return newest;
+    int64_t newest_at_ms = INT64_MIN, stalled = INT64_MIN;
+    for (size_t i = 0; i < race->n; i++) {
+        const struct entry *entry = &race->entries[i];
+        if (entry->state != HANDSHAKING || entry->stage_at_ms < newest_at_ms)
+            continue;
+        newest_at_ms = entry->stage_at_ms;
+        stalled = max_of(stalled, newest_at_ms + stall_of(race, entry));
+    }
+    return stalled;
 }
 
 /* base_ms, three times longer for each attempt before. */
@@ -316,7 +333,7 @@ static struct due handshake_due(const struct race *race)
     size_t running = count(race, HANDSHAKING);
     if (!next || running == RACE_HANDSHAKES_MAX)
         return NEVER;
-    return (struct due){running == 0 ? next->stage_at_ms : newest_handshake_at_ms(race) + race->config.stall_ms, next};
+    return (struct due){running == 0 ? next->stage_at_ms : stalled_at_ms(race), next};
 }
 
 static struct due displaced_handshake_due(const struct race *race)
@@ -325,8 +342,8 @@ static struct due displaced_handshake_due(const struct race *race)
     if (!next || count(race, HANDSHAKING) < RACE_HANDSHAKES_MAX)
         return NEVER;
     const struct entry *victim = oldest(race, HANDSHAKING);
-    int64_t patience_ms = patience(3 * race->config.stall_ms, next->attempts - 1);
-    return (struct due){max_of(victim->stage_at_ms + patience_ms, newest_handshake_at_ms(race) + race->config.stall_ms), victim};
+    int64_t patience_ms = patience(3 * stall_of(race, victim), next->attempts - 1);
+    return (struct due){max_of(victim->stage_at_ms + patience_ms, stalled_at_ms(race)), victim};
 }
 
 static struct due connect_due(const struct race *race)

@@ -4,7 +4,7 @@
  *
  * On an unknown network the connection attempts start stagger_ms apart (RFC 8305 section 5 allows no less than 10), because a SYN is cheap
  * and a port that drops must cost nothing. What is staggered is the dear part: the handshake starts at once on the first path that connects, on
- * a later one only when the earlier has failed or has stalled for stall_ms. On a known network the remembered path (first in the list,
+ * a later one only when the earlier has failed or has stalled: for as long as its own connection's round trip makes a handshake last, with room for a slow server, and for stall_ms at most. On a known network the remembered path (first in the list,
  * is_first_known) starts alone and the rest follow after known_head_start_ms or at its first failure. At most sockets_max
  * sockets and RACE_HANDSHAKES_MAX handshakes at a time. A hard failure hands over at once.
  *
@@ -22,7 +22,7 @@
  * each one 1,500 ms, the third 4,500. The time-out of a path counts all its attempts together. So with sockets for 6, 30 paths of
  * which only the last answers, and a round trip of 300 ms, it is started after 2.1 s and connected after 2.4 s.
  * Handshakes likewise: networks that accept every connection and then are silent must not hold both places until the time-out. When a connected path waits and
- * both handshakes have stalled, the older gives way after three times stall_ms (again three times longer for each attempt the waiter has had).
+ * both handshakes have stalled, the older gives way after three times its stall (again three times longer for each attempt the waiter has had).
  *
  * Verdicts of those that did not come to an end: who has waited twice as long for a connection as the winner did, and 25 ms, is dropped; a
  * handshake that has stalled has failed in TLS; the rest are untried. The verdict of a displaced path stands until its next attempt says better.
@@ -46,7 +46,8 @@ struct race_config {
     int64_t stagger_ms;           /* default and least 10 (RFC 8305 5): a network that drops all ports but the last costs little */
     int64_t known_head_start_ms;  /* default 250 */
     int64_t patience_ms;          /* default 500 */
-    int64_t stall_ms;             /* a handshake that takes longer lets the next one start; default 1,500 */
+    int64_t stall_ms;             /* a handshake that takes longer lets the next one start; default 1,500. On a fast line sooner: */
+    int64_t stall_least_ms;       /* after 4 round trips (tls) or 7 (starttls), as a direct path's connection showed them, and 250 ms for a busy server; but after that at least; default 400 */
     int64_t connect_timeout_ms;   /* default 10,000: then the path is PATH_DROPPED */
     int64_t handshake_timeout_ms; /* default 15,000: then PATH_TLS_FAILED */
     int64_t round_timeout_ms;     /* default 30,000: the whole race is lost so long after the last path was added */

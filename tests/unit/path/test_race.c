@@ -49,6 +49,19 @@ static const struct story stories[] = {
         "0 connect 465\n20 connect 443\n30 handshake 465\n1530 handshake 443\n1620 won 443\n1620 cancel 465 tls-failed\n",
     },
     {
+        "on a fast line it has stalled sooner: four round trips and the server's time, but 400 ms at least",
+        {.stall_least_ms = 400},
+        {TRACK_SILENT("465", 30), TRACK_SILENT("443", 100), TRACK_OPEN("587", 50, 200)},
+        "0 connect 465\n20 connect 443\n30 handshake 465\n40 connect 587\n430 handshake 443\n1230 cancel 465 tls-failed\n1230 handshake 587\n"
+        "1230 connect 465\n1430 won 587\n1430 cancel 465 tls-failed\n1430 cancel 443 tls-failed\n",
+    },
+    {
+        "on a slow one it may take its time",
+        {.stall_least_ms = 400},
+        {TRACK_OPEN("465", 300, 900), TRACK_OPEN("443", 300, 900)},
+        "0 connect 465\n20 connect 443\n300 handshake 465\n1200 won 465\n1200 cancel 443 untried\n",
+    },
+    {
         "a stalled handshake may still win",
         {0},
         {TRACK_OPEN("465", 30, 1600), TRACK_OPEN("443", 30, 500)},
@@ -160,6 +173,7 @@ static void test_stories(void **state)
             n++;
         struct race_config config = stories[i].config;
         config.stagger_ms = config.stagger_ms ? config.stagger_ms : 20; /* easier to tell apart than the default */
+        config.stall_least_ms = config.stall_least_ms ? config.stall_least_ms : 1500;
         track_run(&config, stories[i].paths, n, 1000000, 0, 0, &result);
         if (result.broken || strcmp(result.log, stories[i].log) != 0)
             fail_msg("%s: %s\n%sinstead of\n%s", stories[i].title, result.broken ? result.broken : "", result.log, stories[i].log);
