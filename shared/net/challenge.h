@@ -4,7 +4,7 @@
  *   relay:  200, text/plain: "postern-challenge 1", the nonce, a signature of both by the key of its certificate in base64, and the certificate chain in PEM
  *
  * The agent checks the chain as it would in TLS (pins, or CA and name) and the signature over CHALLENGE_CONTEXT || NUL || nonce, as the nonce stands there in text, with the leaf's key. A portal can't make it up, and a recorded answer has another nonce.
- * Anything else that answers in HTTP is a portal; silence is silence. */
+ * Anything else that answers in HTTP is a portal. Silence says nothing, and neither does an answer of this form by a stranger: that is a relay, but not ours. */
 #ifndef POSTERN_NET_CHALLENGE_H
 #define POSTERN_NET_CHALLENGE_H
 

@@ -64,7 +64,7 @@ static void judge(struct challenge *challenge, struct slice body)
     else if (result == RESULT_MEMORY)
         end(challenge, CHALLENGE_SILENT, "out of memory");
     else
-        end(challenge, CHALLENGE_PORTAL, "it answers in the relay's form, but not with the relay's signature");
+        end(challenge, CHALLENGE_SILENT, "it answers as a relay does, but not with our relay's key");
 }
 
 /* silent_words: why nothing more comes; not used while it goes on. */
