@@ -92,7 +92,7 @@ static void drop_systems(struct proxies *proxies)
     system_proxies_cancel(&proxies->asked);
     while (proxies->nknown > proxies->nconfigured)
         resolve_cancel(&proxies->known[--proxies->nknown].resolve);
-    arena_free(&proxies->said);
+    arena_wipe_free(&proxies->said); /* holds credentials */
     proxies->has_said = false;
 }
 
@@ -132,9 +132,14 @@ static void ask_system(struct proxies *proxies, const char *relay_host)
         log_event(proxies->log, LOG_WARNING, "system-proxies", LOG_TEXT("reason", "no process can be started to ask for them"));
 }
 
+/* At the address that a name had there may sit anybody here, and would be told the credentials. */
 void proxies_forget(struct proxies *proxies)
 {
     drop_systems(proxies);
+    for (size_t i = 0; i < proxies->nknown; i++) {
+        resolve_cancel(&proxies->known[i].resolve);
+        proxies->known[i].naddresses = 0;
+    }
 }
 
 void proxies_ask(struct proxies *proxies, const char *relay_host, proxies_answer *on_answer, void *context)

@@ -24,7 +24,7 @@ struct proxies *proxies_new(uv_loop_t *loop, struct settings *settings, const ch
 void proxies_free(struct proxies **proxies);
 /* relay_host, NUL-terminated: for settings that except some hosts from proxies. */
 void proxies_ask(struct proxies *proxies, const char *relay_host, proxies_answer *on_answer, void *context);
-/* Another network: what the system said was about the old one. */
+/* Another network: what the system and the resolver said was about the old one. */
 void proxies_forget(struct proxies *proxies);
 /* What to log in with there; empty: nothing. Valid until proxies_free. */
 void proxies_credentials(const struct proxies *proxies, enum path_via via, const struct path_proxy *proxy, struct slice *user, struct slice *password);

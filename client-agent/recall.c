@@ -69,6 +69,7 @@ static void put(struct recall *recall, const char *name, struct buffer *text)
 void recall_save_memory(struct recall *recall, const struct settings *settings)
 {
     struct buffer text = BUFFER(MEMORY_TEXT_MAX);
+    memory_forget_old(recall->memory, wall_now_ms());
     if (recall->store && memory_is_dirty(recall->memory) && memory_write(recall->memory, settings->values.relay_host, &text) == RESULT_OK)
         put(recall, MEMORY_SETTING, &text);
     buffer_free(&text);

@@ -191,7 +191,8 @@ static void fill_credentials(const struct search *search, struct smtp_client_con
         return;
     smtp->device = profile_device(profile);
     smtp->token = profile_token(profile);
-    if (values->pin.count > 0 && profile_peer(profile, early) && (early->capabilities & SMTP_CAP_PIPECONNECT))
+    /* A survey is to hear what the relay says. */
+    if (!search->config.is_survey && values->pin.count > 0 && profile_peer(profile, early) && (early->capabilities & SMTP_CAP_PIPECONNECT))
         smtp->early = early;
 }
 
@@ -419,7 +420,11 @@ void search_set_network(struct search *search, const struct monitor_event *event
     search->event = *event;
     search->has_event = true;
     if (is_fresh) {
+        /* What the resolver said was about the old network, and may have been its lie. */
         resolve_cancel(&search->question);
+        search->resolved = (struct path_address){0};
+        search->naddresses = 0;
+        search->resolver_words[0] = '\0';
         proxies_forget(search->proxies);
     }
     tell_network(search, is_fresh);

@@ -69,7 +69,7 @@ static void tell(struct system_proxies *asked)
     asked->is_told = true;
     size_t n = parse(buffer_slice(&asked->said), &arena, proxies);
     asked->on_answer(asked->context, proxies, n);
-    arena_free(&arena);
+    arena_wipe_free(&arena);
 }
 
 static void tell_when_whole(struct system_proxies *asked)

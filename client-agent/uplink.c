@@ -280,7 +280,8 @@ static void tell_trouble(struct uplink *uplink, const struct outbound_failure *f
 static void on_session_failed(struct uplink *uplink, const struct outbound_failure *failure)
 {
     /* The relay may end an idle session when it likes. */
-    if (uplink->state == UPLINK_READY || uplink->state == UPLINK_LEAVING)
+    bool is_idle = uplink->state == UPLINK_READY || uplink->state == UPLINK_LEAVING;
+    if (is_idle && failure->smtp != SMTP_FAIL_EARLY)
         return;
     log_event(uplink->config.log, LOG_WARNING, "uplink-failed", LOG_TEXT("phase", failure->phase), LOG_TEXT("reason", failure->words));
     if (session_judge(&uplink->session, failure, &uplink->config.recall->profile)) {
@@ -603,6 +604,7 @@ enum result uplink_reload(struct uplink *uplink, struct settings *settings, stru
     if (result != RESULT_OK)
         return result;
     recall_change(uplink->config.recall, uplink->config.settings, settings);
+    search_profile_changed(uplink->search);
     settings_unref(&uplink->config.settings);
     uplink->config.settings = settings_ref(settings);
     uplink->session.is_stale = uplink->session.outbound != NULL;

@@ -7,6 +7,13 @@
 
 enum { CAPTIVE_FRESH_MS = 10 * 60 * 1000, CAPTIVE_LATER_MS = 60 * 1000 };
 
+enum { DEATHS_AT_ONCE = 3 }; /* then the back-off, whatever is left: a relay may greet well and die in each message */
+
+static void forgive(struct finder *finder)
+{
+    finder->failures = finder->ndeaths = 0;
+}
+
 static int64_t max_of(int64_t a, int64_t b)
 {
     return a > b ? a : b;
@@ -274,7 +281,7 @@ void finder_probed(struct finder *finder, enum finder_probe answer, int64_t now_
         set_network(finder, NETWORK_BLOCKED);
     /* The portal has been passed. */
     if (answer == FINDER_PROBE_CLEAR && was_captive && finder->state != FINDER_USING) {
-        finder->failures = 0;
+        forgive(finder);
         if (finder->state != FINDER_SEARCHING)
             finder->next_search_ms = max_of(now_ms, after(finder->searched_at_ms, FINDER_PROBE_EVERY_MS));
     }
@@ -313,7 +320,7 @@ void finder_set_ways(struct finder *finder, const struct finder_way *ways, size_
 static void leave_network(struct finder *finder)
 {
     finder->must_drop = finder->must_drop || finder->state == FINDER_USING;
-    finder->failures = 0;
+    forgive(finder);
     finder->nresolved = finder->nproxies = 0;
     finder->has_proxies = finder->has_searched = finder->is_probing = finder->is_known = false;
     finder->is_stale = true;
@@ -330,7 +337,7 @@ void finder_set_network(struct finder *finder, const struct memory_key *key, boo
     if (!is_same) {
         leave_network(finder);
     } else if (is_fresh && finder->state != FINDER_USING) {
-        finder->failures = 0;
+        forgive(finder);
         begin_anew(finder);
     }
     finder->is_up = is_up;
@@ -377,7 +384,7 @@ void finder_want(struct finder *finder, enum finder_wish wish, int64_t now_ms)
     finder->now_ms = now_ms;
     finder->is_wanted = wish != FINDER_WISH_NOTHING;
     if (wish == FINDER_WISH_NOW) {
-        finder->failures = 0;
+        forgive(finder);
         if (is_idle)
             finder->next_search_ms = INT64_MIN;
     } else if (wish == FINDER_WISH_NEW_MAIL && is_idle) {
@@ -446,8 +453,17 @@ void finder_carried(struct finder *finder, uint64_t octets, int64_t now_ms)
     if (finder->state != FINDER_USING)
         return;
     struct memory *memory = finder_memory(finder, &key);
-    finder->failures = 0;
+    forgive(finder);
     (void)!memory_carried(memory, key, &finder->trials[finder->used].path, octets, finder_wall_ms(finder));
+}
+
+/* A path that this search did not come to: there is hope, and no need to wait for it. */
+static bool has_untried(const struct finder *finder)
+{
+    for (size_t i = 0; i < finder->ntrials; i++)
+        if (finder->trials[i].verdict == PATH_UNTRIED && !finder->trials[i].is_demoted)
+            return true;
+    return false;
 }
 
 void finder_ended(struct finder *finder, enum finder_end how, enum path_verdict verdict, const char *words, int64_t now_ms)
@@ -460,11 +476,15 @@ void finder_ended(struct finder *finder, enum finder_end how, enum path_verdict 
     switch (how) {
     case FINDER_END_PEACE:
     case FINDER_END_CARRIED:
-        finder->failures = 0;
+        forgive(finder);
         come_again(finder, INT64_MIN);
         return;
     case FINDER_END_DIED:
         blame(finder);
+        if (has_untried(finder) && finder->ndeaths++ < DEATHS_AT_ONCE) {
+            come_again(finder, INT64_MIN);
+            return;
+        }
         back_off(finder);
         break;
     case FINDER_END_REFUSED:

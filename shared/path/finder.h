@@ -3,7 +3,7 @@
  *
  *     resting ----(wanted)----> searching ----(proven)----> using
  *       ^  ^                     |   ^  ^                     |
- *       |  |                (no way) |  +--(network changed)--+--(it died: at once when it had carried something, else with back-off)
+ *       |  |                (no way) |  +--(network changed)--+--(it died: at once when it had carried something or a path is left untried, else with back-off)
  *       |  |                     v   |                        |
  *       |  +---(not wanted)---- waiting <---------------------+
  *       +----------(session ended in peace, nothing wanted)---+
@@ -122,7 +122,7 @@ enum finder_probe { FINDER_PROBE_CLEAR, FINDER_PROBE_CAPTIVE, FINDER_PROBE_SILEN
 enum finder_end {
     FINDER_END_PEACE,   /* nothing more to send, or the relay closed an idle session */
     FINDER_END_CARRIED, /* it died, but the relay had decided on a message before: searched again at once */
-    FINDER_END_DIED,    /* it died before the relay decided on anything: demoted here, and back-off */
+    FINDER_END_DIED,    /* it died before the relay decided on anything: demoted here; another path at once where one is untried, three times at most, then back-off */
     FINDER_END_REFUSED, /* the relay itself refuses us (login, 421): no fault of the path; back-off */
 };
 

@@ -36,6 +36,7 @@ struct finder {
     int64_t addresses_until_ms, proxies_until_ms; /* awaited so long; INT64_MIN: not */
     int64_t searched_at_ms, next_search_ms; /* INT64_MIN: never, at once */
     uint32_t failures;        /* searches and sessions in a row that brought no decision on a message */
+    uint32_t ndeaths;         /* sessions likewise after which another path was tried at once */
 
     /* The challenge. */
     enum network_probe probe;

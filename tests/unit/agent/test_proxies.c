@@ -151,6 +151,27 @@ static void a_name_comes_when_the_resolver_has_it_and_in_its_place(void **state)
     world_close(&world);
 }
 
+/* Whoever has that address on another network is not told the credentials. */
+static void a_name_is_asked_anew_on_another_network(void **state)
+{
+    struct world world;
+    struct slice user, password;
+    (void)state;
+    world_open(&world, "proxy = http://ben:secret@proxy.example:3128\n");
+    ask(&world);
+    answer("192.0.2.9");
+    assert_true(world.nanswers == 2 && world.ngot == 1);
+    const struct path_proxy there = world.got[0].proxy;
+    world.nanswers = 0;
+    proxies_forget(world.proxies);
+    ask(&world);
+    assert_true(world.nanswers == 1 && world.ngot == 0);
+    proxies_credentials(world.proxies, PATH_HTTP_CONNECT, &there, &user, &password);
+    assert_int_equal(user.len + password.len, 0);
+    answer(NULL);
+    world_close(&world);
+}
+
 static void a_name_that_does_not_exist_is_no_proxy(void **state)
 {
     struct world world;
@@ -262,6 +283,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(none_configured_is_an_empty_answer),
         cmocka_unit_test(addresses_are_known_at_once_in_their_order_with_their_credentials),
         cmocka_unit_test(a_name_comes_when_the_resolver_has_it_and_in_its_place),
+        cmocka_unit_test(a_name_is_asked_anew_on_another_network),
         cmocka_unit_test(a_name_that_does_not_exist_is_no_proxy),
         cmocka_unit_test(a_new_question_asks_anew_and_the_old_answer_is_nobodys),
         cmocka_unit_test(freed_while_the_resolver_is_asked),

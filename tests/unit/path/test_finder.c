@@ -284,6 +284,22 @@ static void test_who_dies_young_is_demoted_here(void **state)
     stop(laptop);
 }
 
+/* Several paths that let handshakes through and kill what follows cost no back-off, as long as one is left that has not been tried. */
+static void test_several_die_and_one_does_not(void **state)
+{
+    static const uint16_t deadly[] = {465, 587, 2525};
+    (void)state;
+    struct laptop *laptop = start();
+    for (size_t i = 0; i < 3; i++)
+        laptop->world.rows[i] = (struct row){.port = deadly[i], .behaviour = {.connects_ms = 10, .shakes_ms = 20, .dies_after = 500}};
+    laptop->world.rows[3] = (struct row){.port = 25, .behaviour = TRIP_OPEN(100, 100)};
+    arrive(laptop, 1);
+    int64_t began_ms = trip_now_ms(laptop->trip);
+    assert_int_equal(send_one(laptop, 10000), 25);
+    assert_true(trip_now_ms(laptop->trip) - began_ms < 2000);
+    stop(laptop);
+}
+
 /* Also where the network can't be told from others, as long as the laptop is on it. */
 static void test_demotion_without_a_key(void **state)
 {
@@ -612,6 +628,7 @@ int main(void)
         cmocka_unit_test(test_limits_hold_over_all_that_joins),
         cmocka_unit_test(test_the_remembered_path_starts_alone),
         cmocka_unit_test(test_who_dies_young_is_demoted_here),
+        cmocka_unit_test(test_several_die_and_one_does_not),
         cmocka_unit_test(test_demotion_without_a_key),
         cmocka_unit_test(test_a_change_of_network),
         cmocka_unit_test(test_waking_up_begins_anew),
