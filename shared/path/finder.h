@@ -12,7 +12,7 @@
  * the back-off, for the captive portal's page to be passed, or for a change of network.
  *
  * What a search tries. Paths are ways (port, mode) times addresses, each direct, then through each proxy. The order: what is remembered of this network, best first; then 465, 443, 587, 2525, 25 in the order in
- * which the ways were given, the address families taking turns, IPv6 first (RFC 8305 4); on 443 ALPN "http/1.1" first, and "smtp" behind all other direct paths, because a firewall that minds ALPN
+ * which the ways were given, IPv6 first (RFC 8305 4), the address families taking turns up to 443 and one after the other behind it; on 443 ALPN "http/1.1" first, and "smtp" behind all other direct paths, because a firewall that minds ALPN
  * minds "smtp". Of the relay's addresses the best of each family comes first on all ways (by memory, then by the resolver), further ones behind. The likeliest path through each proxy (443, else 465) comes
  * behind the direct 465 and 443, the others behind all direct ones, by the relay's name, on tls ways first (a proxy that allows CONNECT at all allows 443).
  * The relay's remembered addresses are there at once, so that neither a silent nor a lying resolver costs any time when the relay has been met before (it proves itself by its key); what the

@@ -139,7 +139,7 @@ static void test_the_order_of_an_unknown_network(void **state)
     const struct finder_trial *trials = finder_trials(trip_finder(laptop->trip), &n);
     static const char *const order[] = {
         "[2001:db8::1]:465 tls", "192.0.2.1:465 tls", "[2001:db8::1]:443 tls http/1.1", "192.0.2.1:443 tls http/1.1", "*:443 tls http/1.1 via http-connect 10.0.0.1:3128", "[2001:db8::1]:587 starttls",
-        "192.0.2.1:587 starttls", "[2001:db8::1]:2525 starttls", "192.0.2.1:2525 starttls", "[2001:db8::1]:25 starttls", "192.0.2.1:25 starttls", "[2001:db8::1]:443 tls smtp", "192.0.2.1:443 tls smtp",
+        "[2001:db8::1]:2525 starttls", "[2001:db8::1]:25 starttls", "192.0.2.1:587 starttls", "192.0.2.1:2525 starttls", "192.0.2.1:25 starttls", "[2001:db8::1]:443 tls smtp", "192.0.2.1:443 tls smtp",
         "*:443 tls smtp via http-connect 10.0.0.1:3128", "*:465 tls via http-connect 10.0.0.1:3128", "*:587 starttls via http-connect 10.0.0.1:3128", "*:2525 starttls via http-connect 10.0.0.1:3128",
         "*:25 starttls via http-connect 10.0.0.1:3128",
     };
