@@ -20,7 +20,7 @@
         lab.mitm(465)                       TLS ends at a stranger who has a certificate in the relay's name
         lab.foreign_banner(587, "...")      something else answers
         lab.tls_block(465)                  TLS meets silence from its first octet on
-        lab.alpn_filter(443)                only where the ClientHello's ALPN has "smtp"
+        lab.alpn_filter(443)                only where the ClientHello's ALPN has "smtp", or the word behind the ports
         lab.captive("silent"); lab.login()  a portal answers on every port and for every name, but on TLS ports: see venue.py
         lab.hijack_dns("portal")            every name has the portal's address; also servfail, silent, nxdomain, honest
         lab.proxy_only("http", "u", "p")    only a proxy on the gateway gets out, an HTTP or a "socks" one

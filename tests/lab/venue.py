@@ -244,6 +244,9 @@ class Venue:
         self._box("tls_block", ports)
 
     def alpn_filter(self, *ports, word="smtp"):
+        """Only a ClientHello whose ALPN has the word meets silence; a word may stand behind the ports."""
+        word = next((port for port in ports if isinstance(port, str)), word)
+        ports = [port for port in ports if isinstance(port, int)]
         self._box("alpn_filter", ports, word=word)
 
     def reset_after(self, octets, *ports):
