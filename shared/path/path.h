@@ -34,7 +34,7 @@ struct path {
 
 enum path_verdict {
     PATH_UNTRIED,
-    PATH_OPEN,              /* TLS with the right identity, and EHLO */
+    PATH_OPEN,              /* TLS with the right identity, and EHLO unless the relay is met again (smtp/client.h, early) */
     PATH_DROPPED,           /* no answer to the connection attempt, or silence where SMTP should greet */
     PATH_REFUSED,           /* RST */
     PATH_UNREACHABLE,       /* ICMP, or no route */

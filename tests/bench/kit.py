@@ -147,7 +147,7 @@ class Report:
             self._file.flush()
 
     def target(self, name, value, limit, is_floor=False, unit=""):
-        """A promise of issue 2."""
+        """A promise, and whether it was kept."""
         is_met = value >= limit if is_floor else value <= limit
         words = f"{name}: {value:.3g}{unit}; promised: at {'least' if is_floor else 'most'} {limit:g}{unit}"
         self.line(f"=> {'met' if is_met else 'MISSED'}: {words}", [], value=value, limit=limit, met=is_met)
