@@ -2,7 +2,7 @@
  *
  * A command of its own, which the running agent asks in a child (system_proxies.h): the settings may name a script that the network itself serves (PAC, WPAD), and neither such a script nor a
  * library that fetches it and waits for it belongs into the process that holds the mail and the password. libproxy knows the desktops' settings and the scripts; it is loaded when it is there
- * (package libproxy1v5), because few machines need it. The variables that curl and others heed count without it. */
+ * (package libproxy1v5), because few machines need it. The variables that curl and others heed count without it, and no_proxy excepts a host from all of them. */
 #include "commands.h"
 
 #include <dlfcn.h>
@@ -100,12 +100,16 @@ static bool is_excepted(struct slice list, struct slice host)
     return false;
 }
 
-static void ask_environment(struct urls *urls, const char *host)
+/* libproxy, which may or may not be there, reads no_proxy in a way of its own: what the variable says must not depend on that. */
+static bool is_excepted_host(const char *host)
+{
+    const char *none = getenv("no_proxy") ? getenv("no_proxy") : getenv("NO_PROXY");
+    return none && is_excepted(slice_from_cstr(none), slice_from_cstr(host));
+}
+
+static void ask_environment(struct urls *urls)
 {
     char url[URL_MAX + 16];
-    const char *none = getenv("no_proxy") ? getenv("no_proxy") : getenv("NO_PROXY");
-    if (none && is_excepted(slice_from_cstr(none), slice_from_cstr(host)))
-        return;
     for (size_t i = 0; i < sizeof variables / sizeof *variables; i++) {
         const char *value = getenv(variables[i]);
         if (!value || !*value)
@@ -124,8 +128,10 @@ int command_proxies(const struct command_line *line, int argc, char **argv)
         return agent_fail(EX_USAGE, "proxies takes one host: postern-agent proxies relay.example.org");
     if (strlen(argv[1]) > HOST_MAX || !is_printable(argv[1]) || strpbrk(argv[1], "/@?#%"))
         return agent_fail(EX_USAGE, "\"%.64s\" is no host", argv[1]);
+    if (is_excepted_host(argv[1]))
+        return EX_OK;
     ask_libproxy(&urls, argv[1]);
-    ask_environment(&urls, argv[1]);
+    ask_environment(&urls);
     for (size_t i = 0; i < urls.n; i++) {
         fprintf(stdout, "%s\n", urls.items[i]);
         free(urls.items[i]);
