@@ -36,9 +36,10 @@ struct network_facts {
  * all of them unreachable or without DNS is offline. No network, or no trials at all, is offline. */
 enum network_state network_conclude(const struct network_facts *facts);
 
-/* "This network drops 25 and 587, answers 465 with the certificate of fw.example; using 443 through the proxy 10.0.0.1:3128." Direct ports of one verdict stand together in rising order; a port whose
- * addresses or ALPNs differ is counted by the best of them, and so is a proxy. used: the path in use; NULL: the open one that was found is
- * named as such, and without one it says "; no way to the relay is open". RESULT_OK, RESULT_LIMIT, RESULT_MEMORY. */
+/* "This network drops 587, answers 443 and 465 with a stranger's certificate; using 2525." The stranger has a name where all those certificates agree on one that is not the relay's; a way may be
+ * "443 through the proxy 10.77.2.1:3128". Direct ports of one verdict stand together in rising order, the worst verdict first; a port whose addresses or ALPNs differ is counted by the
+ * best of them, and so is a proxy. used: the path in use; NULL: the open one that was found is named ("; the relay was reached over 2525"), and without one it says "; no way to the relay is open".
+ * RESULT_OK, RESULT_LIMIT, RESULT_MEMORY. */
 MUST_CHECK enum result network_describe(const struct network_facts *facts, const struct path *used, struct buffer *out);
 
 /* Two lines that a hotel receptionist can read: what works or does not, and what to ask for. "Mail does not get out of this network to relay.example.org.\nPlease open TCP port 465 or 443 to

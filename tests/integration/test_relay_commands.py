@@ -234,10 +234,18 @@ def test_only_one_relay_in_a_folder(make_relay):
     assert done.returncode == EX_TEMPFAIL and done.stderr, (done.returncode, done.stderr)
 
 
+def documented(command):
+    """The words in backquotes of json.md's part on it."""
+    with open(os.path.join(os.path.dirname(__file__), "../../schema/json.md"), encoding="utf-8") as file:
+        part = file.read().split(f"### `{command}`\n")[1].split("\n### ")[0]
+    return set(re.findall(r"`(\w+)`", part))
+
+
 def test_check_and_dns(make_relay):
     relay = make_relay(zone="relay.example A 127.0.0.1\n")
     relay.add_account("anna", "secret", "@example.org")
     findings = {finding["what"]: finding for finding in relay.json("check")}
+    assert "ways" in findings and set(findings) <= documented("check")      # no port 443 here
     assert findings["name"]["state"] == "ok" and findings["running"]["state"] == "ok" and findings["accounts"]["state"] == "ok"
     records = relay.json("dns")
     assert {"name": "example.org", "type": "TXT", "value": '"v=spf1 a:relay.example ~all"'}.items() <= next(

@@ -91,7 +91,7 @@ class Expectations:
         self.status = self.agent.status()
         way = self.status["way"]
         if way:
-            self.outcome.way = f"{way['port']} {way['mode']}" + "".join(f" {way[k]}" for k in ("alpn", "via") if way.get(k) not in (None, "", "direct"))
+            self.outcome.way = f"{way['port']} {way['mode']}" + "".join(f" {way[k]}" for k in ("alpn", "via") if way.get(k) not in (None, "direct"))
         ports = {way["port"]: best_verdict(self.status["ways"], way["port"], []) for way in self.status["ways"]}
         kinds = {}
         for port, verdict in ports.items():
@@ -191,8 +191,7 @@ class Expectations:
 def matches(way, port, words):
     wanted = dict(word.split("=", 1) for word in words)
     family = wanted.pop("family", None)
-    has = {**way, "alpn": way.get("alpn") or ""}
-    return way["port"] == port and all(str(has.get(key)) == value for key, value in wanted.items()) and (
+    return way["port"] == port and all(str(way[key]) == value for key, value in wanted.items()) and (
         family is None or (":" in (way["address"] or "")) == (family == "6"))
 
 
