@@ -33,7 +33,7 @@ static const struct config_key keys[] = {
     TIME("relay", "keep_warm", keep_warm, "30s", 0, MINUTES(4), "a duration up to 4m"),
 
     KEY("proxy", "proxy", CONFIG_CUSTOM, proxy, .is_list = true, .is_secret = true, .item_size = sizeof(struct settings_proxy),
-        .parse = settings_parse_proxy, .accepted = "http://[USER:PASSWORD@]HOST:PORT, or socks5://[USER:PASSWORD@]HOST[:PORT]"),
+        .parse = settings_parse_proxy, .accepted = "http://[USER:PASSWORD@]HOST[:PORT], or socks5://[USER:PASSWORD@]HOST[:PORT]"),
     KEY("proxy", "system", CONFIG_BOOL, uses_system_proxies, .fallback = "yes", .accepted = "yes or no"),
 
     KEY("local", "listen", CONFIG_ADDRESS, listen, .is_list = true, .fallback = "127.0.0.1:2525\n[::1]:2525", .accepted = "ADDRESS:PORT"),
