@@ -95,6 +95,12 @@ def test_asked_of_the_running_agent(agent):
     assert agent.status()["way"] is None and agent.status()["searched"] is None
 
 
+def test_a_network_that_lets_nothing_out_is_no_error(make_agent):
+    shut = make_agent(start=False, ways=[f"{free_port()} tls"], conf={"relay.http_port": ["0"]})
+    done = diagnose(shut, "--json")
+    assert (done.returncode, json.loads(done.stdout)["network"]) == (0, "blocked"), done
+
+
 def test_as_text(agent):
     done = diagnose(agent)
     assert (done.returncode, done.stderr) == (0, "")
