@@ -40,6 +40,14 @@ static int fill(struct setup *setup, const char *section, const char *key, const
     return EX_OK;
 }
 
+static int fill_server(struct setup *setup, const char *text)
+{
+    if (!settings_is_host(slice_from_cstr(text)))
+        return agent_fail(EX_USAGE, "--server %s: it takes a host name or an address; ports are set with --way \"PORT MODE\"", text);
+    setup->server = text;
+    return fill(setup, "relay", "host", text);
+}
+
 static int fill_pin(struct setup *setup, const char *text)
 {
     uint8_t pin[TLS_PIN];
@@ -62,7 +70,7 @@ static int fill_ca(struct setup *setup, const char *path)
 static int take_option(struct setup *setup, int option, const char *value)
 {
     switch (option) {
-    case 's': setup->server = value; return fill(setup, "relay", "host", value);
+    case 's': return fill_server(setup, value);
     case 'u': setup->user = value; return fill(setup, "relay", "user", value);
     case 'p': return fill_pin(setup, value);
     case 'c': return fill_ca(setup, value);

@@ -21,7 +21,8 @@ static const struct config_word level_words[] = {{"error", LOG_ERROR}, {"warning
     KEY(in, key, CONFIG_DURATION, field, .fallback = (default_text), .min = (least), .max = (most), .accepted = (words))
 
 static const struct config_key keys[] = {
-    KEY("relay", "host", CONFIG_TEXT, relay_host, .is_required = true, .min = 1, .max = 253, .accepted = "the relay's host name or address"),
+    KEY("relay", "host", CONFIG_CUSTOM, relay_host, .is_required = true, .item_size = sizeof(struct slice), .parse = settings_parse_host,
+        .accepted = "the relay's host name or address; ports are set with way"),
     KEY("relay", "name", CONFIG_TEXT, relay_name, .fallback = "", .max = 253, .accepted = "the name in the relay's certificate, when it is not the host"),
     KEY("relay", "user", CONFIG_TEXT, user, .is_required = true, .min = 1, .max = SASL_NAME_MAX, .accepted = "the account's name on the relay"),
     KEY("relay", "password_file", CONFIG_PATH, password_file, .accepted = "a file that holds the account's password, readable by its owner only"),
@@ -62,6 +63,28 @@ static const struct config_schema schema = {
 };
 
 /* ---- forms of our own ------------------------------------------------------------------------------------------- */
+
+/* "relay.example.org:465" would be looked up as a name, for ever and in vain. Brackets around an IPv6 address are taken off. */
+static bool find_host(struct slice text, struct slice *host)
+{
+    uint16_t port = 0;
+    return net_host_port_parse(text, host, &port) == RESULT_OK && port == 0;
+}
+
+bool settings_is_host(struct slice text)
+{
+    struct slice host;
+    return find_host(text, &host);
+}
+
+enum result settings_parse_host(struct config_value *value, void *out)
+{
+    struct slice host;
+    if (find_host(value->text, &host))
+        return arena_copy(value->arena, host, out);
+    value->why = "it is neither";
+    return RESULT_SYNTAX;
+}
 
 /* [ADDRESS:]PORT */
 static enum result parse_endpoint(struct config_value *value, struct slice text, struct finder_way *way)

@@ -58,7 +58,11 @@ MUST_CHECK enum result settings_load_text(struct settings **out, const struct di
 struct settings *settings_ref(struct settings *settings);
 void settings_unref(struct settings **settings);
 
+/* A host name or an address, without a port. */
+bool settings_is_host(struct slice text);
+
 /* Parsers of our own forms; for the table and for tests. Results as config_key.parse. */
+MUST_CHECK enum result settings_parse_host(struct config_value *value, void *out);
 MUST_CHECK enum result settings_parse_way(struct config_value *value, void *out);
 MUST_CHECK enum result settings_parse_proxy(struct config_value *value, void *out);
 MUST_CHECK enum result settings_parse_pin(struct config_value *value, void *out);

@@ -73,7 +73,9 @@ def test_setup_asks_on_a_terminal_and_shows_nothing(tmp_path):
     (["--server", "relay.example", "--user", "anna", "--way", "465 plain"], "x\n", EX_USAGE, "nothing goes to the relay in the clear"),
     (["--server", "relay.example", "--user", "anna", "--way", "70000 tls"], "x\n", EX_USAGE, "1 to 65535"),
     (["--server", "relay.example", "--user", "anna", "--listen", "2525"], "x\n", EX_USAGE, "ADDRESS:PORT"),
-    (["--server", "relay\texample", "--user", "anna"], "x\n", EX_USAGE, "control character"),
+    (["--server", "relay.example", "--user", "an\tna"], "x\n", EX_USAGE, "control character"),
+    *((["--server", server, "--user", "anna"], "x\n", EX_USAGE, '--way "PORT MODE"')
+      for server in ("relay.example.org:465", "x y", "", "192.0.2.1:465", "[2001:db8::1]:465", "https://relay.example.org", "relay\texample", "-x")),
     (["--server", "relay.example", "--user", "anna"], "", EX_NOINPUT, "no password"),
     (["--server", "relay.example", "--user", "anna"], "x" * 5000 + "\n", EX_DATAERR, "longer than"),
     (["--server", "relay.example", "--user", "anna", "--nonsense"], "x\n", EX_USAGE, "usage"),

@@ -45,6 +45,21 @@ static void test_the_least_that_works(void **state)
     assert_null(settings);
 }
 
+static void test_hosts(void **state)
+{
+    static const char *const hosts[][2] = {{"relay.test", "relay.test"}, {"localhost", "localhost"}, {"192.0.2.1", "192.0.2.1"}, {"2001:db8::1", "2001:db8::1"}, {"[2001:db8::1]", "2001:db8::1"}};
+    (void)state;
+    for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++) {
+        struct settings *settings;
+        struct config_error error;
+        char text[128];
+        snprintf(text, sizeof text, "[relay]\nhost = %s\nuser = anna\n", hosts[i][0]);
+        assert_int_equal(load(text, &settings, &error), RESULT_OK);
+        assert_string_equal(settings->values.relay_host.ptr, hosts[i][1]);
+        settings_unref(&settings);
+    }
+}
+
 static void test_ways_at_an_address(void **state)
 {
     struct settings *settings;
@@ -95,6 +110,11 @@ struct refusal {
 };
 
 static const struct refusal refusals[] = {
+    {"[relay]\nhost = relay.test:465\nuser = anna\n", "ports are set with way"},
+    {"[relay]\nhost = x y\nuser = anna\n", "agent.conf:2"},
+    {"[relay]\nhost =\nuser = anna\n", "host name or address"},
+    {"[relay]\nhost = [2001:db8::1]:465\nuser = anna\n", "ports are set with way"},
+    {"[relay]\nhost = https://relay.test\nuser = anna\n", "host name or address"},
     {"[relay]\nuser = anna\n", "host"},
     {RELAY "way = 465\n", "agent.conf:4"},
     {RELAY "way = 465 plain\n", "nothing goes to the relay in the clear"},
@@ -189,6 +209,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_least_that_works),
+        cmocka_unit_test(test_hosts),
         cmocka_unit_test(test_ways_at_an_address),
         cmocka_unit_test(test_proxies),
         cmocka_unit_test(test_refusals_say_where_and_what),
