@@ -7,9 +7,24 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-enum { LINE_MAX_OCTETS = 1024, COLUMNS_USUAL = 80, ROWS_MAX = 256 };
+enum { CELL_MAX = 272, LINE_MAX_OCTETS = 2048, COLUMNS_USUAL = 80, ROWS_MAX = 256 };
+/* What is printed once is read in logs and mails too: lines of about that length, but some room for the words whatever stands before them. --json has all. */
+enum { COLUMNS_PRINTED = 100, COLUMNS_OF_WORDS = 40 };
+enum cell { CELL_WAY, CELL_ADDRESS, CELL_VERDICT, CELL_TIME, NCELLS };
 
-/* ---- one line --------------------------------------------------------------------------------------------------- */
+struct row {
+    char cells[NCELLS][CELL_MAX];
+    const char *words;
+};
+
+struct layout {
+    int widths[NCELLS];
+    unsigned columns; /* of a line */
+};
+
+/* ---- rows ------------------------------------------------------------------------------------------------------- */
+
+static const struct row header = {{"way", "address", "result", "time"}, ""};
 
 /* "465 tls", "443 tls http/1.1", "443 tls smtp via 10.0.0.1:3128" */
 static void format_way(const json_t *way, char *out, size_t size)
@@ -19,18 +34,45 @@ static void format_way(const json_t *way, char *out, size_t size)
              *proxy ? " via " : "", proxy);
 }
 
-static void print_row(FILE *out, const json_t *way)
+static void make_row(const json_t *way, struct row *row)
 {
-    char name[128], ms[24] = "";
-    const json_t *number = json_object_get(way, "ms");
-    format_way(way, name, sizeof name);
-    if (json_is_integer(number))
-        snprintf(ms, sizeof ms, "%lld ms", (long long)json_integer_value(number));
-    fprintf(out, "  %-20s %-24s %-18s %9s  ", name, console_text(way, "address"), console_text(way, "verdict"), ms);
-    console_print_text(out, console_text(way, "words"));
+    const json_t *ms = json_object_get(way, "ms");
+    *row = (struct row){.words = console_text(way, "words")};
+    format_way(way, row->cells[CELL_WAY], CELL_MAX);
+    snprintf(row->cells[CELL_ADDRESS], CELL_MAX, "%s", console_text(way, "address"));
+    snprintf(row->cells[CELL_VERDICT], CELL_MAX, "%s", console_text(way, "verdict"));
+    if (json_is_integer(ms))
+        snprintf(row->cells[CELL_TIME], CELL_MAX, "%lld ms", (long long)json_integer_value(ms));
 }
 
-/* Counts characters, not octets: words may hold what a server said in UTF-8. */
+static void widen(struct layout *layout, const struct row *row)
+{
+    for (size_t i = 0; i < NCELLS; i++) {
+        int width = (int)strlen(row->cells[i]);
+        layout->widths[i] = width > layout->widths[i] ? width : layout->widths[i];
+    }
+}
+
+static struct layout make_layout(const json_t *ways, unsigned columns)
+{
+    struct layout layout = {.columns = columns};
+    struct row row;
+    unsigned before_words = 2;
+    widen(&layout, &header);
+    for (size_t i = 0; i < json_array_size(ways); i++) {
+        make_row(json_array_get(ways, i), &row);
+        widen(&layout, &row);
+    }
+    for (size_t i = 0; i < NCELLS; i++)
+        before_words += (unsigned)layout.widths[i] + 2;
+    if (columns == 0)
+        layout.columns = before_words + COLUMNS_OF_WORDS > COLUMNS_PRINTED ? before_words + COLUMNS_OF_WORDS : COLUMNS_PRINTED;
+    return layout;
+}
+
+/* ---- one line --------------------------------------------------------------------------------------------------- */
+
+/* The octets of the first columns. Counts characters: words may hold what a server said in UTF-8. */
 static size_t cut(const char *text, size_t len, unsigned columns)
 {
     size_t at = 0, width = 0;
@@ -43,29 +85,34 @@ static size_t cut(const char *text, size_t len, unsigned columns)
     return at;
 }
 
-static void print_line(FILE *out, const json_t *way, unsigned columns)
+static void print_line(FILE *out, const struct row *row, const struct layout *layout)
 {
     char text[LINE_MAX_OCTETS] = "";
     FILE *memory = fmemopen(text, sizeof text - 1, "w");
+    const int *widths = layout->widths;
     if (!memory)
         return;
-    if (way)
-        print_row(memory, way);
-    else
-        fprintf(memory, "  %-20s %-24s %-18s %9s  %s", "way", "address", "result", "time", "");
+    fprintf(memory, "  %-*s  %-*s  %-*s  %*s  ", widths[CELL_WAY], row->cells[CELL_WAY], widths[CELL_ADDRESS], row->cells[CELL_ADDRESS], widths[CELL_VERDICT],
+            row->cells[CELL_VERDICT], widths[CELL_TIME], row->cells[CELL_TIME]);
+    console_print_text(memory, row->words);
     fclose(memory);
     size_t len = strlen(text);
     while (len > 0 && text[len - 1] == ' ')
         len--;
-    fprintf(out, "%.*s\n", (int)(columns > 0 ? cut(text, len, columns) : len), text);
+    bool is_whole = layout->columns < 4 || cut(text, len, layout->columns) == len;
+    fprintf(out, "%.*s%s\n", (int)(is_whole ? len : cut(text, len, layout->columns - 3)), text, is_whole ? "" : "...");
 }
 
 size_t ways_table_print(FILE *out, const json_t *ways, unsigned columns)
 {
+    const struct layout layout = make_layout(ways, columns);
     size_t n = json_array_size(ways);
-    print_line(out, NULL, columns);
-    for (size_t i = 0; i < n; i++)
-        print_line(out, json_array_get(ways, i), columns);
+    struct row row;
+    print_line(out, &header, &layout);
+    for (size_t i = 0; i < n; i++) {
+        make_row(json_array_get(ways, i), &row);
+        print_line(out, &row, &layout);
+    }
     return n + 1;
 }
 

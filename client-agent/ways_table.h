@@ -7,7 +7,8 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-/* ways: an array as in schema/json.md. columns: a line is cut there, so that none wraps; 0: not. Returns the number of lines. */
+/* ways: an array as in schema/json.md. The columns are as wide as their cells. columns: a line is cut there, so that none wraps; 0: where it is about 100 long, be the output a terminal or a file.
+ * Returns the number of lines. */
 size_t ways_table_print(FILE *out, const json_t *ways, unsigned columns);
 
 /* The live form. Zero is a table not begun. */

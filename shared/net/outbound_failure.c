@@ -177,14 +177,24 @@ static enum path_verdict verdict_of_tls(enum tls_failure tls, struct slice input
     return PATH_TLS_FAILED;
 }
 
+/* Whose it is stands first, because a table cuts the end: "the certificate of fw.example, issued by itself, has another key: sha256//..." */
+static void say_certificate(struct outbound_failure *failure, const struct stream_error *error)
+{
+    const struct slice words = slice_from_cstr(error->words), subject = SLICE("the certificate ");
+    snprintf(failure->whose, sizeof failure->whose, "%s", error->whose);
+    if (slice_starts_with(words, subject))
+        snprintf(failure->words, sizeof failure->words, "%.*sof %s, %s", SLICE_ARG(subject), error->whose, error->words + subject.len);
+    else
+        snprintf(failure->words, sizeof failure->words, "%s (the certificate names %s)", error->words, error->whose);
+}
+
 /* Of a connection that is no longer being made. */
 static void say_stream_words(struct outbound *outbound, const struct stream_error *error)
 {
     struct outbound_failure *failure = &outbound->failure;
     char where[96];
     if (failure->verdict == PATH_WRONG_CERTIFICATE && error->whose[0]) {
-        snprintf(failure->whose, sizeof failure->whose, "%s", error->whose);
-        snprintf(failure->words, sizeof failure->words, "%s (it names %s)", error->words, error->whose);
+        say_certificate(failure, error);
     } else if (failure->tls == TLS_FAIL_CLOSED && outbound->state == OUTBOUND_STATE_SECURING && !has_heard_of_tls(outbound)) {
         /* How deep packet inspection ends what it has recognised: by the ClientHello, nothing else was said. */
         snprintf(failure->words, sizeof failure->words, "TLS is cut off after the first message: %s", error->kind == STREAM_ERROR_SOCKET ? error->words : "the connection is closed");

@@ -50,7 +50,7 @@ struct stream_error {
     enum stream_error_kind kind;
     int uv_code;              /* UV_ECONNREFUSED, UV_ETIMEDOUT, UV_EHOSTUNREACH, ... of a socket error */
     enum tls_failure tls;
-    char words[160];          /* for a person: "connection refused", "certificate of another key: sha256//..." */
+    char words[160];          /* for a person: "connection refused", "the certificate has another key: sha256//..." */
     char whose[TLS_WHOSE];    /* of a certificate that was not believed: "portal.hotel.example, issued by Hotel CA"; what it says of itself, cleaned of controls. "": not known */
 };
 

@@ -124,7 +124,7 @@ static enum tls_step fail_strange_key(struct tls_session *session)
 {
     char pin[TLS_PIN_TEXT], words[WORDS_MAX];
     tls_pin_format(session->strange_pin, pin);
-    snprintf(words, sizeof words, "the certificate of another key: %s", pin);
+    snprintf(words, sizeof words, "the certificate has another key: %s", pin);
     return fail(session, TLS_FAIL_WRONG_KEY, words);
 }
 
