@@ -78,8 +78,19 @@ static int take_option(struct setup *setup, int option, const char *value)
     case 'w': return fill(setup, "relay", "way", value);
     case 'l': return fill(setup, "local", "listen", value);
     case 'r': setup->is_replacing = true; return EX_OK;
-    default: return agent_fail(EX_USAGE, "%s", usage);
+    default: return EX_SOFTWARE;
     }
+}
+
+/* "--server --user anna" has forgotten the server, and takes "--user" for it. */
+static bool is_forgotten(int option, const char *value)
+{
+    return option == ':' || (option != '?' && value && strncmp(value, "--", 2) == 0);
+}
+
+static int refuse(const char *what, const char *words)
+{
+    return agent_fail(EX_USAGE, "%s %s\n%s", what, words, usage);
 }
 
 static int take_options(struct setup *setup, int argc, char **argv)
@@ -89,13 +100,18 @@ static int take_options(struct setup *setup, int argc, char **argv)
         {"ca", required_argument, NULL, 'c'},     {"name", required_argument, NULL, 'n'}, {"way", required_argument, NULL, 'w'},
         {"listen", required_argument, NULL, 'l'}, {"replace", no_argument, NULL, 'r'},    {0},
     };
-    int option, code = EX_OK;
+    int option, code = EX_OK, at = 1;
     optind = 1;
     opterr = 0;
-    while (code == EX_OK && (option = getopt_long(argc, argv, "", options, NULL)) != -1)
-        code = take_option(setup, option, optarg);
-    if (code == EX_OK && (optind < argc || !setup->server || !setup->user))
-        code = agent_fail(EX_USAGE, "%s", usage);
+    for (; code == EX_OK && (option = getopt_long(argc, argv, "+:", options, NULL)) != -1; at = optind) {
+        if (is_forgotten(option, optarg))
+            return refuse(argv[at], "needs a value");
+        code = option == '?' ? refuse(argv[at], "is no option of setup") : take_option(setup, option, optarg);
+    }
+    if (code == EX_OK && optind < argc)
+        return refuse(argv[optind], "is too much");
+    if (code == EX_OK && (!setup->server || !setup->user))
+        return refuse(setup->server ? "--user NAME" : "--server HOST", "is missing");
     return code;
 }
 

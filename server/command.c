@@ -47,6 +47,14 @@ static int usage_error(const char *words, const char *detail)
     return EX_USAGE;
 }
 
+/* What is wrong, and the command's own form. */
+static int form_error(const struct command *command, const char *words, const char *detail)
+{
+    fprintf(stderr, COMMAND_PROGRAM ": %s%s%s\nUsage: " COMMAND_PROGRAM " %s %s%s[--dir DIR]\n", words, *detail ? ": " : "", detail, command->words,
+            command->arguments, *command->arguments ? " " : "");
+    return EX_USAGE;
+}
+
 static int print_help(void)
 {
     fputs("Usage: " COMMAND_PROGRAM " COMMAND [--dir DIR] ...\n\n"
@@ -60,7 +68,7 @@ static int print_help(void)
 
 static int print_command_help(const struct command *command)
 {
-    fprintf(stdout, "Usage: " COMMAND_PROGRAM " %s %s [--dir DIR]\n\n%s\n", command->words, command->arguments, command->help);
+    fprintf(stdout, "Usage: " COMMAND_PROGRAM " %s %s%s[--dir DIR]\n\n%s\n", command->words, command->arguments, *command->arguments ? " " : "", command->help);
     return EX_OK;
 }
 
@@ -85,7 +93,7 @@ static bool print_group(FILE *out, const char *group)
 
 /* ---- the line --------------------------------------------------------------------------------------------------- */
 
-/* Whether argv[*at] is this option; its value is the rest behind '=' or the next word. */
+/* Whether argv[*at] is this option; its value is the rest behind '=' or the next word, but no option: "--name --dir X" has forgotten the name. */
 static bool take_value(int argc, char **argv, int *at, const char *option, const char **value)
 {
     size_t len = strlen(option);
@@ -93,7 +101,7 @@ static bool take_value(int argc, char **argv, int *at, const char *option, const
         return false;
     if (argv[*at][len] == '=')
         *value = argv[*at] + len + 1;
-    else if (*at + 1 < argc)
+    else if (*at + 1 < argc && (argv[*at + 1][0] != '-' || argv[*at + 1][1] == '\0'))
         *value = argv[++*at];
     else
         *value = NULL;
@@ -228,9 +236,11 @@ static int dispatch(struct command_context *context, unsigned options)
     if (line->wants_help)
         return print_command_help(command);
     if ((options & ~command->options) != 0)
-        return usage_error("this command has no such option; its own are", command->arguments);
-    if (line->nwords < command->words_min || line->nwords > command->words_max)
-        return usage_error(line->nwords < command->words_min ? "something is missing; it is" : "too much; it is", command->arguments);
+        return form_error(command, "this command has no such option", "");
+    if (line->nwords < command->words_min)
+        return form_error(command, "something is missing", "");
+    if (line->nwords > command->words_max)
+        return form_error(command, "too much", line->words[command->words_max]);
     return run_command(context, command);
 }
 

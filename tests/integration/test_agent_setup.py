@@ -66,7 +66,11 @@ def test_setup_asks_on_a_terminal_and_shows_nothing(tmp_path):
 
 @pytest.mark.parametrize("options, stdin, code, words", [
     ([], "x\n", EX_USAGE, "usage: postern-agent setup"),
-    (["--server", "relay.example"], "x\n", EX_USAGE, "usage"),
+    ([], "x\n", EX_USAGE, "--server HOST is missing"),
+    (["--server", "relay.example"], "x\n", EX_USAGE, "--user NAME is missing"),
+    (["--server", "relay.example", "--user"], "x\n", EX_USAGE, "--user needs a value"),
+    (["--server", "--user", "anna"], "x\n", EX_USAGE, "--server needs a value"),
+    (["--server", "relay.example", "--user", "anna", "x"], "x\n", EX_USAGE, "x is too much"),
     (["--server", "relay.example", "--user", "anna", "--pin", "sha256//short"], "x\n", EX_USAGE, "postern-relay key show"),
     (["--server", "relay.example", "--user", "anna", "--ca", "/nonexistent.pem"], "x\n", EX_NOINPUT, "there is no such file"),
     (["--server", "relay.example", "--user", "anna", "--way", "465"], "x\n", EX_USAGE, "PORT tls"),
@@ -78,7 +82,7 @@ def test_setup_asks_on_a_terminal_and_shows_nothing(tmp_path):
       for server in ("relay.example.org:465", "x y", "", "192.0.2.1:465", "[2001:db8::1]:465", "https://relay.example.org", "relay\texample", "-x")),
     (["--server", "relay.example", "--user", "anna"], "", EX_NOINPUT, "no password"),
     (["--server", "relay.example", "--user", "anna"], "x" * 5000 + "\n", EX_DATAERR, "longer than"),
-    (["--server", "relay.example", "--user", "anna", "--nonsense"], "x\n", EX_USAGE, "usage"),
+    (["--server", "relay.example", "--user", "anna", "--nonsense"], "x\n", EX_USAGE, "--nonsense is no option of setup\nusage"),
 ])
 def test_setup_says_what_is_wrong_and_writes_nothing(tmp_path, options, stdin, code, words):
     done = setup(tmp_path / "agent", *options, stdin=stdin)

@@ -234,6 +234,21 @@ def test_only_one_relay_in_a_folder(make_relay):
     assert done.returncode == EX_TEMPFAIL and done.stderr, (done.returncode, done.stderr)
 
 
+@pytest.mark.parametrize("words, told", [
+    (["init", "--name", "--dir", "x"], ["the option needs a value: --name"]),
+    (["account", "add", "anna", "--send-as", "--dir", "x"], ["the option needs a value: --send-as"]),
+    (["status", "--dir"], ["the option needs a value: --dir"]),
+    (["run", "x"], ["too much: x\n", "Usage: postern-relay run [--dir DIR]\n"]),
+    (["queue", "show", "1", "2"], ["too much: 2\n", "Usage: postern-relay queue show ID [--json] [--dir DIR]\n"]),
+    (["account", "show"], ["something is missing\n", "Usage: postern-relay account show NAME"]),
+    (["run", "--json"], ["has no such option\n", "Usage: postern-relay run [--dir DIR]\n"]),
+])
+def test_a_wrong_line_is_told_what_is_wrong(tmp_path, words, told):
+    done = subprocess.run([RELAY, *words], capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    assert done.returncode == EX_USAGE and done.stdout == "" and all(text in done.stderr for text in told), done
+    assert os.listdir(tmp_path) == []
+
+
 def documented(command):
     """The words in backquotes of json.md's part on it."""
     with open(os.path.join(os.path.dirname(__file__), "../../schema/json.md"), encoding="utf-8") as file:
