@@ -283,19 +283,14 @@ static bool has_address(const struct path_address *list, size_t n, const struct 
     return false;
 }
 
-/* A resolver that named the winner is believed in the others too: the next network may have no IPv6, and no resolver. */
-static void keep_addresses(struct search *search, const struct path_address *winner)
+/* The next network may have no IPv6, and no resolver: one that named the winner is a hint for the other family. */
+static void keep_hints(struct search *search, const struct path_address *winner)
 {
     if (!search->config.memory || !has_address(search->addresses, search->naddresses, winner))
         return;
-    for (size_t i = search->naddresses; i-- > 0;) {
-        const struct path_address *kept;
-        size_t n = memory_addresses(search->config.memory, &kept);
-        if (!has_address(kept, n, &search->addresses[i])) {
-            memory_keep_address(search->config.memory, &search->addresses[i]);
-            memory_keep_address(search->config.memory, winner);
-        }
-    }
+    memory_keep_address(search->config.memory, winner);
+    for (size_t i = 0; i < search->naddresses; i++)
+        memory_hint_address(search->config.memory, &search->addresses[i]);
 }
 
 static void hand_over(struct search *search, const struct finder_action *action)
@@ -306,7 +301,7 @@ static void hand_over(struct search *search, const struct finder_action *action)
     struct outbound *winner = runner->outbound;
     let_go(runner);
     free(runner);
-    keep_addresses(search, &action->path.address);
+    keep_hints(search, &action->path.address);
     search->config.on_use(search->config.context, winner, &action->path);
 }
 

@@ -4,7 +4,7 @@
 #include <string.h>
 
 /* Room in the list is kept for what comes behind: further addresses may fill it by half, proxies and the second ALPN leave room for the demoted. */
-enum { FURTHER_MAX = RACE_PATHS_MAX / 2, OTHERS_MAX = RACE_PATHS_MAX - MEMORY_PATHS_MAX, ADDRESSES_MAX = FINDER_ADDRESSES_MAX + MEMORY_ADDRESSES_MAX };
+enum { FURTHER_MAX = RACE_PATHS_MAX / 2, OTHERS_MAX = RACE_PATHS_MAX - MEMORY_PATHS_MAX, ADDRESSES_MAX = FINDER_ADDRESSES_MAX + MEMORY_ADDRESSES_MAX + MEMORY_HINTS_MAX };
 
 static const struct memory_key NOWHERE = {{0}};
 

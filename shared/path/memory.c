@@ -15,8 +15,8 @@ struct network {
 struct memory {
     struct network *networks[MEMORY_NETWORKS_MAX];
     size_t n;
-    struct path_address addresses[MEMORY_ADDRESSES_MAX];
-    size_t naddresses;
+    struct path_address addresses[MEMORY_ADDRESSES_MAX + MEMORY_HINTS_MAX]; /* the last nhints of them are hints */
+    size_t naddresses, nhints;
     bool is_dirty;
 };
 
@@ -33,7 +33,7 @@ void memory_forget(struct memory *memory)
     memory->is_dirty = memory->is_dirty || memory->n > 0 || memory->naddresses > 0;
     for (size_t i = 0; i < memory->n; i++)
         free(memory->networks[i]);
-    memory->n = memory->naddresses = 0;
+    memory->n = memory->naddresses = memory->nhints = 0;
 }
 
 void memory_free(struct memory **memory)
@@ -280,19 +280,54 @@ size_t memory_addresses(const struct memory *memory, const struct path_address *
     return memory->naddresses;
 }
 
+/* The first of that family; else naddresses. */
+static size_t first_of(const struct memory *memory, uint8_t family)
+{
+    size_t i = 0;
+    while (i < memory->naddresses && memory->addresses[i].family != family)
+        i++;
+    return i;
+}
+
+static void remove_address(struct memory *memory, size_t i)
+{
+    memory->naddresses--;
+    memmove(&memory->addresses[i], &memory->addresses[i + 1], (memory->naddresses - i) * sizeof *memory->addresses);
+}
+
+static void drop_hint(struct memory *memory, uint8_t family)
+{
+    size_t i = first_of(memory, family);
+    if (i == memory->naddresses || i < memory->naddresses - memory->nhints)
+        return;
+    remove_address(memory, i);
+    memory->nhints--;
+}
+
 void memory_keep_address(struct memory *memory, const struct path_address *address)
 {
     const struct path_address kept = *address; /* it may be one of ours */
-    size_t at = 0;
-    while (at < memory->naddresses && !path_address_equal(&memory->addresses[at], &kept))
+    drop_hint(memory, kept.family);
+    size_t nproved = memory->naddresses - memory->nhints, at = 0;
+    while (at < nproved && !path_address_equal(&memory->addresses[at], &kept))
         at++;
-    if (at == 0 && memory->naddresses > 0)
+    if (at == 0 && nproved > 0)
         return;
-    if (at == memory->naddresses && memory->naddresses < MEMORY_ADDRESSES_MAX)
-        memory->naddresses++;
-    at = at < MEMORY_ADDRESSES_MAX ? at : MEMORY_ADDRESSES_MAX - 1;
-    memmove(&memory->addresses[1], &memory->addresses[0], at * sizeof *memory->addresses);
+    if (at < nproved)
+        remove_address(memory, at);
+    else if (nproved == MEMORY_ADDRESSES_MAX)
+        remove_address(memory, nproved - 1);
+    memmove(&memory->addresses[1], &memory->addresses[0], memory->naddresses++ * sizeof *memory->addresses);
     memory->addresses[0] = kept;
+    memory->is_dirty = true;
+}
+
+void memory_hint_address(struct memory *memory, const struct path_address *address)
+{
+    if (first_of(memory, address->family) < memory->naddresses || (address->family != 4 && address->family != 6))
+        return;
+    memory->addresses[memory->naddresses++] = *address;
+    memory->nhints++;
     memory->is_dirty = true;
 }
 
@@ -300,6 +335,7 @@ void memory_keep_address(struct memory *memory, const struct path_address *addre
 
 /*  postern-memory 1 relay.example.org
  *  address 192.0.2.1
+ *  hint 2001:db8::1
  *  network 000102030405060708090a0b0c0d0e0f VISITED
  *  path CARRIED DEMOTED HANDSHAKE OCTETS VERDICT 192.0.2.1:443 tls http/1.1     (of the network before it) */
 #define HEAD "postern-memory 1"
@@ -337,7 +373,7 @@ enum result memory_write(struct memory *memory, struct slice relay_host, struct 
     enum result result = buffer_printf(out, HEAD " %.*s\n", SLICE_ARG(relay_host));
     for (size_t i = 0; i < memory->naddresses && result == RESULT_OK; i++) {
         path_address_format(&memory->addresses[i], text, sizeof text);
-        result = buffer_printf(out, "address %s\n", text);
+        result = buffer_printf(out, "%s %s\n", i < memory->naddresses - memory->nhints ? "address" : "hint", text);
     }
     for (size_t i = 0; i < memory->n && result == RESULT_OK; i++)
         result = write_network(memory->networks[i], out);
@@ -408,7 +444,15 @@ static void read_address(struct memory *memory, struct slice line)
     for (size_t i = 0; i < memory->naddresses; i++)
         if (path_address_equal(&memory->addresses[i], &address))
             return;
-    memory->addresses[memory->naddresses++] = address;
+    if (memory->nhints == 0) /* hints stand behind all others */
+        memory->addresses[memory->naddresses++] = address;
+}
+
+static void read_hint(struct memory *memory, struct slice line)
+{
+    struct path_address address;
+    if (path_address_parse(line, &address))
+        memory_hint_address(memory, &address);
 }
 
 static void read_path(struct network *network, struct slice line, int64_t wall_ms)
@@ -450,6 +494,8 @@ static enum result read_lines(struct memory *memory, struct slice text, int64_t 
         take_word(&line, &word);
         if (slice_equal(word, SLICE("address")))
             read_address(memory, line);
+        else if (slice_equal(word, SLICE("hint")))
+            read_hint(memory, line);
         else if (slice_equal(word, SLICE("network")))
             result = read_network(memory, line, wall_ms, &network);
         else if (slice_equal(word, SLICE("path")) && network)

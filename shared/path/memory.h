@@ -19,7 +19,8 @@ enum {
     MEMORY_KEY = 16,
     MEMORY_NETWORKS_MAX = 256,
     MEMORY_PATHS_MAX = 8,     /* of a network; the worst are forgotten first */
-    MEMORY_ADDRESSES_MAX = 8, /* of the relay */
+    MEMORY_ADDRESSES_MAX = 8, /* of the relay, proved */
+    MEMORY_HINTS_MAX = 2,     /* and not: one of each family */
     MEMORY_TEXT_MAX = 512 * 1024,
 };
 #define MEMORY_LIFE_MS (INT64_C(30) * 24 * 3600 * 1000)
@@ -51,9 +52,12 @@ MUST_CHECK enum result memory_proven(struct memory *memory, const struct memory_
 MUST_CHECK enum result memory_carried(struct memory *memory, const struct memory_key *key, const struct path *path, uint64_t octets, int64_t wall_ms);
 MUST_CHECK enum result memory_died(struct memory *memory, const struct memory_key *key, const struct path *path, int64_t wall_ms);
 MUST_CHECK enum result memory_failed(struct memory *memory, const struct memory_key *key, const struct path *path, enum path_verdict verdict, int64_t wall_ms);
-/* Addresses at which the relay has proved itself, on any network, the latest first. */
+/* Addresses at which the relay has proved itself, on any network, the latest first; then hints. */
 size_t memory_addresses(const struct memory *memory, const struct path_address **out);
 void memory_keep_address(struct memory *memory, const struct path_address *address);
+/* An address that a resolver named and nobody has proved: kept behind the others, and only as long as none of its family is known. So a resolver that lies can neither push out what has proved
+ * itself nor have the laptop call at a place of its choice from everywhere. */
+void memory_hint_address(struct memory *memory, const struct path_address *address);
 /* Another relay: all of it is about the old one. */
 void memory_forget(struct memory *memory);
 void memory_forget_old(struct memory *memory, int64_t wall_ms);

@@ -159,6 +159,34 @@ static void test_addresses(void **state)
     memory_free(&memory);
 }
 
+/* What nobody has proved stands in for a family of which nothing is known, and gives way to what has. */
+static void test_hints(void **state)
+{
+    (void)state;
+    struct memory *memory = memory_new(), *copy = memory_new();
+    struct buffer text = {0};
+    const struct path_address *kept, v4 = {.family = 4, .octets = {192, 0, 2, 1}}, lie4 = {.family = 4, .octets = {10, 0, 0, 1}};
+    const struct path_address v6 = {.family = 6, .octets = {0x20, [15] = 1}}, lie6 = {.family = 6, .octets = {0xfd, [15] = 9}};
+    memory_keep_address(memory, &v4);
+    memory_hint_address(memory, &lie4);
+    memory_hint_address(memory, &lie6);
+    memory_hint_address(memory, &v6);
+    assert_int_equal(memory_addresses(memory, &kept), 2);
+    assert_true(path_address_equal(&kept[0], &v4) && path_address_equal(&kept[1], &lie6));
+    assert_int_equal(memory_write(memory, SLICE("relay.example"), &text), RESULT_OK);
+    assert_int_equal(memory_read(copy, buffer_slice(&text), SLICE("relay.example"), WALL), RESULT_OK);
+    for (uint8_t i = 2; i < 12; i++)
+        memory_keep_address(copy, &(struct path_address){.family = 4, .octets = {192, 0, 2, i}});
+    assert_int_equal(memory_addresses(copy, &kept), MEMORY_ADDRESSES_MAX + 1);
+    assert_true(kept[0].octets[3] == 11 && path_address_equal(&kept[MEMORY_ADDRESSES_MAX], &lie6));
+    memory_keep_address(copy, &v6);
+    assert_int_equal(memory_addresses(copy, &kept), MEMORY_ADDRESSES_MAX);
+    assert_true(path_address_equal(&kept[0], &v6) && kept[7].octets[3] == 5);
+    buffer_free(&text);
+    memory_free(&copy);
+    memory_free(&memory);
+}
+
 static void write_text(struct memory *memory, struct buffer *out)
 {
     buffer_clear(out);
@@ -269,7 +297,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_best_first), cmocka_unit_test(test_demotion), cmocka_unit_test(test_forgetting), cmocka_unit_test(test_too_many_paths),
-        cmocka_unit_test(test_addresses),  cmocka_unit_test(test_dirty),    cmocka_unit_test(test_text),       cmocka_unit_test(test_what_is_passed_over),
+        cmocka_unit_test(test_addresses),
+        cmocka_unit_test(test_hints),  cmocka_unit_test(test_dirty),    cmocka_unit_test(test_text),       cmocka_unit_test(test_what_is_passed_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
