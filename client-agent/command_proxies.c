@@ -9,8 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+#include <unistd.h>
 
-enum { URLS_MAX = 16, HOST_MAX = 253, URL_MAX = 1024 };
+enum { CHILD_S = 15, URLS_MAX = 16, HOST_MAX = 253, URL_MAX = 1024 };
 
 static const char *const variables[] = {"https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"};
 
@@ -130,6 +131,7 @@ int command_proxies(const struct command_line *line, int argc, char **argv)
         return agent_fail(EX_USAGE, "\"%.64s\" is no host", argv[1]);
     if (is_excepted_host(argv[1]))
         return EX_OK;
+    alarm(CHILD_S); /* the one who asked may be gone, and a script of the network's need not end */
     ask_libproxy(&urls, argv[1]);
     ask_environment(&urls);
     for (size_t i = 0; i < urls.n; i++) {

@@ -100,11 +100,32 @@ void profile_forget(struct profile *profile)
     profile_forget_device(profile);
 }
 
+/* ::ffff:0:0/96: an IPv4 address in other clothes, which no relay has reason to write. */
+static bool is_mapped_v4(const uint8_t *octets)
+{
+    static const uint8_t prefix[12] = {[10] = 0xff, [11] = 0xff};
+    return memcmp(octets, prefix, sizeof prefix) == 0;
+}
+
 /* ---- ways ------------------------------------------------------------------------------------------------------- */
+
+/* A relay may name places that are not its own, but this machine and groups of machines are nobody's place: loopback, unspecified, link-local, multicast, broadcast. */
+static bool is_anybodys(const struct path_address *address)
+{
+    const uint8_t *o = address->octets;
+    static const uint8_t zeros[15];
+    if (address->family == 4)
+        return o[0] == 0 || o[0] == 127 || o[0] >= 224 || (o[0] == 169 && o[1] == 254);
+    return address->family == 6 && ((memcmp(o, zeros, 15) == 0 && o[15] <= 1) || o[0] == 0xff || (o[0] == 0xfe && (o[1] & 0xc0) == 0x80) || is_mapped_v4(o));
+}
 
 size_t profile_ways(const struct profile *profile, struct finder_way *out, size_t max)
 {
-    return path_ways_parse(slice_of(profile->ways, profile->ways_len), out, max);
+    size_t n = path_ways_parse(slice_of(profile->ways, profile->ways_len), out, max), kept = 0;
+    for (size_t i = 0; i < n; i++)
+        if (!is_anybodys(&out[i].address))
+            out[kept++] = out[i];
+    return kept;
 }
 
 /* ---- as text ---------------------------------------------------------------------------------------------------- */

@@ -36,6 +36,12 @@ static void close_handle(uv_handle_t *handle)
         uv_close(handle, on_closed);
 }
 
+/* It leads a group of its own, in which a helper of the library may live. */
+static void kill_all(struct system_proxies *asked)
+{
+    uv_kill(-uv_process_get_pid(&asked->process), SIGKILL);
+}
+
 /* The process handle stays until the child is gone, so that it is not left a zombie. */
 static void finish(struct system_proxies *asked)
 {
@@ -44,7 +50,7 @@ static void finish(struct system_proxies *asked)
     if (asked->has_exited)
         close_handle((uv_handle_t *)&asked->process);
     else
-        uv_process_kill(&asked->process, SIGKILL);
+        kill_all(asked);
 }
 
 static size_t parse(struct slice text, struct arena *arena, struct settings_proxy *proxies)
@@ -116,7 +122,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     uv_read_stop(stream);
     asked->has_ended = true; /* or has said too much: what there is counts */
     if (n == UV_ENOBUFS && !asked->has_exited)
-        uv_process_kill(&asked->process, SIGKILL);
+        kill_all(asked);
     tell_when_whole(asked);
 }
 
@@ -139,7 +145,7 @@ static int spawn(struct system_proxies *asked, uv_loop_t *loop, const char *prog
         {.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE, .data.stream = (uv_stream_t *)&asked->output},
         {.flags = UV_IGNORE},
     };
-    const uv_process_options_t options = {.exit_cb = on_child_exit, .file = program, .args = arguments, .stdio_count = 3, .stdio = stdio};
+    const uv_process_options_t options = {.exit_cb = on_child_exit, .file = program, .args = arguments, .stdio_count = 3, .stdio = stdio, .flags = UV_PROCESS_DETACHED};
     return uv_spawn(loop, &asked->process, &options);
 }
 

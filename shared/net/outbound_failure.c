@@ -263,6 +263,15 @@ static enum path_verdict verdict_of_smtp(const struct outbound *outbound, enum s
     return PATH_DIED_EARLY;
 }
 
+/* Who has proved to be the relay is not somebody in its place, whatever it says: a web server of the same house, or a relay that has lost its mind. */
+static enum path_verdict verdict_of_peer(const struct outbound *outbound, enum smtp_failure failure)
+{
+    const struct tls_info *tls = stream_tls_info(outbound->stream);
+    enum path_verdict verdict = verdict_of_smtp(outbound, failure);
+    bool is_stranger = verdict == PATH_FOREIGN_BANNER || verdict == PATH_HTTP;
+    return is_stranger && tls && tls->is_verified ? PATH_RELAY_REFUSED : verdict;
+}
+
 static const char *words_of_smtp(enum smtp_failure failure)
 {
     switch (failure) {
@@ -306,7 +315,7 @@ void outbound_blame_smtp(struct outbound *outbound, const struct smtp_client_eve
     const struct stream_error *error = stream_error(outbound->stream);
     char text[160], where[96];
     *failure = (struct outbound_failure){.smtp = event->failure, .phase = event->phase, .is_uncertain = event->is_uncertain};
-    failure->verdict = verdict_of_smtp(outbound, event->failure);
+    failure->verdict = verdict_of_peer(outbound, event->failure);
     failure->is_permanent = event->failure == SMTP_FAIL_AUTH_REFUSED || event->failure == SMTP_FAIL_AUTH_MISSING || event->failure == SMTP_FAIL_AUTH_FORGED;
     if (error->kind == STREAM_ERROR_TLS)
         failure->tls = error->tls;

@@ -56,7 +56,18 @@ def make_proxy(tmp_path):
 
 @pytest.fixture
 def relay(make_relay):
-    return make_relay()
+    """On the addresses that localhost may have: which one a proxy takes is its resolver's choice."""
+    tls, starttls = free_port(), free_port()
+    addresses = ["127.0.0.1"] + (["[::1]"] if has_ipv6() else [])
+    return make_relay(listen=[f"{address}:{port} {mode}" for address in addresses for port, mode in ((tls, "tls"), (starttls, "starttls"))])
+
+
+def has_ipv6():
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
 
 
 def dial(via, proxy, relay, *login, mode="tls", host=None, port=None, alpn=""):

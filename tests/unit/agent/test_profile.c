@@ -132,6 +132,21 @@ static void its_ways_are_those_of_its_ehlo(void **state)
     assert_true(ways[0].port == 465 && ways[1].port == 8443 && ways[1].address.family == 4);
 }
 
+/* This machine, and groups of machines, are nobody's place. */
+static void its_ways_lead_to_no_place_of_ours(void **state)
+{
+    struct profile profile = make_profile();
+    struct smtp_peer peer = PEER;
+    struct finder_way ways[FINDER_WAYS_MAX];
+    (void)state;
+    peer.ways = SLICE("465/tls 127.0.0.1:22/tls [::1]:22/tls [::]:22/tls 0.0.0.0:22/tls 169.254.1.1:22/tls 224.0.0.1:22/tls 255.255.255.255:22/tls [ff02::1]:22/tls [fe80::1]:22/tls "
+                      "[::ffff:127.0.0.1]:22/tls 198.51.100.7:8443/tls [2001:db8::1]:8443/tls");
+    profile_learn(&profile, &peer);
+    assert_int_equal(profile_ways(&profile, ways, FINDER_WAYS_MAX), 3);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_not_equal(ways[i].port, 22);
+}
+
 static void a_device_that_could_not_be_named_again_is_not_kept(void **state)
 {
     struct profile profile = {0};
@@ -165,6 +180,7 @@ int main(void)
         cmocka_unit_test(only_what_differs_is_news),
         cmocka_unit_test(a_relay_is_ours_by_what_only_ours_says),
         cmocka_unit_test(its_ways_are_those_of_its_ehlo),
+        cmocka_unit_test(its_ways_lead_to_no_place_of_ours),
         cmocka_unit_test(a_device_that_could_not_be_named_again_is_not_kept),
         cmocka_unit_test(what_is_forgotten_is_wiped),
     };

@@ -172,6 +172,20 @@ static void test_refused(void **state)
     assert_false(talk.failure.is_permanent);
 }
 
+/* A web server of the same house, by its certificate: not somebody in the relay's place, and no captive portal. */
+static void test_web_server_of_the_relay(void **state)
+{
+    struct talk talk;
+    (void)state;
+    talk_open(&talk, PATH_ALPN_HTTP, both, false);
+    expect(&talk, SLICE("EHLO agent.example\r\n"));
+    net_end_write(&talk.server, "HTTP/1.1 400 Bad Request\r\n\r\n");
+    talk_close(&talk);
+    assert_true(talk.has_failed);
+    assert_int_equal(talk.failure.verdict, PATH_RELAY_REFUSED);
+    assert_int_equal(talk.failure.smtp, SMTP_FAIL_HTTP);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -179,6 +193,7 @@ int main(void)
         cmocka_unit_test(test_client_speaks_first),
         cmocka_unit_test(test_after_starttls),
         cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_web_server_of_the_relay),
     };
     return cmocka_run_group_tests_name("net/outbound_alpn", tests, make_identities, drop_identities);
 }
