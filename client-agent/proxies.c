@@ -17,6 +17,7 @@ struct known_proxy {
     struct resolve *resolve; /* non-NULL: the resolver is asked */
     struct path_address addresses[PROXY_ADDRESSES_MAX];
     size_t naddresses;
+    bool is_missing; /* on this network; told in the log */
 };
 
 struct proxies {
@@ -66,11 +67,19 @@ static void keep(struct known_proxy *known, const struct path_address *addresses
             known->addresses[known->naddresses++] = addresses[i];
 }
 
+/* In the log once a network: each search asks. */
+static void note_missing(struct known_proxy *known, bool is_missing, int status)
+{
+    if (is_missing && !known->is_missing)
+        log_event(known->proxies->log, LOG_WARNING, "proxy-not-found", LOG_STR("host", known->configured.host), LOG_TEXT("reason", status < 0 ? uv_strerror(status) : "no address"));
+    known->is_missing = is_missing;
+}
+
 static void on_resolved(void *context, int status, const struct path_address *addresses, size_t n)
 {
     struct known_proxy *known = context;
-    (void)status;
     known->resolve = NULL;
+    note_missing(known, n == 0, status);
     keep(known, addresses, n);
     tell(known->proxies);
 }
@@ -139,7 +148,16 @@ void proxies_forget(struct proxies *proxies)
     for (size_t i = 0; i < proxies->nknown; i++) {
         resolve_cancel(&proxies->known[i].resolve);
         proxies->known[i].naddresses = 0;
+        proxies->known[i].is_missing = false;
     }
+}
+
+const char *proxies_missing(const struct proxies *proxies)
+{
+    for (size_t i = 0; i < proxies->nknown; i++)
+        if (proxies->known[i].is_missing)
+            return proxies->known[i].configured.host.ptr;
+    return NULL;
 }
 
 void proxies_ask(struct proxies *proxies, const char *relay_host, proxies_answer *on_answer, void *context)

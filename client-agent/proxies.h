@@ -26,6 +26,8 @@ void proxies_free(struct proxies **proxies);
 void proxies_ask(struct proxies *proxies, const char *relay_host, proxies_answer *on_answer, void *context);
 /* Another network: what the system and the resolver said was about the old one. */
 void proxies_forget(struct proxies *proxies);
+/* The name of one that the resolver can't find on this network; NULL: none. Valid until the loop turns. */
+const char *proxies_missing(const struct proxies *proxies);
 /* What to log in with there; empty: nothing. Valid until proxies_free. */
 void proxies_credentials(const struct proxies *proxies, enum path_via via, const struct path_proxy *proxy, struct slice *user, struct slice *password);
 

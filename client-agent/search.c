@@ -633,3 +633,8 @@ const char *search_resolver_words(const struct search *search)
 {
     return search->resolver_words[0] ? search->resolver_words : NULL;
 }
+
+const char *search_missing_proxy(const struct search *search)
+{
+    return proxies_missing(search->proxies);
+}

@@ -57,6 +57,8 @@ void search_profile_changed(struct search *search);
 
 /* For status: the core, to be asked. Valid until search_reload. */
 const struct finder *search_finder(const struct search *search);
+/* The name of a proxy that can't be found on this network; NULL: none. */
+const char *search_missing_proxy(const struct search *search);
 /* What the resolver said, when it failed: words; else NULL. */
 const char *search_resolver_words(const struct search *search);
 

@@ -180,6 +180,13 @@ static void a_name_that_does_not_exist_is_no_proxy(void **state)
     ask(&world);
     answer(NULL);
     assert_true(world.nanswers == 2 && world.ngot == 0);
+    assert_string_equal(proxies_missing(world.proxies), "proxy.example");
+    proxies_forget(world.proxies);
+    assert_null(proxies_missing(world.proxies));
+    world.nanswers = 0;
+    ask(&world);
+    answer("192.0.2.9");
+    assert_null(proxies_missing(world.proxies));
     world_close(&world);
 }
 
