@@ -102,6 +102,31 @@ static bool recall_here(struct agent *agent)
     return agent->uplink || recall_open(&agent->recall, &agent->loop, agent->client, agent->settings) == RESULT_OK;
 }
 
+/* Nobody watches the network without a daemon. */
+static bool has_no_address(void)
+{
+    uv_interface_address_t *list;
+    int n = 0;
+    bool has_any = uv_interface_addresses(&list, &n) != 0;
+    for (int i = 0; i < n && !has_any; i++) {
+        const struct sockaddr_in6 *v6 = &list[i].address.address6;
+        has_any = !list[i].is_internal && !(v6->sin6_family == AF_INET6 && IN6_IS_ADDR_LINKLOCAL(&v6->sin6_addr));
+    }
+    if (n > 0)
+        uv_free_interface_addresses(list, n);
+    return !has_any;
+}
+
+static const char *trouble(void *context)
+{
+    const struct agent *agent = context;
+    struct uplink_status status;
+    if (!agent->uplink)
+        return NULL;
+    uplink_status(agent->uplink, &status);
+    return status.trouble;
+}
+
 static void diagnose(struct agent *agent, struct control_call *call)
 {
     struct tls_context *tls = NULL;
@@ -125,6 +150,8 @@ static void diagnose(struct agent *agent, struct control_call *call)
             .addresses = addresses,
             .naddresses = naddresses,
             .program = agent->program[0] ? agent->program : NULL,
+            .is_offline = agent->uplink ? agent->is_offline : has_no_address(),
+            .trouble = trouble,
             .log = &agent->log,
             .call = call,
             .on_end = on_diagnosed,

@@ -81,8 +81,7 @@ static void on_loaded(void *context, const struct store_due *due, size_t n, bool
 static void on_network(void *context, const struct monitor_event *event)
 {
     struct agent *agent = context;
-    log_event(&agent->log, LOG_INFO, "network", LOG_TEXT("is", event->is_up ? "up" : "down"), LOG_TEXT("known_by", event->has_key ? "a key" : "nothing"),
-              LOG_TEXT("changed", event->has_changed ? "yes" : "no"), LOG_TEXT("slept", event->has_slept ? "yes" : "no"));
+    agent->is_offline = !event->is_up;
     uplink_set_network(agent->uplink, event);
 }
 
@@ -119,6 +118,7 @@ static int make_uplink(struct agent *agent, struct tls_context *tls, struct slic
         .recall = &agent->recall,
         .awaits_network = agent->monitor != NULL,
         .program = agent->program[0] ? agent->program : NULL,
+        .dir = strcmp(agent->dirs->config_folder, agent->dirs->data_folder) == 0 ? agent->dirs->config_folder : NULL,
         .log = &agent->log,
         .look_around = look_around,
         .context = agent,

@@ -37,6 +37,7 @@ struct agent {
     int64_t started_at_ms, swept_at_ms; /* wall time */
     int64_t started_at_boot_ms;         /* the same moment on the clock that nobody sets */
     bool has_loop, has_signals, has_started, is_stopping;
+    bool is_offline;                    /* the monitor's last word */
     bool is_hangup_early, is_end_early; /* signals that came during the start */
     int exit_code;
 };

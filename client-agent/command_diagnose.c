@@ -3,6 +3,7 @@
 
 #include "ways_table.h"
 
+#include <string.h>
 #include <sysexits.h>
 
 static void on_progress(void *context, const json_t *progress)
@@ -26,6 +27,13 @@ static void print_diagnosis(FILE *out, const json_t *result)
     ways_table_print(out, json_object_get(result, "ways"), 0);
     fputc('\n', out);
     print_lines(out, json_object_get(result, "summary"));
+    /* Elsewhere it is the network that was just judged. */
+    const char *trouble = json_string_value(json_object_get(result, "trouble"));
+    if (trouble && strcmp(console_text(result, "network"), "online") == 0) {
+        fputs("\nMail waits because of this: ", out);
+        console_print_text(out, trouble);
+        fputc('\n', out);
+    }
 }
 
 int command_diagnose(const struct command_line *line, int argc, char **argv)

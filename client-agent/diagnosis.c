@@ -14,7 +14,7 @@ struct diagnosis {
     uv_timer_t timer;      /* is anybody still listening? And at the end, to be out of the search's callback */
     struct finder_trial told[RACE_PATHS_MAX];
     size_t ntold;
-    bool is_over;
+    bool has_begun, is_over;
 };
 
 /* ---- the end ---------------------------------------------------------------------------------------------------- */
@@ -45,9 +45,23 @@ void diagnosis_cancel(struct diagnosis **at)
     destroy(diagnosis);
 }
 
+static void on_done(void *context);
+
+/* Before anything was tried, that is: there is no network. */
+static bool is_offline(const struct diagnosis *diagnosis)
+{
+    bool is_known;
+    return finder_network(search_finder(diagnosis->search), &is_known) == NETWORK_OFFLINE && is_known;
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     struct diagnosis *diagnosis = timer->data;
+    if (!diagnosis->is_over && !diagnosis->has_begun && is_offline(diagnosis)) {
+        on_done(diagnosis);
+        return;
+    }
+    diagnosis->has_begun = true;
     if (!diagnosis->is_over && !control_is_abandoned(diagnosis->config.call))
         return;
     if (!diagnosis->is_over)
@@ -113,11 +127,15 @@ static json_t *result_json(const struct diagnosis *diagnosis)
     struct network_facts facts;
     struct buffer words = BUFFER(WORDS_MAX), summary = BUFFER(WORDS_MAX);
     json_t *result = NULL;
+    const char *trouble = diagnosis->config.trouble ? diagnosis->config.trouble(diagnosis->config.context) : NULL;
     finder_facts(search_finder(diagnosis->search), trials, &facts);
+    facts.is_pinned = diagnosis->config.settings->values.pin.count > 0;
+    facts.missing_proxy = search_missing_proxy(diagnosis->search);
+    facts.has_trouble = trouble != NULL;
     if (network_describe(&facts, NULL, &words) == RESULT_OK &&
         network_summary(&facts, slice_from_cstr(relay_host(diagnosis)), &summary) == RESULT_OK)
-        result = json_pack("{s:s, s:s%, s:o, s:s, s:o}", "network", network_state_name(network_conclude(&facts)), "words", buffer_slice(&words).ptr, buffer_len(&words),
-                           "summary", lines_json(buffer_slice(&summary)), "relay", relay_host(diagnosis), "ways", ways_json(diagnosis));
+        result = json_pack("{s:s, s:s%, s:o, s:s?, s:s, s:o}", "network", network_state_name(network_conclude(&facts)), "words", buffer_slice(&words).ptr, buffer_len(&words),
+                           "summary", lines_json(buffer_slice(&summary)), "trouble", trouble, "relay", relay_host(diagnosis), "ways", ways_json(diagnosis));
     buffer_free(&words);
     buffer_free(&summary);
     return result;
@@ -172,9 +190,8 @@ enum result diagnosis_start(struct diagnosis **out, const struct diagnosis_confi
     diagnosis->config.tls = tls_context_ref(config->tls);
     uv_timer_init(config->loop, &diagnosis->timer);
     diagnosis->timer.data = diagnosis;
-    uv_timer_start(&diagnosis->timer, on_timer, LOOK_MS, LOOK_MS);
-    /* Whether there is a network shows by what the ways come to. */
-    search_set_network(diagnosis->search, &(struct monitor_event){.is_up = true, .has_changed = true});
+    uv_timer_start(&diagnosis->timer, on_timer, 0, LOOK_MS);
+    search_set_network(diagnosis->search, &(struct monitor_event){.is_up = !config->is_offline, .has_changed = true});
     search_want(diagnosis->search, FINDER_WISH_NOW);
     *out = diagnosis;
     return RESULT_OK;

@@ -66,13 +66,17 @@ static void conclude(struct session *session, enum finder_end how, enum path_ver
     snprintf(session->words, sizeof session->words, "%.*s", (int)sizeof session->words - 1, words);
 }
 
-enum { WHY_MAX = 130 }; /* octets that the numbers leave of FINDER_WORDS */
+enum { BRIEF_MS = 1000, WHY_MAX = 130 }; /* octets that the numbers leave of FINDER_WORDS */
 
 static void conclude_death(struct session *session, const char *why)
 {
     char words[FINDER_WORDS];
-    int64_t tenths = (now_of(session) - session->since_ms) / 100;
-    snprintf(words, sizeof words, "died after %" PRIu64 " octets and %" PRId64 ".%" PRId64 " s: %.*s", session->octets, tenths / 10, tenths % 10, WHY_MAX, why);
+    int64_t age_ms = now_of(session) - session->since_ms, tenths = age_ms / 100;
+    session->is_brief = session->octets == 0 && age_ms < BRIEF_MS;
+    if (session->is_brief)
+        snprintf(words, sizeof words, "died at once: %.*s", WHY_MAX, why);
+    else
+        snprintf(words, sizeof words, "died after %" PRIu64 " octets and %" PRId64 ".%" PRId64 " s: %.*s", session->octets, tenths / 10, tenths % 10, WHY_MAX, why);
     conclude(session, session->is_decided ? FINDER_END_CARRIED : FINDER_END_DIED, PATH_DIED_EARLY, words);
 }
 
@@ -99,6 +103,7 @@ bool session_judge(struct session *session, const struct outbound_failure *failu
         conclude_death(session, failure->words);
         break;
     case PATH_RELAY_REFUSED:
+        session->is_login_refused = failure->smtp == SMTP_FAIL_AUTH_REFUSED;
         conclude(session, session->is_decided ? FINDER_END_CARRIED : FINDER_END_REFUSED, PATH_RELAY_REFUSED, failure->words);
         break;
     default: /* our own doing */

@@ -17,6 +17,8 @@ struct session {
     bool is_asking, has_asked; /* for a token */
     enum finder_end how;       /* as far as it is known yet: peace */
     enum path_verdict verdict; /* PATH_OPEN: nothing speaks against the way */
+    bool is_brief;             /* PATH_DIED_EARLY: within a second, with nothing of a message */
+    bool is_login_refused;     /* PATH_RELAY_REFUSED: the name or password */
     char words[FINDER_WORDS];
 };
 

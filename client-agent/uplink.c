@@ -26,6 +26,7 @@ struct uplink {
     struct findings findings;
     struct memory_key network;    /* which the findings are of */
     char trouble[UPLINK_WORDS];
+    bool is_trouble_networks;     /* it is about the present network: another one, and what is found out here later, change it */
     uint64_t sending, sending_octets;
     struct aging aging;
     uint32_t nrecording;          /* outcomes on their way to the store */
@@ -133,6 +134,7 @@ static void on_aged(void *context)
 static void set_trouble(struct uplink *uplink, const char *words)
 {
     snprintf(uplink->trouble, sizeof uplink->trouble, "%s", words);
+    uplink->is_trouble_networks = false;
 }
 
 /* ---- the message under way -------------------------------------------------------------------------------------- */
@@ -269,12 +271,10 @@ static void keep_token(struct uplink *uplink, const struct smtp_client_event *ev
 
 static void tell_trouble(struct uplink *uplink, const struct outbound_failure *failure)
 {
-    char words[UPLINK_WORDS];
+    const char *dir = uplink->config.dir;
+    set_trouble(uplink, failure->words);
     if (failure->smtp == SMTP_FAIL_AUTH_REFUSED)
-        snprintf(words, sizeof words, "the relay refuses the name or password (%s); run: postern-agent setup", failure->words);
-    else
-        snprintf(words, sizeof words, "%s", failure->words);
-    set_trouble(uplink, words);
+        snprintf(uplink->trouble, sizeof uplink->trouble, "the relay refuses the name or password (%s); run: postern-agent setup --replace%s%s", failure->words, dir ? " --dir " : "", dir ? dir : "");
 }
 
 static void on_session_failed(struct uplink *uplink, const struct outbound_failure *failure)
@@ -299,9 +299,10 @@ static void on_smtp(struct uplink *uplink, const struct outbound_event *event)
     if (event->smtp.type != SMTP_CLIENT_READY)
         return;
     if (uplink->state == UPLINK_LOGIN) {
-        uplink->trouble[0] = '\0';
+        set_trouble(uplink, "");
         log_event(uplink->config.log, LOG_INFO, "uplink-ready", LOG_TEXT("session", outbound_id(uplink->session.outbound)), LOG_TEXT("way", outbound_peer(uplink->session.outbound)));
     }
+    uplink->findings.reached_at_ms = wall_now_ms();
     learn(uplink);
     uplink->idle_since_ms = now_of(uplink);
     enter(uplink, UPLINK_READY);
@@ -316,7 +317,8 @@ static void end_session(struct uplink *uplink)
         search_ended(uplink->search, session->how, session->verdict, session->words);
     uplink->is_relay_reached = session->verdict == PATH_RELAY_REFUSED;
     if (session->verdict != PATH_OPEN)
-        findings_note(&uplink->findings, &session->way, session->verdict, session->words);
+        findings_note(&uplink->findings, &session->way, session->verdict, session->is_brief, session->words);
+    uplink->findings.is_login_refused = session->is_login_refused;
     recall_save_memory(uplink->config.recall, uplink->config.settings);
     *session = (struct session){0};
 }
@@ -422,6 +424,8 @@ void uplink_set_network(struct uplink *uplink, const struct monitor_event *event
     if (memcmp(&key, &uplink->network, sizeof key) != 0) {
         findings_forget(&uplink->findings);
         uplink->is_relay_reached = false;
+        if (uplink->is_trouble_networks)
+            set_trouble(uplink, "");
     }
     uplink->network = key;
     if (uplink->config.awaits_network)
@@ -434,16 +438,21 @@ void uplink_set_network(struct uplink *uplink, const struct monitor_event *event
 
 /* ---- the search ------------------------------------------------------------------------------------------------- */
 
+static void log_verdict(const struct uplink *uplink, enum log_level level, const char *event)
+{
+    struct buffer words = BUFFER(UPLINK_WORDS - 1);
+    if (uplink_describe(uplink, &words) != RESULT_OK)
+        buffer_clear(&words);
+    log_event(uplink->config.log, level, event, LOG_STR("verdict", buffer_slice(&words)));
+    buffer_free(&words);
+}
+
 static void on_use(void *context, struct outbound *winner, const struct path *path)
 {
     struct uplink *uplink = context;
-    struct buffer words = BUFFER(UPLINK_WORDS - 1);
     findings_take(&uplink->findings, search_finder(uplink->search), true, wall_now_ms());
     session_begin(&uplink->session, winner, path);
-    if (uplink_describe(uplink, &words) != RESULT_OK)
-        buffer_clear(&words);
-    log_event(uplink->config.log, LOG_INFO, "way-found", LOG_STR("verdict", buffer_slice(&words)));
-    buffer_free(&words);
+    log_verdict(uplink, LOG_INFO, "way-found");
     recall_save_memory(uplink->config.recall, uplink->config.settings);
     enter(uplink, UPLINK_LOGIN);
     outbound_set_handler(winner, (struct outbound_handler){on_session, uplink});
@@ -451,18 +460,20 @@ static void on_use(void *context, struct outbound *winner, const struct path *pa
     outbound_pump(winner);
 }
 
+/* The last search's end, and what the challenge has shown since. */
+static void tell_networks_trouble(struct uplink *uplink)
+{
+    findings_trouble(&uplink->findings, uplink->search, uplink->config.settings, uplink->trouble, sizeof uplink->trouble);
+    uplink->is_trouble_networks = true;
+}
+
 static void on_lost(void *context)
 {
     struct uplink *uplink = context;
-    struct buffer words = BUFFER(UPLINK_WORDS - 1);
-    const char *resolver = search_resolver_words(uplink->search);
-    uplink->is_relay_reached = false;
+    uplink->is_relay_reached = uplink->findings.is_login_refused = false;
     findings_take(&uplink->findings, search_finder(uplink->search), true, wall_now_ms());
-    if (uplink_describe(uplink, &words) != RESULT_OK)
-        buffer_clear(&words);
-    log_event(uplink->config.log, LOG_WARNING, "no-way", LOG_STR("verdict", buffer_slice(&words)));
-    snprintf(uplink->trouble, sizeof uplink->trouble, "%s%s%.*s", resolver ? resolver : "", resolver ? "; " : "", SLICE_ARG(buffer_slice(&words)));
-    buffer_free(&words);
+    log_verdict(uplink, LOG_WARNING, "no-way");
+    tell_networks_trouble(uplink);
     recall_save_memory(uplink->config.recall, uplink->config.settings);
     look_for_aged(uplink);
 }
@@ -477,8 +488,12 @@ static void on_progress(void *context)
 {
     struct uplink *uplink = context;
     look_around(uplink);
-    if (!uplink->session.outbound)
-        go_on(uplink);
+    if (uplink->session.outbound)
+        return;
+    /* The challenge may have been answered only now. */
+    if (uplink->is_trouble_networks && finder_state(search_finder(uplink->search)) == FINDER_WAITING)
+        tell_networks_trouble(uplink);
+    go_on(uplink);
 }
 
 /* ---- what is next ----------------------------------------------------------------------------------------------- */
@@ -610,6 +625,7 @@ enum result uplink_reload(struct uplink *uplink, struct settings *settings, stru
     uplink->session.is_stale = uplink->session.outbound != NULL;
     uplink->is_wanted = false;
     findings_forget(&uplink->findings);
+    set_trouble(uplink, "");
     uplink_wake(uplink, true);
     return RESULT_OK;
 }
@@ -656,16 +672,17 @@ static enum network_state network_of(const struct uplink *uplink)
 
 void uplink_status(const struct uplink *uplink, struct uplink_status *out)
 {
+    enum network_state network = network_of(uplink);
     *out = (struct uplink_status){
         .state = uplink->state,
-        .network = network_of(uplink),
+        .network = network,
         .has_way = uplink->session.outbound != NULL,
         .way = uplink->session.way,
         .trials = uplink->findings.trials,
         .ntrials = uplink->findings.n,
         .since_ms = uplink->findings.at_ms,
         .next_search_ms = uplink->state == UPLINK_WAITING ? uplink->next_search_ms : 0,
-        .trouble = uplink->trouble[0] ? uplink->trouble : NULL,
+        .trouble = uplink->trouble[0] ? uplink->trouble : network == NETWORK_OFFLINE ? "There is no network; mail goes by itself when there is one." : NULL,
         .sending = uplink->sending,
         .sent_octets = uplink->courier ? courier_octets(uplink->courier) : 0,
         .sending_octets = uplink->sending ? uplink->sending_octets : 0,
@@ -676,5 +693,5 @@ enum result uplink_describe(const struct uplink *uplink, struct buffer *out)
 {
     if (!uplink->search)
         return RESULT_OK;
-    return findings_describe(&uplink->findings, search_finder(uplink->search), uplink->session.outbound ? &uplink->session.way : NULL, out);
+    return findings_describe(&uplink->findings, uplink->search, uplink->config.settings, uplink->session.outbound ? &uplink->session.way : NULL, out);
 }

@@ -30,7 +30,7 @@
 #include "path/network.h"
 #include "queue/queue.h"
 
-enum { UPLINK_WORDS = 512, UPLINK_NETWORK_MS = 1000 };
+enum { UPLINK_WORDS = 1024, UPLINK_NETWORK_MS = 1000 };
 
 enum uplink_state { UPLINK_RESTING, UPLINK_SEARCHING, UPLINK_LOGIN, UPLINK_READY, UPLINK_SENDING, UPLINK_LEAVING, UPLINK_WAITING, UPLINK_STOPPED };
 const char *uplink_state_name(enum uplink_state state);
@@ -46,6 +46,7 @@ struct uplink_config {
     struct recall *recall;            /* read and written; outlives the uplink */
     bool awaits_network;              /* uplink_set_network will be called soon: nothing is begun before, for at most UPLINK_NETWORK_MS */
     const char *program;              /* as in search.h */
+    const char *dir;                  /* of --dir, for hints; outlives the uplink; NULL: the usual places */
     const struct log *log;
     void (*look_around)(void *context); /* a timer has fired: has the machine slept meanwhile? NULL: nobody would know */
     void *context;
@@ -74,7 +75,7 @@ struct uplink_status {
     size_t ntrials;
     int64_t since_ms;                  /* wall time of the last search's end; 0: none yet on this network */
     int64_t next_search_ms;            /* wall time; 0: none planned */
-    const char *trouble;               /* why no mail goes, in words: "the relay refuses the password ..."; NULL: none */
+    const char *trouble;               /* why no mail goes and what to do, in words: "the relay refuses the name or password ..."; NULL: none */
     uint64_t sending;                  /* id of the message under way; 0: none */
     uint64_t sent_octets, sending_octets;
 };

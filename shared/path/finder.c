@@ -121,12 +121,17 @@ static void begin_anew(struct finder *finder)
 
 /* ---- the verdict on the network ----------------------------------------------------------------------------------- */
 
+struct network_trial finder_trial_facts(const struct finder_trial *trial)
+{
+    return (struct network_trial){trial->path, trial->verdict, trial->whose[0] ? trial->whose : NULL, trial->is_brief};
+}
+
 size_t finder_facts(const struct finder *finder, struct network_trial trials[static RACE_PATHS_MAX], struct network_facts *out)
 {
     size_t n;
     const struct finder_trial *known = finder_trials(finder, &n);
     for (size_t i = 0; i < n; i++)
-        trials[i] = (struct network_trial){known[i].path, known[i].verdict, known[i].whose[0] ? known[i].whose : NULL};
+        trials[i] = finder_trial_facts(&known[i]);
     *out = (struct network_facts){.trials = trials, .n = n, .probe = finder->probe, .is_down = !finder->is_up};
     return n;
 }
@@ -442,6 +447,7 @@ void finder_failed(struct finder *finder, size_t trial, enum path_verdict verdic
         return;
     }
     race_failed(finder->race, trial, verdict, now_ms);
+    finder->trials[trial].is_brief = verdict == PATH_DIED_EARLY;
     if (race_verdict(finder->race, trial) == verdict)
         finder_note(finder, trial, verdict, words);
 }

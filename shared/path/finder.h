@@ -103,8 +103,9 @@ struct finder_action {
 struct finder_trial {
     struct path path;
     enum path_verdict verdict;
-    int64_t ms; /* from its start to its verdict; 0: untried */
+    int64_t ms; /* of its own, up to its verdict (race.h); 0: untried */
     bool is_remembered, is_demoted;
+    bool is_brief; /* PATH_DIED_EARLY: before it was proven */
     char whose[FINDER_WHOSE]; /* PATH_WRONG_CERTIFICATE: the name in it; "": none that says anything */
     char words[FINDER_WORDS]; /* what the driver told of it, else path_verdict_words */
 };
@@ -164,6 +165,8 @@ enum finder_state finder_state(const struct finder *finder);
 enum network_state finder_network(const struct finder *finder, bool *is_known);
 /* In the order of preference, those that joined late behind; valid until the next input or finder_next. None after a change of network, until a search begins. */
 const struct finder_trial *finder_trials(const struct finder *finder, size_t *n);
+/* What network_describe and network_summary want to know of one; points into it. */
+struct network_trial finder_trial_facts(const struct finder_trial *trial);
 /* The same for network_describe and network_summary: trials[i] is trial i. How many; valid as long as finder_trials. */
 size_t finder_facts(const struct finder *finder, struct network_trial trials[static RACE_PATHS_MAX], struct network_facts *out);
 const struct path *finder_path(const struct finder *finder);                      /* in use; NULL: none */

@@ -1,4 +1,4 @@
-#include "path/network.h"
+#include "path/network_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -6,22 +6,24 @@
 /* From the best that can be said of a port to the worst. A port with several paths is told by its best; so is a proxy. */
 static const struct verb {
     enum path_verdict verdict;
-    const char *before, *after; /* around the list of ports */
+    bool is_brief;
+    const char *before, *after; /* around "port 25" or "ports 25 and 587"; after NULL: it is not about ports */
     const char *of_proxy;       /* "has the proxy 10.0.0.1:3128, which ..." */
 } verbs[] = {
-    {PATH_OPEN, "lets ", " through", "lets us through"},
-    {PATH_RELAY_REFUSED, "reaches the relay on ", ", which refuses us", "reaches the relay, where we are refused"},
-    {PATH_DIED_EARLY, "cuts ", " off after a while", "cuts us off after a while"},
-    {PATH_WRONG_CERTIFICATE, "answers ", " with a stranger's certificate", "shows a stranger's certificate"},
-    {PATH_STARTTLS_MISSING, "takes encryption away on ", "", "takes encryption away"},
-    {PATH_HTTP, "answers ", " with a web page", "answers with a web page"},
-    {PATH_FOREIGN_BANNER, "answers ", " in the relay's place", "answers in the relay's place"},
-    {PATH_TLS_FAILED, "breaks encryption on ", "", "breaks encryption"},
-    {PATH_PROXY_REFUSED, "has a proxy that refuses ", "", "does not let us through"},
-    {PATH_REFUSED, "refuses ", "", "refuses the connection"},
-    {PATH_DROPPED, "drops ", "", "does not answer"},
-    {PATH_UNREACHABLE, "has no route for ", "", "cannot be reached"},
-    {PATH_DNS, "does not resolve the relay's name for ", "", "does not find the relay"},
+    {PATH_OPEN, false, "lets ", " through", "lets us through"},
+    {PATH_RELAY_REFUSED, false, "reaches the relay on ", ", where we are refused", "reaches the relay, where we are refused"},
+    {PATH_DIED_EARLY, false, "cuts ", " off after a while", "cuts us off after a while"},
+    {PATH_WRONG_CERTIFICATE, false, "answers ", " with a stranger's certificate", "shows a stranger's certificate"},
+    {PATH_STARTTLS_MISSING, false, "takes encryption away on ", "", "takes encryption away"},
+    {PATH_HTTP, false, "answers ", " with a web page", "answers with a web page"},
+    {PATH_FOREIGN_BANNER, false, "answers ", " in the relay's place", "answers in the relay's place"},
+    {PATH_DIED_EARLY, true, "cuts ", " off at once", "cuts us off at once"},
+    {PATH_TLS_FAILED, false, "breaks encryption on ", "", "breaks encryption"},
+    {PATH_PROXY_REFUSED, false, "has a proxy that refuses ", "", "does not let us through"},
+    {PATH_REFUSED, false, "refuses ", "", "refuses the connection"},
+    {PATH_DROPPED, false, "drops ", "", "does not answer"},
+    {PATH_UNREACHABLE, false, "does not reach the relay on ", "", "cannot be reached"},
+    {PATH_DNS, false, "does not find the relay's name", NULL, "does not find the relay"},
 };
 enum { NVERBS = sizeof verbs / sizeof *verbs, SUBJECTS_MAX = 48, WHOSE_MAX = 64 };
 
@@ -53,7 +55,7 @@ const char *network_state_name(enum network_state state)
 /* ---- the state ---------------------------------------------------------------------------------------------------- */
 
 /* No session now, but an open way was found: it is what the next message takes. */
-static const struct path *open_way(const struct network_facts *facts)
+const struct path *network_open_way(const struct network_facts *facts)
 {
     for (size_t i = 0; i < facts->n; i++)
         if (facts->trials[i].verdict == PATH_OPEN)
@@ -77,7 +79,7 @@ enum network_state network_conclude(const struct network_facts *facts)
     enum network_state state = NETWORK_OFFLINE;
     if (facts->is_down)
         return NETWORK_OFFLINE;
-    if (open_way(facts))
+    if (network_open_way(facts))
         return NETWORK_ONLINE;
     if (facts->probe == NETWORK_PROBE_CAPTIVE || facts->probe == NETWORK_PROBE_CLEAR)
         return facts->probe == NETWORK_PROBE_CAPTIVE ? NETWORK_CAPTIVE : NETWORK_BLOCKED;
@@ -90,12 +92,40 @@ enum network_state network_conclude(const struct network_facts *facts)
     return state;
 }
 
+/* What answers at all is a stranger by its key, and the relay itself has not been heard elsewhere: its challenge is signed by the key that is expected. */
+bool network_is_key_strange(const struct network_facts *facts)
+{
+    bool has_stranger = false;
+    for (size_t i = 0; i < facts->n; i++)
+        switch (facts->trials[i].verdict) {
+        case PATH_WRONG_CERTIFICATE:
+            has_stranger = true;
+            break;
+        case PATH_UNTRIED:
+        case PATH_DROPPED:
+        case PATH_REFUSED:
+        case PATH_UNREACHABLE:
+        case PATH_DNS:
+        case PATH_TLS_FAILED:
+        case PATH_PROXY_REFUSED:
+            break;
+        case PATH_OPEN:
+        case PATH_FOREIGN_BANNER:
+        case PATH_HTTP:
+        case PATH_STARTTLS_MISSING:
+        case PATH_DIED_EARLY:
+        case PATH_RELAY_REFUSED:
+            return false;
+        }
+    return has_stranger && facts->probe != NETWORK_PROBE_CLEAR;
+}
+
 /* ---- ports and proxies -------------------------------------------------------------------------------------------- */
 
-static size_t rank_of(enum path_verdict verdict)
+static size_t rank_of(enum path_verdict verdict, bool is_brief)
 {
     for (size_t i = 0; i < NVERBS; i++)
-        if (verbs[i].verdict == verdict)
+        if (verbs[i].verdict == verdict && verbs[i].is_brief == (is_brief && verdict == PATH_DIED_EARLY))
             return i;
     return NVERBS;
 }
@@ -103,7 +133,7 @@ static size_t rank_of(enum path_verdict verdict)
 static struct subject subject_of(const struct network_trial *trial)
 {
     const struct path *path = &trial->path;
-    struct subject subject = {.via = path->via, .rank = rank_of(trial->verdict), .whose = trial->whose};
+    struct subject subject = {.via = path->via, .rank = rank_of(trial->verdict, trial->is_brief), .whose = trial->whose};
     if (path->via == PATH_DIRECT)
         subject.port = path->port;
     else
@@ -146,20 +176,13 @@ static void collect(const struct network_facts *facts, struct subjects *out)
 
 /* ---- the sentence ------------------------------------------------------------------------------------------------- */
 
-/* A text under construction; after a failure nothing is added any more. */
-struct sentence {
-    struct buffer *out;
-    enum result result;
-    size_t nclauses;
-};
-
-static void say(struct sentence *sentence, const char *text)
+void sentence_say(struct sentence *sentence, const char *text)
 {
     if (sentence->result == RESULT_OK)
         sentence->result = buffer_append_cstr(sentence->out, text);
 }
 
-static void say_number(struct sentence *sentence, unsigned number)
+void sentence_say_number(struct sentence *sentence, unsigned number)
 {
     if (sentence->result == RESULT_OK)
         sentence->result = buffer_printf(sentence->out, "%u", number);
@@ -176,7 +199,7 @@ static void say_foreign(struct sentence *sentence, const char *text)
     for (size_t i = 0; i < n; i++)
         if (safe[i] < 0x20 || safe[i] > 0x7e)
             safe[i] = '?';
-    say(sentence, safe);
+    sentence_say(sentence, safe);
 }
 
 static void say_proxy(struct sentence *sentence, const struct path_proxy *proxy)
@@ -184,16 +207,22 @@ static void say_proxy(struct sentence *sentence, const struct path_proxy *proxy)
     char address[64];
     bool is_v6 = proxy->address.family == 6;
     path_address_format(&proxy->address, address, sizeof address);
-    say(sentence, "the proxy ");
-    say(sentence, is_v6 ? "[" : "");
-    say(sentence, address);
-    say(sentence, is_v6 ? "]:" : ":");
-    say_number(sentence, proxy->port);
+    sentence_say(sentence, "the proxy ");
+    sentence_say(sentence, is_v6 ? "[" : "");
+    sentence_say(sentence, address);
+    sentence_say(sentence, is_v6 ? "]:" : ":");
+    sentence_say_number(sentence, proxy->port);
 }
 
 static void begin_clause(struct sentence *sentence)
 {
-    say(sentence, sentence->nclauses++ ? ", " : "This network ");
+    sentence_say(sentence, sentence->nclauses++ ? ", " : "This network ");
+}
+
+/* Behind the clauses, or instead of them: the latter begins the sentence. */
+static void begin_end(struct sentence *sentence, const char *behind, const char *alone)
+{
+    sentence_say(sentence, sentence->nclauses ? behind : alone);
 }
 
 /* The one name in all those certificates, or NULL. */
@@ -211,62 +240,121 @@ static const char *common_name(const struct subjects *subjects, size_t rank)
     return name;
 }
 
-static void say_ports(struct sentence *sentence, const struct subjects *subjects, size_t rank)
+/* "port 25", "ports 25 and 587". How many. */
+static size_t say_port_list(struct sentence *sentence, const struct subjects *subjects, size_t rank)
 {
     size_t count = 0, said = 0;
     for (size_t i = 0; i < subjects->n; i++)
         count += subjects->items[i].rank == rank && subjects->items[i].port != 0;
-    if (count == 0)
-        return;
-    begin_clause(sentence);
-    say(sentence, verbs[rank].before);
+    if (count > 0)
+        sentence_say(sentence, count == 1 ? "port " : "ports ");
     for (size_t i = 0; i < subjects->n; i++) {
         if (subjects->items[i].rank != rank || subjects->items[i].port == 0)
             continue;
         said++;
-        say(sentence, said == 1 ? "" : said == count ? " and " : ", ");
-        say_number(sentence, subjects->items[i].port);
+        sentence_say(sentence, said == 1 ? "" : said == count ? " and " : ", ");
+        sentence_say_number(sentence, subjects->items[i].port);
     }
+    return count;
+}
+
+static bool has_port(const struct subjects *subjects, size_t rank)
+{
+    for (size_t i = 0; i < subjects->n; i++)
+        if (subjects->items[i].rank == rank && subjects->items[i].port != 0)
+            return true;
+    return false;
+}
+
+static void say_ports(struct sentence *sentence, const struct subjects *subjects, size_t rank)
+{
+    if (!has_port(subjects, rank))
+        return;
+    begin_clause(sentence);
+    sentence_say(sentence, verbs[rank].before);
+    if (!verbs[rank].after)
+        return;
+    say_port_list(sentence, subjects, rank);
     const char *whose = verbs[rank].verdict == PATH_WRONG_CERTIFICATE ? common_name(subjects, rank) : NULL;
-    say(sentence, whose ? " with the certificate of " : verbs[rank].after);
+    sentence_say(sentence, whose ? " with the certificate of " : verbs[rank].after);
     if (whose)
         say_foreign(sentence, whose);
 }
 
+static bool is_obstacle(const struct subject *subject)
+{
+    return subject->port == 0 && verbs[subject->rank].verdict != PATH_OPEN;
+}
+
+/* "has the proxy 10.0.0.1:3128, which does not let us through, and the proxy 10.0.0.2:3128, which cannot be reached" */
 static void say_proxies(struct sentence *sentence, const struct subjects *subjects)
 {
+    size_t count = 0, said = 0;
+    for (size_t i = 0; i < subjects->n; i++)
+        count += is_obstacle(&subjects->items[i]);
     for (size_t i = 0; i < subjects->n; i++) {
-        const struct subject *subject = &subjects->items[i];
-        if (subject->port != 0 || verbs[subject->rank].verdict == PATH_OPEN)
+        if (!is_obstacle(&subjects->items[i]))
             continue;
-        begin_clause(sentence);
-        say(sentence, "has ");
-        say_proxy(sentence, &subject->proxy);
-        say(sentence, ", which ");
-        say(sentence, verbs[subject->rank].of_proxy);
+        if (++said == 1)
+            begin_clause(sentence);
+        sentence_say(sentence, said == 1 ? "has " : said == count ? ", and " : ", ");
+        say_proxy(sentence, &subjects->items[i].proxy);
+        sentence_say(sentence, ", which ");
+        sentence_say(sentence, verbs[subjects->items[i].rank].of_proxy);
     }
 }
 
-static void say_way(struct sentence *sentence, const struct path *path)
+static void say_missing_proxy(struct sentence *sentence, const struct network_facts *facts)
 {
-    say_number(sentence, path->port);
+    if (!facts->missing_proxy || facts->n == 0)
+        return;
+    begin_clause(sentence);
+    sentence_say(sentence, "does not find the proxy ");
+    say_foreign(sentence, facts->missing_proxy);
+}
+
+void sentence_say_way(struct sentence *sentence, const struct path *path)
+{
+    sentence_say(sentence, "port ");
+    sentence_say_number(sentence, path->port);
     if (path->via == PATH_DIRECT)
         return;
-    say(sentence, " through ");
+    sentence_say(sentence, " through ");
     say_proxy(sentence, &path->proxy);
 }
 
-static void say_end(struct sentence *sentence, const struct network_facts *facts, const struct path *used)
+/* The way in use, or the one that was found. */
+static void say_reached(struct sentence *sentence, const struct network_facts *facts, const struct path *used)
 {
-    const struct path *open = open_way(facts);
-    if (used || open) {
-        say(sentence, used ? sentence->nclauses ? "; using " : "The relay is reached over " : sentence->nclauses ? "; the relay was reached over " : "The relay was reached over ");
-        say_way(sentence, used ? used : open);
-        say(sentence, ".");
-    } else if (facts->probe == NETWORK_PROBE_CAPTIVE) {
-        say(sentence, "; no way to the relay is open before you have logged in there.");
+    if (used)
+        begin_end(sentence, "; using ", "The relay is reached over ");
+    else
+        begin_end(sentence, "; the relay was reached over ", "The relay was reached over ");
+    sentence_say_way(sentence, used ? used : network_open_way(facts));
+    if (!used && facts->reached_when) {
+        sentence_say(sentence, " ");
+        sentence_say(sentence, facts->reached_when);
+    }
+    sentence_say(sentence, ".");
+}
+
+static void say_end(struct sentence *sentence, const struct network_facts *facts, const struct subjects *subjects, const struct path *used)
+{
+    size_t refusing = rank_of(PATH_RELAY_REFUSED, false);
+    if (used || network_open_way(facts)) {
+        say_reached(sentence, facts, used);
+    } else if (has_port(subjects, refusing)) {
+        begin_end(sentence, "; the relay is reached over ", "The relay is reached over ");
+        say_port_list(sentence, subjects, refusing);
+        sentence_say(sentence, facts->is_login_refused ? " and refuses the login." : " and refuses us.");
+    } else if (!sentence->nclauses) {
+        sentence_say(sentence, "No way to the relay has been tried yet.");
+    } else if (network_conclude(facts) == NETWORK_CAPTIVE) {
+        sentence_say(sentence, "; no way to the relay is open before you have logged in to this network.");
+    } else if (network_is_key_strange(facts)) {
+        sentence_say(sentence, facts->is_pinned ? "; so either the relay has a new key, or this network intercepts." : "; so either the relay's certificate is not good, or this network intercepts.");
     } else {
-        say(sentence, sentence->nclauses ? "; no way to the relay is open." : "No way to the relay has been tried yet.");
+        sentence_say(sentence, "; no way to the relay is open.");
     }
 }
 
@@ -277,105 +365,17 @@ enum result network_describe(const struct network_facts *facts, const struct pat
     if (facts->is_down)
         return buffer_append_cstr(out, "There is no network.");
     collect(facts, &subjects);
-    if (facts->probe == NETWORK_PROBE_CAPTIVE && !used && !open_way(facts)) {
+    bool is_reached = used || network_open_way(facts);
+    if (facts->probe == NETWORK_PROBE_CAPTIVE && !is_reached) {
         begin_clause(&sentence);
-        say(&sentence, "shows a web page of its own in the relay's place");
+        sentence_say(&sentence, "shows a web page of its own in the relay's place");
     }
-    /* The worst first. Ports that are open are not an obstacle: the end of the sentence names the one in use. */
+    /* The worst first. Ports that are open are not an obstacle: the end of the sentence names the one in use; those where the relay refuses us stand there when there is no better. */
     for (size_t rank = NVERBS; rank-- > 1;)
-        say_ports(&sentence, &subjects, rank);
+        if (is_reached || verbs[rank].verdict != PATH_RELAY_REFUSED)
+            say_ports(&sentence, &subjects, rank);
     say_proxies(&sentence, &subjects);
-    say_end(&sentence, facts, used);
-    return sentence.result;
-}
-
-/* ---- two lines for the reception ---------------------------------------------------------------------------------- */
-
-static bool has_verdict(const struct network_facts *facts, enum path_verdict verdict)
-{
-    for (size_t i = 0; i < facts->n; i++)
-        if (facts->trials[i].verdict == verdict)
-            return true;
-    return false;
-}
-
-/* The first two TLS ports that were tried: nothing can be stripped there. Else the first two of all. */
-static size_t ports_to_ask_for(const struct network_facts *facts, uint16_t out[static 2])
-{
-    size_t n = 0;
-    for (int mode = PATH_TLS; mode <= PATH_STARTTLS && n == 0; mode++)
-        for (size_t i = 0; i < facts->n && n < 2; i++) {
-            const struct path *path = &facts->trials[i].path;
-            if ((int)path->mode == mode && (n == 0 || out[0] != path->port))
-                out[n++] = path->port;
-        }
-    return n;
-}
-
-static void ask_for_ports(struct sentence *sentence, const struct network_facts *facts, const char *relay, bool is_inspected)
-{
-    uint16_t ports[2] = {465, 443};
-    size_t n = ports_to_ask_for(facts, ports);
-    say(sentence, is_inspected ? "Please let TCP port " : "Please open TCP port ");
-    say_number(sentence, ports[0]);
-    if (n != 1) {
-        say(sentence, " or ");
-        say_number(sentence, ports[1]);
-    }
-    say(sentence, " to ");
-    say(sentence, relay);
-    say(sentence, is_inspected ? " through without inspection.\n" : ".\n");
-}
-
-static void summarize_blocked(struct sentence *sentence, const struct network_facts *facts, const char *relay)
-{
-    if (has_verdict(facts, PATH_RELAY_REFUSED)) {
-        say(sentence, "The network lets mail through, but ");
-        say(sentence, relay);
-        say(sentence, " itself refuses it.\nPlease ask whoever runs ");
-        say(sentence, relay);
-        say(sentence, "; the network is not at fault.\n");
-        return;
-    }
-    bool is_inspected = has_verdict(facts, PATH_WRONG_CERTIFICATE);
-    say(sentence, is_inspected ? "Something on this network opens encrypted connections to " : "This network lets no mail through to ");
-    say(sentence, relay);
-    say(sentence, is_inspected ? ", so mail is held back.\n" : ".\n");
-    ask_for_ports(sentence, facts, relay, is_inspected);
-}
-
-static void summarize_offline(struct sentence *sentence, const struct network_facts *facts, const char *relay)
-{
-    if (!facts->is_down && has_verdict(facts, PATH_DNS)) {
-        say(sentence, "This network does not find the name ");
-        say(sentence, relay);
-        say(sentence, ".\nPlease check that the network is connected to the Internet and resolves names.\n");
-        return;
-    }
-    say(sentence, "This computer has no connection to the Internet here.\nPlease check the cable, or the Wi-Fi and its password.\n");
-}
-
-enum result network_summary(const struct network_facts *facts, struct slice relay_host, struct buffer *out)
-{
-    struct sentence sentence = {.out = out};
-    char relay[256];
-    if (!slice_to_cstr(relay_host, relay, sizeof relay))
-        return RESULT_LIMIT;
-    switch (network_conclude(facts)) {
-    case NETWORK_ONLINE:
-        say(&sentence, "Mail gets through on this network, over port ");
-        say_way(&sentence, open_way(facts));
-        say(&sentence, ".\nNothing needs to be done.\n");
-        break;
-    case NETWORK_CAPTIVE:
-        say(&sentence, "This network shows its login page instead of letting mail through.\nPlease log in on the network's web page first.\n");
-        break;
-    case NETWORK_BLOCKED:
-        summarize_blocked(&sentence, facts, relay);
-        break;
-    case NETWORK_OFFLINE:
-        summarize_offline(&sentence, facts, relay);
-        break;
-    }
+    say_missing_proxy(&sentence, facts);
+    say_end(&sentence, facts, &subjects, used);
     return sentence.result;
 }

@@ -19,6 +19,7 @@ struct network_trial {
     struct path path;
     enum path_verdict verdict;
     const char *whose; /* with PATH_WRONG_CERTIFICATE: the name in that certificate; NULL: not known */
+    bool is_brief;     /* with PATH_DIED_EARLY: before anything came of it */
 };
 
 /* What the relay's challenge came to (net/challenge.h). */
@@ -29,21 +30,29 @@ struct network_facts {
     const struct network_trial *trials;
     size_t n;
     enum network_probe probe;
-    bool is_down; /* there is no network at all */
+    bool is_down;          /* there is no network at all */
+    bool is_pinned;        /* the relay is known by its key, not by a certificate authority */
+    bool is_login_refused; /* PATH_RELAY_REFUSED was its word on the login */
+    bool has_trouble;      /* mail waits, whatever the trials say */
+    const char *reached_when;  /* "at 14:05", of the open way; NULL: just now, or not known */
+    const char *missing_proxy; /* the name of a configured proxy that can't be found; NULL: none */
 };
 
 /* Paths that were not tried say nothing. One open path is online. Else the challenge decides between captive and blocked; without its answer HTTP or foreign banners on a direct path are captive, and
  * all of them unreachable or without DNS is offline. No network, or no trials at all, is offline. */
 enum network_state network_conclude(const struct network_facts *facts);
 
-/* "This network drops 587, answers 443 and 465 with a stranger's certificate; using 2525." The stranger has a name where all those certificates agree on one that is not the relay's; a way may be
- * "443 through the proxy 10.77.2.1:3128". Direct ports of one verdict stand together in rising order, the worst verdict first; a port whose addresses or ALPNs differ is counted by the
- * best of them, and so is a proxy. used: the path in use; NULL: the open one that was found is named ("; the relay was reached over 2525"), and without one it says "; no way to the relay is open".
- * RESULT_OK, RESULT_LIMIT, RESULT_MEMORY. */
+/* "This network drops port 587, answers ports 443 and 465 with a stranger's certificate; using port 2525." The stranger has a name where all those certificates agree on one that is not the relay's; a way
+ * may be "port 443 through the proxy 10.77.2.1:3128". Direct ports of one verdict stand together in rising order, the worst verdict first; a port whose addresses or ALPNs differ is counted by the best of
+ * them, and so is a proxy. used: the path in use; NULL: the open one that was found is named ("; the relay was reached over port 2525"); without one the end says that the relay refuses us, that a login is
+ * to be made first, that the relay has a new key or the network intercepts, or just "; no way to the relay is open". RESULT_OK, RESULT_LIMIT, RESULT_MEMORY. */
 MUST_CHECK enum result network_describe(const struct network_facts *facts, const struct path *used, struct buffer *out);
 
-/* Two lines that a hotel receptionist can read: what works or does not, and what to ask for. "Mail does not get out of this network to relay.example.org.\nPlease open TCP port 465 or 443 to
+/* Two lines that a hotel receptionist can read: what works or does not, and what to ask for. "This network lets no mail through to relay.example.org.\nPlease open TCP port 465 or 443 to
  * relay.example.org." RESULT_OK, RESULT_LIMIT, RESULT_MEMORY. */
 MUST_CHECK enum result network_summary(const struct network_facts *facts, struct slice relay_host, struct buffer *out);
+
+/* Why no mail goes, and what to do about it, for the one who waits; nothing where the network is online. RESULT_OK, RESULT_LIMIT, RESULT_MEMORY. */
+MUST_CHECK enum result network_trouble(const struct network_facts *facts, struct buffer *out);
 
 #endif

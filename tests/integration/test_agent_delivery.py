@@ -135,7 +135,7 @@ def test_a_relay_that_is_down_is_waited_for(make_agent, tmp_path):
     agent.wait_log("no-way")
     status = agent.status()
     assert status["network"] in ("blocked", "offline") and status["way"] is None
-    assert [w["verdict"] for w in status["ways"]] == ["refused"] and f"refuses {port}" in status["words"]
+    assert [w["verdict"] for w in status["ways"]] == ["refused"] and f"refuses port {port}" in status["words"]
     assert agent.entry(id)["state"] == "queued"
     service = service.again()
     try:

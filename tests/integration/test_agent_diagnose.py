@@ -75,7 +75,7 @@ def check_result(agent, result):
     assert {way["port"]: way["verdict"] for way in result["ways"]} == agent.expected, result
     assert result["network"] == "online"
     assert len(result["summary"]) == 2 and all(result["summary"]), result
-    assert set(result) == {"network", "words", "summary", "relay", "ways"}
+    assert set(result) == {"network", "words", "summary", "trouble", "relay", "ways"}
     for way in result["ways"]:
         assert isinstance(way["ms"], int) and way["words"], way
 

@@ -123,7 +123,9 @@ def test_a_wrong_key(make_agent, spies, foreign, own, mode):
     spy = spies(certificate=foreign, implicit=mode == "tls")
     agent = make_agent(pin=pin_of_certificate(own[0]), ways=[f"{spy.port} {mode}"])
     status = expect_nothing_said(agent, spy, "wrong-certificate")
-    assert f"answers {spy.port} with a stranger's certificate" in status["words"]
+    assert "either the relay has a new key, or this network intercepts" in status["words"], status
+    assert "postern-relay key show" in status["trouble"] and "setup --replace" in status["trouble"], status
+    assert f"answers port {spy.port} with the certificate of relay.example" in status["words"]
 
 
 @pytest.mark.parametrize("mode", ["tls", "starttls"])

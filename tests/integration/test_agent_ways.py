@@ -1,6 +1,7 @@
 """The agent and ways that are worse than they look; what status and the queue say meanwhile."""
 import contextlib
 import datetime
+import re
 import socket
 import sqlite3
 import threading
@@ -111,10 +112,37 @@ def test_a_refused_login_is_the_verdict_on_its_way(make_agent, service):
     status = wait_for(lambda: (s := agent.status())["state"] == "waiting" and s, "the refusal")
     [way] = status["ways"]
     assert way["verdict"] == "relay-refused" and "535" in way["words"] and status["network"] == "online"
-    assert "name or password" in status["trouble"]
+    assert status["words"] == f"The relay is reached over port {service.port} and refuses the login."
+    assert "name or password" in status["trouble"] and f"setup --replace --dir {agent.folder}" in status["trouble"]
     entry = agent.entry(id)
     assert "name or password" in entry["reason"] and entry["state"] == "queued"
     assert "name or password" in agent.run("queue", "show", id).stdout + agent.run("queue", "list").stdout
+
+
+def test_a_diagnosis_of_an_open_network_tells_why_mail_waits_all_the_same(make_agent, service):
+    agent = make_agent(password="wrong", **service.agent_options())
+    agent.send()
+    agent.wait_log("uplink-failed")
+    result = agent.json("diagnose")
+    assert result["network"] == "online" and "name or password" in result["trouble"] and "mail waits" in result["summary"][1], result
+    assert "Mail waits because of this: the relay refuses the name or password" in agent.run("diagnose").stdout
+
+
+def test_a_proxy_whose_name_nobody_knows_is_told(make_agent, service):
+    proxy = "x" * 70 + ".example"    # longer than a label can be: the resolver need not be asked
+    agent = make_agent(conf={"proxy.proxy": [f"http://{proxy}:3128"]}, **service.agent_options())
+    for _ in range(2):
+        agent.wait_state(agent.send(), "relayed")
+    assert len(agent.log("proxy-not-found")) == 1
+    assert f"does not find the proxy {proxy[:60]}" in agent.status()["words"]
+    assert f"does not find the proxy {proxy[:60]}" in agent.json("diagnose")["words"]
+
+
+def test_a_way_that_is_not_in_use_is_told_with_its_time(make_agent, service):
+    agent = make_agent(conf={"relay.keep_warm": ["0s"]}, **service.agent_options())
+    agent.wait_state(agent.send(), "relayed")
+    status = wait_for(lambda: (s := agent.status())["state"] == "resting" and s, "rest")
+    assert re.fullmatch(rf"The relay was reached over port {service.port} at \d\d:\d\d\.", status["words"]), status
 
 
 def test_a_message_that_waits_for_a_way_says_why_and_until_when(make_agent):
@@ -123,7 +151,7 @@ def test_a_message_that_waits_for_a_way_says_why_and_until_when(make_agent):
     agent.wait_log("no-way")
     status = wait_for(lambda: (s := agent.status())["next_search"] and s, "the next search's time")
     for entry in (agent.entry(id), agent.queue()[0]):
-        assert entry["state"] == "queued" and entry["reason"] == status["trouble"] and "refuses 1" in entry["reason"]
+        assert entry["state"] == "queued" and entry["reason"] == status["trouble"] and "refuses port 1;" in entry["reason"]
         assert entry["next_attempt"] == status["next_search"] > entry["since"]
         until = datetime.datetime.fromisoformat(entry["next_attempt"].replace("Z", "+00:00"))
         assert until > datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(minutes=30)

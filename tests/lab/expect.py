@@ -84,6 +84,16 @@ class Expectations:
     def expect_trouble(self, *words):
         self.until_status(lambda status: " ".join(map(str, words)).lower() in (status["trouble"] or "").lower(), f"status tells the trouble {words}")
 
+    def expect_reason(self, *words):
+        wanted = " ".join(map(str, words)).lower()
+        reasons = [entry["reason"] or "" for entry in self.agent.json("queue", "list")]
+        assert reasons and all(wanted in reason.lower() for reason in reasons), f"the reasons are {reasons}, not {wanted!r}"
+
+    def expect_diagnosis(self, *words):
+        result = self.agent.json("diagnose")
+        said = " ".join([result["words"], *result["summary"]])
+        assert " ".join(map(str, words)).lower() in said.lower(), f"the diagnosis is {said!r}, without {words}"
+
     def note_status(self):
         """For the table."""
         if not self.traveller.agent or not self.traveller.agent.process:

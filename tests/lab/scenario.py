@@ -29,7 +29,7 @@ ACTIONS = {     # what the traveller and the relay do
     "stop_relay": (0, 0), "crash_relay": (0, 0), "start_relay": (0, 0), "wrong_pin": (0, 0), "wrong_user": (0, 0), "watch": (2, 2), "under_way": (1, 2),
 }
 EXPECTATIONS = {
-    "arrives": (0, 4), "waits": (0, 0), "network": (1, 4), "way": (1, None), "no_way": (0, 0), "verdict": (2, None), "says": (1, None), "trouble": (1, None),
+    "arrives": (0, 4), "waits": (0, 0), "network": (1, 4), "way": (1, None), "no_way": (0, 0), "verdict": (2, None), "says": (1, None), "trouble": (1, None), "reason": (1, None), "diagnosis": (1, None),
     "untold": (1, None), "heard": (2, None), "round_trips": (1, 1), "first_syn": (1, 5), "no_syn": (1, None), "probes": (5, 6), "logins": (1, 1),
     "hides_origin": (0, 0), "carried_once": (0, 0),
 }
