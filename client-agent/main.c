@@ -1,6 +1,7 @@
 /* postern-agent: the command line. */
 #include "commands.h"
 
+#include "base/version.h"
 #include "crypto/crypto.h"
 
 #include <locale.h>
@@ -28,7 +29,8 @@ enum { NCOMMANDS = sizeof commands / sizeof *commands };
 
 static void print_help(FILE *out)
 {
-    fputs("postern-agent carries your mail to your relay over whichever way the network leaves open.\n\nusage: postern-agent [--dir DIR] COMMAND ...\n\n", out);
+    fputs(AGENT_PROGRAM " " POSTERN_VERSION " carries your mail to your relay over whichever way the network leaves open.\n\n"
+          "usage: postern-agent [--dir DIR] COMMAND ...\n       postern-agent --help | --version\n\n", out);
     for (size_t i = 0; i < NCOMMANDS; i++)
         fprintf(out, "  %s\n", commands[i].help);
     fputs("\nEverything is in postern-agent(1) and agent.conf(5).\n", out);
@@ -65,6 +67,10 @@ static int dispatch(const struct command_line *line, int argc, char **argv)
     if (strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
         print_help(stdout);
         return EX_OK;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        fputs(AGENT_PROGRAM " " POSTERN_VERSION "\n", stdout);
+        return fflush(stdout) == 0 ? EX_OK : EX_IOERR;
     }
     for (size_t i = 0; i < NCOMMANDS; i++)
         if (strcmp(argv[1], commands[i].name) == 0)

@@ -1,5 +1,6 @@
 #include "command.h"
 
+#include "base/version.h"
 #include "crypto/crypto.h"
 
 #include <grp.h>
@@ -57,13 +58,19 @@ static int form_error(const struct command *command, const char *words, const ch
 
 static int print_help(void)
 {
-    fputs("Usage: " COMMAND_PROGRAM " COMMAND [--dir DIR] ...\n\n"
-          "A mail relay for people who travel. --dir keeps configuration, database and keys in one folder;\n"
+    fputs("Usage: " COMMAND_PROGRAM " COMMAND [--dir DIR] ...\n       " COMMAND_PROGRAM " --help | --version\n\n"
+          COMMAND_PROGRAM " " POSTERN_VERSION ", a mail relay for people who travel. --dir keeps configuration, database and keys in one folder;\n"
           "without it they are in /etc/postern and /var/lib/postern.\n\n",
           stdout);
     for (size_t i = 0; i < NCOMMANDS; i++)
         fprintf(stdout, "  %s %s\n      %s\n", commands[i].words, commands[i].arguments, commands[i].help);
     return fflush(stdout) == 0 ? EX_OK : EX_IOERR;
+}
+
+static int print_version(void)
+{
+    fputs(COMMAND_PROGRAM " " POSTERN_VERSION "\n", stdout);
+    return EX_OK;
 }
 
 static int print_command_help(const struct command *command)
@@ -137,6 +144,9 @@ static unsigned take_option(int argc, char **argv, int *at, struct command_line 
         taken = OPTION_ALL;
     } else if (strcmp(option, "--help") == 0 || strcmp(option, "-h") == 0) {
         line->wants_help = true;
+        taken = ~0U;
+    } else if (strcmp(option, "--version") == 0) {
+        line->wants_version = true;
         taken = ~0U;
     }
     *missing = value ? NULL : option;
@@ -223,6 +233,8 @@ static int run_command(struct command_context *context, const struct command *co
 static int dispatch(struct command_context *context, unsigned options)
 {
     struct command_line *line = &context->line;
+    if (line->wants_version)
+        return print_version();
     if (line->nwords == 0)
         return line->wants_help ? print_help() : usage_error("which command?", "");
     if (strcmp(line->words[0], "help") == 0)

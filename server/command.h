@@ -26,7 +26,7 @@ struct command_line {
     size_t nsend_as;
     const char *words[COMMAND_WORDS_MAX]; /* behind the command's own */
     size_t nwords;
-    bool is_json, is_all, wants_help;
+    bool is_json, is_all, wants_help, wants_version;
 };
 
 struct command_context {

@@ -249,6 +249,15 @@ def test_a_wrong_line_is_told_what_is_wrong(tmp_path, words, told):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize("program", [RELAY, os.path.join(os.path.dirname(RELAY), "postern-agent")])
+def test_version(program):
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60)
+    name = os.path.basename(program)
+    assert (done.returncode, done.stderr) == (0, "") and re.fullmatch(rf"{name} \d+\.\d+(\.\d+)?\n", done.stdout), done
+    told = subprocess.run([program, "--help"], capture_output=True, text=True, timeout=60).stdout
+    assert done.stdout.strip() in told and "--version" in told, told
+
+
 def documented(command):
     """The words in backquotes of json.md's part on it."""
     with open(os.path.join(os.path.dirname(__file__), "../../schema/json.md"), encoding="utf-8") as file:
