@@ -1,4 +1,8 @@
 """The core scenarios, and the rules of the language. All scenarios, in a table: make check-lab."""
+import os
+import subprocess
+import sys
+
 import pytest
 
 import scenario as language
@@ -44,6 +48,15 @@ def test_what_is_no_scenario(tmp_path, text, words):
     with pytest.raises(language.Unreadable) as error:
         language.load(path)
     assert words in str(error.value)
+
+
+def test_run_names_the_line_of_a_typing_error_and_no_more(tmp_path):
+    path = tmp_path / "wrong.scenario"
+    path.write_text("title A typing error\nat hotel\nsned\narrives\n", encoding="ascii")
+    here = os.path.dirname(language.__file__)
+    program = f"import runpy, scenario; scenario.FOLDER = {str(tmp_path)!r}; runpy.run_path({os.path.join(here, 'run')!r}, run_name='__main__')"
+    done = subprocess.run([sys.executable, "-B", "-c", program], env={**os.environ, "PYTHONPATH": here}, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{path}:3: nobody knows the verb 'sned'\n"), done
 
 
 def test_every_verb_has_a_scenario():
