@@ -226,7 +226,7 @@ void agent_command(void *context, struct control_call *call, const char *command
     else if (strcmp(command, "diagnose") == 0)
         diagnose(agent, call);
     else if (!agent->uplink)
-        control_error(call, EX_UNAVAILABLE, "the agent does not run; start it with: postern-agent run");
+        control_error(call, EX_UNAVAILABLE, "the agent does not run; start it with: %s", DIRS_HINT(agent->dirs, "postern-agent run"));
     else if (strcmp(command, "status") == 0)
         status(agent, call);
     else if (strcmp(command, "queue flush") == 0)

@@ -53,7 +53,7 @@ static int run_here(void *context, const char *command, const json_t *arguments,
 
 struct console command_console(const struct command_line *line, int *argc, char **argv)
 {
-    struct console console = {.program = AGENT_PROGRAM, .socket = line->dirs->socket, .local = run_here, .context = (void *)(uintptr_t)line};
+    struct console console = {.program = AGENT_PROGRAM, .socket = line->dirs->socket, .dirs = line->dirs, .local = run_here, .context = (void *)(uintptr_t)line};
     int kept = 0;
     for (int i = 0; i < *argc; i++) {
         if (strcmp(argv[i], "--json") == 0)
@@ -109,7 +109,7 @@ static int on_one(const struct console *console, const char *verb, int argc, cha
 {
     char command[32];
     if (argc != 2)
-        return agent_fail(EX_USAGE, "queue %s takes one message id; see: postern-agent queue list", verb);
+        return agent_fail(EX_USAGE, "queue %s takes one message id; see: %s", verb, DIRS_HINT(console->dirs, "postern-agent queue list"));
     snprintf(command, sizeof command, "queue %s", verb);
     return console_run(console, command, json_pack("{s:s}", "id", argv[1]), strcmp(verb, "show") == 0 ? console_print_entry : console_print_done);
 }

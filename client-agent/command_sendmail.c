@@ -61,7 +61,7 @@ static int parse_b(struct sendmail *s, const char *what)
     case 'm': s->mode = MODE_MESSAGE; return EX_OK;
     case 's': s->mode = MODE_SMTP; return EX_OK;
     case 'p': s->mode = MODE_QUEUE; return EX_OK;
-    default: return agent_fail(EX_USAGE, "-b%s is not done here; the agent itself is started with: postern-agent run", what);
+    default: return agent_fail(EX_USAGE, "-b%s is not done here; the agent itself is started with: %s", what, DIRS_HINT(s->line->dirs, "postern-agent run"));
     }
 }
 

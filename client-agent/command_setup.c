@@ -202,12 +202,12 @@ static void print_next_steps(FILE *out, const struct setup *setup, const struct 
 {
     const struct net_address *listen = settings->values.listen.items;
     char address[NET_ADDRESS_TEXT];
-    const char *dir = setup->line->dir_option;
+    const struct dirs *dirs = setup->line->dirs;
     net_address_format(&listen[0], address);
-    fprintf(out, "Written: %s\n\n", setup->line->dirs->config_file);
-    fprintf(out, "Start the agent:         postern-agent%s%s run\n", dir ? " --dir " : "", dir ? dir : "");
+    fprintf(out, "Written: %s\n\n", dirs->config_file);
+    fprintf(out, "Start the agent:         %s\n", DIRS_HINT(dirs, "postern-agent run"));
     fprintf(out, "Set your mail program:   outgoing server (SMTP) %s, no encryption, no password\n", address);
-    fprintf(out, "See what it does:        postern-agent%s%s status\n", dir ? " --dir " : "", dir ? dir : "");
+    fprintf(out, "See what it does:        %s\n", DIRS_HINT(dirs, "postern-agent status"));
 }
 
 static int set_up(struct setup *setup, int argc, char **argv)

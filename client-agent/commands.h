@@ -9,7 +9,6 @@
 /* What every command knows: where the files are. argv[0] of a command is its own name. */
 struct command_line {
     const struct dirs *dirs;
-    const char *dir_option; /* of --dir, for hints; NULL: not given */
 };
 
 int command_run(const struct command_line *line, int argc, char **argv);

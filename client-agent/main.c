@@ -101,13 +101,14 @@ int main(int argc, char **argv)
     struct dirs dirs;
     struct dirs_environment environment = dirs_environment();
     struct command_line line = {.dirs = &dirs};
+    const char *dir = NULL;
     signal(SIGPIPE, SIG_IGN);
     if (argc < 1 || crypto_init() != RESULT_OK)
         return agent_fail(EX_OSERR, "the system gives no randomness");
-    int code = take_dir(&argc, argv, &line.dir_option);
-    if (code == EX_OK && !line.dir_option)
-        line.dir_option = getenv("POSTERN_AGENT_DIR");
-    if (code == EX_OK && dirs_find(DIRS_AGENT, line.dir_option, &environment, &arena, &dirs) != RESULT_OK)
+    int code = take_dir(&argc, argv, &dir);
+    if (code == EX_OK && !dir)
+        dir = getenv("POSTERN_AGENT_DIR");
+    if (code == EX_OK && dirs_find(DIRS_AGENT, dir, &environment, &arena, &dirs) != RESULT_OK)
         code = agent_fail(EX_CONFIG, "where is your home? Set HOME, or give --dir DIR");
     if (code == EX_OK)
         code = run_by_name(&line, argc, argv);

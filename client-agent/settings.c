@@ -59,7 +59,6 @@ static const struct config_schema schema = {
     .keys = keys,
     .nkeys = sizeof keys / sizeof keys[0],
     .size = sizeof(struct settings_values),
-    .missing = "make one with: postern-agent setup --server HOST --user NAME",
 };
 
 /* ---- forms of our own ------------------------------------------------------------------------------------------- */
@@ -184,6 +183,14 @@ static enum result finish(struct settings *settings, const struct dirs *dirs, st
     return check_whole(values, error);
 }
 
+/* "make one with: postern-agent setup ...", in room that the caller gives. */
+static struct config_schema schema_with_hint(const struct dirs *dirs, char hint[static DIRS_HINT_MAX])
+{
+    struct config_schema whole = schema;
+    whole.missing = dirs_hint(dirs, "make one with: postern-agent setup --server HOST --user NAME", hint);
+    return whole;
+}
+
 static struct settings *settings_new(void)
 {
     struct settings *settings = calloc(1, sizeof *settings);
@@ -207,11 +214,13 @@ static enum result hand_out(struct settings *settings, enum result result, const
 
 enum result settings_load(struct settings **out, const struct dirs *dirs, struct config_error *error)
 {
+    char hint[DIRS_HINT_MAX];
+    const struct config_schema whole = schema_with_hint(dirs, hint);
     struct settings *settings = settings_new();
     *out = NULL;
     if (!settings)
         return RESULT_MEMORY;
-    return hand_out(settings, config_load(&schema, dirs->config_file, &settings->arena, &settings->values, error), dirs, error, out);
+    return hand_out(settings, config_load(&whole, dirs->config_file, &settings->arena, &settings->values, error), dirs, error, out);
 }
 
 enum result settings_load_text(struct settings **out, const struct dirs *dirs, const char *file, struct slice text, struct config_error *error)

@@ -70,8 +70,6 @@ static void print_accounts(FILE *out, const json_t *accounts)
 {
     size_t i;
     json_t *account;
-    if (json_array_size(accounts) == 0)
-        fputs("There are no accounts; make one with: " COMMAND_PROGRAM " account add NAME --send-as ADDRESS\n", out);
     json_array_foreach((json_t *)(uintptr_t)accounts, i, account) {
         size_t n = json_array_size(json_object_get(account, "send_as"));
         fprintf(out, "%-20s %-9s ", console_text(account, "name"), json_is_true(json_object_get(account, "enabled")) ? "enabled" : "disabled");
@@ -155,7 +153,14 @@ static int named(struct command_context *context, const char *command, void (*pr
 
 int cmd_account_list(struct command_context *context)
 {
-    return console_run(&context->console, "account list", json_object(), print_accounts);
+    json_t *accounts;
+    int code = console_fetch(&context->console, "account list", json_object(), &accounts);
+    if (code == EX_OK && json_array_size(accounts) == 0 && !context->line.is_json)
+        fprintf(stdout, "There are no accounts; make one with: %s\n", DIRS_HINT(&context->dirs, COMMAND_PROGRAM " account add NAME --send-as ADDRESS"));
+    if (code == EX_OK)
+        code = console_show(&context->console, accounts, print_accounts);
+    json_decref(accounts);
+    return code;
 }
 
 int cmd_account_show(struct command_context *context)

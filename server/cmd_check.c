@@ -95,7 +95,8 @@ static void check_store(struct check *check)
     add(check, "database", "ok", "%lld messages in the queue",
         (long long)json_integer_value(json_object_get(json_object_get(check->status, "queue"), "queued")));
     if (json_array_size(accounts) == 0)
-        add(check, "accounts", "warning", "there are none, so nobody can send; see: " COMMAND_PROGRAM " account add NAME --send-as ADDRESS");
+        add(check, "accounts", "warning", "there are none, so nobody can send; see: %s",
+            DIRS_HINT(&check->context->dirs, COMMAND_PROGRAM " account add NAME --send-as ADDRESS"));
     else
         add(check, "accounts", "ok", "%zu", json_array_size(accounts));
     json_decref(accounts);
@@ -162,7 +163,7 @@ static void check_ports(struct check *check)
         add(check, "running", "ok", "listening on %zu addresses", json_array_size(json_object_get(check->status, "listeners")));
         return;
     }
-    add(check, "running", "warning", "it does not run; start it with: " COMMAND_PROGRAM " run");
+    add(check, "running", "warning", "it does not run; start it with: %s", DIRS_HINT(&check->context->dirs, COMMAND_PROGRAM " run"));
     for (size_t i = 0; i < listen->count; i++)
         check_port(check, &((const struct conf_listener *)listen->items)[i]);
 }
@@ -227,7 +228,7 @@ static void check_name(struct check *check)
     if (lookup.outcome == DNS_FAILED)
         add(check, "name", "warning", "%s could not be looked up; is there a network?", name);
     else if (lookup.n == 0)
-        add(check, "name", "warning", "%s has no address in DNS; publish what this prints: " COMMAND_PROGRAM " dns", name);
+        add(check, "name", "warning", "%s has no address in DNS; publish what this prints: %s", name, DIRS_HINT(&check->context->dirs, COMMAND_PROGRAM " dns"));
     else
         add(check, "name", "ok", "%s has %zu addresses", name, lookup.n);
     if (check->conf->values.smarthost.host.len > 0)

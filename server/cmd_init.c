@@ -115,10 +115,11 @@ static int init_hand_over(const struct init *init)
 static int init_say(const struct init *init)
 {
     const struct command_context *context = init->context;
-    const char *option = context->line.dir ? " --dir " : "", *dir = context->line.dir ? context->line.dir : "";
+    const struct dirs *dirs = &context->dirs;
+    const char *longest = DIRS_HINT(dirs, COMMAND_PROGRAM " account add NAME --send-as ADDRESS");
     char pin[TLS_PIN_TEXT];
     struct conf *conf = NULL;
-    int code = command_load_conf(context, &conf);
+    int width = (int)strlen(longest), code = command_load_conf(context, &conf);
     if (code == EX_OK)
         code = command_load_pin(context, conf, pin);
     conf_unref(&conf);
@@ -127,12 +128,12 @@ static int init_say(const struct init *init)
     fprintf(stdout, "Made %s, a key with its certificate, and a database.\n\n"
            "The key pin, by which clients know this relay:\n  %s\n\n"
            "What comes next:\n"
-           "  %s account add NAME --send-as ADDRESS%s%s    make an account\n"
-           "  %s dns%s%s                                  see which records to publish\n"
-           "  %s run%s%s                                  start it, or: systemctl enable --now %s\n"
-           "  %s check%s%s                                see whether everything is in order\n",
-           context->dirs.config_file, pin, COMMAND_PROGRAM, option, dir, COMMAND_PROGRAM, option, dir, COMMAND_PROGRAM, option, dir, COMMAND_PROGRAM,
-           COMMAND_PROGRAM, option, dir);
+           "  %s    make an account\n"
+           "  %-*s    see which records to publish\n"
+           "  %-*s    start it, or: systemctl enable --now " COMMAND_PROGRAM "\n"
+           "  %-*s    see whether everything is in order\n",
+           dirs->config_file, pin, longest, width, DIRS_HINT(dirs, COMMAND_PROGRAM " dns"), width, DIRS_HINT(dirs, COMMAND_PROGRAM " run"), width,
+           DIRS_HINT(dirs, COMMAND_PROGRAM " check"));
     return fflush(stdout) == 0 ? EX_OK : EX_IOERR;
 }
 

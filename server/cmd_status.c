@@ -55,7 +55,7 @@ static void print_running(FILE *out, const json_t *status)
     fprintf(out, "tells    %s\n", json_string_length(ways) > 0 ? json_string_value(ways) : "of no way that the world can reach");
 }
 
-static void print_status(FILE *out, const json_t *status)
+static void print_status(FILE *out, const struct command_context *context, const json_t *status)
 {
     char size[16];
     const json_t *queue = json_object_get(status, "queue"), *delivery = json_object_get(status, "delivery");
@@ -64,7 +64,7 @@ static void print_status(FILE *out, const json_t *status)
     if (json_is_true(json_object_get(status, "running")))
         print_running(out, status);
     else
-        fputs("running  no; start it with: " COMMAND_PROGRAM " run\n", out);
+        fprintf(out, "running  no; start it with: %s\n", DIRS_HINT(&context->dirs, COMMAND_PROGRAM " run"));
     fprintf(out, "queue    %lld queued, %lld held, %lld uncertain; %s\n", number_of(queue, "queued"), number_of(queue, "held"),
             number_of(queue, "uncertain"), size);
     fprintf(out, "sends    to the %s, %lld under way over %lld sessions\n",
@@ -74,5 +74,12 @@ static void print_status(FILE *out, const json_t *status)
 
 int cmd_status(struct command_context *context)
 {
-    return console_run(&context->console, "status", json_object(), print_status);
+    json_t *status;
+    int code = console_fetch(&context->console, "status", json_object(), &status);
+    if (code == EX_OK && !context->line.is_json)
+        print_status(stdout, context, status);
+    if (code == EX_OK)
+        code = console_show(&context->console, status, NULL);
+    json_decref(status);
+    return code;
 }

@@ -222,6 +222,7 @@ static int run_command(struct command_context *context, const struct command *co
     if (result != RESULT_OK || crypto_init() != RESULT_OK)
         return console_fail(&context->console, EX_OSERR, "the system has no memory or no randomness");
     context->console.socket = context->dirs.socket;
+    context->console.dirs = &context->dirs;
     context->console.is_json = context->line.is_json;
     context->console.local = command_local;
     context->console.context = context;

@@ -77,7 +77,6 @@ static const struct config_schema schema = {
     .keys = keys,
     .nkeys = sizeof keys / sizeof keys[0],
     .size = sizeof(struct conf_values),
-    .missing = "make one with: postern-relay init --name HOST",
 };
 
 /* ---- forms of our own ----------------------------------------------------------------------------------------- */
@@ -228,9 +227,11 @@ static enum result conf_new(struct conf **out)
 
 enum result conf_load(struct conf **out, const struct dirs *dirs, struct config_error *error)
 {
+    struct config_schema whole = schema;
+    whole.missing = DIRS_HINT(dirs, "make one with: postern-relay init --name HOST");
     enum result result = conf_new(out);
     if (result == RESULT_OK)
-        result = config_load(&schema, dirs->config_file, &(*out)->arena, &(*out)->values, error);
+        result = config_load(&whole, dirs->config_file, &(*out)->arena, &(*out)->values, error);
     if (result == RESULT_OK)
         result = conf_finish(*out, dirs);
     if (result != RESULT_OK)

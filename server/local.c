@@ -59,8 +59,8 @@ static int local_open_store(const struct command_context *context, struct store 
     const struct store_config config = {.path = context->dirs.database, .schema = schema_relay, .wait_ms = LOCAL_PATIENCE_MS};
     char why[400] = "";
     if (access(context->dirs.database, F_OK) != 0)
-        return console_fail(&context->console, EX_NOINPUT, "there is no database at %s; make one with: " COMMAND_PROGRAM " init --name HOST",
-                            context->dirs.database);
+        return console_fail(&context->console, EX_NOINPUT, "there is no database at %s; make one with: %s", context->dirs.database,
+                            DIRS_HINT(&context->dirs, COMMAND_PROGRAM " init --name HOST"));
     enum result result = store_open(out, &config, why, sizeof why);
     if (result == RESULT_BUSY)
         return console_fail(&context->console, console_exit_code(result), "the relay is just starting or stopping; try again in a moment (%s)", why);

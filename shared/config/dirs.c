@@ -1,8 +1,10 @@
 #include "config/dirs.h"
 
-#include "base/slice.h"
+#include "base/buffer.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct dirs_environment dirs_environment(void)
 {
@@ -64,9 +66,42 @@ enum result dirs_find(enum dirs_program program, const char *dir, const struct d
         return result;
     if (!out->config_folder || !out->data_folder || !out->run_folder)
         return RESULT_MEMORY;
+    out->dir = dir ? out->config_folder : NULL;
     out->config_file = arena_printf(arena, "%s/%s.conf", out->config_folder, name);
     out->database = arena_printf(arena, "%s/%s.db", out->data_folder, name);
     out->keys = arena_printf(arena, "%s/keys", out->data_folder);
     out->socket = arena_printf(arena, "%s/%s.sock", out->run_folder, name);
     return out->config_file && out->database && out->keys && out->socket ? RESULT_OK : RESULT_MEMORY;
+}
+
+/* ---- hints ------------------------------------------------------------------------------------------------------ */
+
+static bool is_plain(const char *text)
+{
+    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/._-+,:@%";
+    return strspn(text, plain) == strlen(text);
+}
+
+/* In single quotes; a quote of its own stands outside of them, behind a backslash. */
+static enum result append_quoted(struct buffer *out, const char *text)
+{
+    enum result result = buffer_append_cstr(out, "'");
+    for (; *text && result == RESULT_OK; text++)
+        result = *text == '\'' ? buffer_append_cstr(out, "'\\''") : buffer_append(out, slice_of(text, 1));
+    return result == RESULT_OK ? buffer_append_cstr(out, "'") : result;
+}
+
+const char *dirs_hint(const struct dirs *dirs, const char *command, char out[static DIRS_HINT_MAX])
+{
+    struct buffer text = BUFFER(DIRS_HINT_MAX - 1);
+    const char *dir = dirs ? dirs->dir : NULL;
+    enum result result = buffer_append_cstr(&text, command);
+    if (dir && result == RESULT_OK)
+        result = buffer_append_cstr(&text, " --dir ");
+    if (dir && result == RESULT_OK)
+        result = is_plain(dir) ? buffer_append_cstr(&text, dir) : append_quoted(&text, dir);
+    if (result != RESULT_OK || !slice_to_cstr(buffer_slice(&text), out, DIRS_HINT_MAX))
+        snprintf(out, DIRS_HINT_MAX, "%s", command);
+    buffer_free(&text);
+    return out;
 }

@@ -23,6 +23,7 @@ struct dirs {
     const char *database;
     const char *keys; /* a folder */
     const char *socket;
+    const char *dir; /* DIR of --dir, for hints; NULL: not given */
 };
 
 /* What of the environment decides; a test gives its own. */
@@ -34,6 +35,12 @@ struct dirs_environment {
 };
 
 struct dirs_environment dirs_environment(void);
+/* What a person is told to run: command, and " --dir DIR" behind it when that was given, quoted for the shell where it needs that. A DIR that does not fit is left out. dirs NULL: not known.
+ * Returns out. DIRS_HINT gives room that lasts as long as the block it stands in. */
+enum { DIRS_HINT_MAX = 1024 };
+const char *dirs_hint(const struct dirs *dirs, const char *command, char out[static DIRS_HINT_MAX]);
+#define DIRS_HINT(dirs, command) dirs_hint((dirs), (command), (char[DIRS_HINT_MAX]){0})
+
 /* dir: of --dir, or NULL. Strings are in the arena. RESULT_OK; RESULT_NOT_FOUND: the agent's home is not known; RESULT_SYNTAX: dir is empty;
  * RESULT_MEMORY. Nothing is made on disk: private_make_folder does that. */
 MUST_CHECK enum result dirs_find(enum dirs_program program, const char *dir, const struct dirs_environment *environment, struct arena *arena,

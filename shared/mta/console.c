@@ -79,6 +79,7 @@ static const char *daemon_of(const struct console *console)
 
 static int ask(const struct console *console, const char *command, const json_t *arguments, struct answer *answer)
 {
+    char start[64];
     switch (control_ask(console->socket, command, arguments, on_line, answer)) {
     case RESULT_OK:
         return EX_OK;
@@ -87,7 +88,8 @@ static int ask(const struct console *console, const char *command, const json_t 
     case RESULT_NOT_FOUND:
         if (console->local)
             return console->local(console->context, command, arguments, on_line, answer);
-        return console_fail(console, EX_UNAVAILABLE, "the %s is not running; start it with: %s run", daemon_of(console), console->program);
+        snprintf(start, sizeof start, "%s run", console->program);
+        return console_fail(console, EX_UNAVAILABLE, "the %s is not running; start it with: %s", daemon_of(console), DIRS_HINT(console->dirs, start));
     default:
         return console_fail(console, EX_IOERR, "the %s went away in mid-answer; ask again, or look at its log", daemon_of(console));
     }

@@ -4,6 +4,7 @@
 #define POSTERN_MTA_CONSOLE_H
 
 #include "base/result.h"
+#include "config/dirs.h"
 
 #include <jansson.h>
 
@@ -13,6 +14,7 @@
 struct console {
     const char *program; /* "postern-relay" */
     const char *socket;  /* the control socket's path */
+    const struct dirs *dirs; /* for hints; NULL: they name no folder */
     bool is_json;
     /* Does the command in this process (control_call_local on a store it opens), giving on_line each line; returns EX_OK when a line with a result or an error was given, else an
      * exit code, having said why on stderr. NULL: the command needs a daemon. */

@@ -200,7 +200,7 @@ def test_without_a_daemon_there_is_no_status(make_agent):
     agent = make_agent(start=False, **NOWHERE)
     for words in (["status"], ["queue", "flush"]):
         done = agent.run(*words, check=False)
-        assert done.returncode == EX_UNAVAILABLE == 69 and "the agent is not running; start it with: postern-agent run" in done.stderr
+        assert done.returncode == EX_UNAVAILABLE == 69 and f"the agent is not running; start it with: postern-agent run --dir {agent.folder}\n" in done.stderr
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")

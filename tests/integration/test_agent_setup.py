@@ -31,7 +31,7 @@ def test_setup_writes_an_annotated_configuration_and_a_private_password(tmp_path
     folder = tmp_path / "agent"
     done = setup(folder, "--server", "relay.example", "--user", "anna", "--pin", PIN, "--way", "465 tls", "--way", "25 starttls", "--listen", "127.0.0.1:2526")
     assert done.returncode == 0, done
-    assert "127.0.0.1:2526" in done.stdout and f"--dir {folder} run" in done.stdout and "secret" not in done.stdout
+    assert "127.0.0.1:2526" in done.stdout and f"postern-agent run --dir {folder}\n" in done.stdout and "secret" not in done.stdout
     text = read(folder / "agent.conf")
     for line in ("host = relay.example", "user = anna", f"pin = {PIN}", "way = 465 tls", "way = 25 starttls", "listen = 127.0.0.1:2526"):
         assert f"\n{line}\n" in text, line
@@ -101,6 +101,12 @@ def test_setup_writes_over_a_configuration_only_when_told(tmp_path):
 
 
 # ---- run ----
+
+def test_a_hint_names_the_folder(tmp_path):
+    folder = tmp_path / "two words"
+    done = subprocess.run([AGENT, "run", "--dir", str(folder)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == EX_CONFIG and done.stderr.endswith(f"make one with: postern-agent setup --server HOST --user NAME --dir '{folder}'\n"), done
+
 
 def refused(agent, code, *words):
     """It does not start, says so in one line, and leaves with that exit code."""

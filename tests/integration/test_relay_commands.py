@@ -258,6 +258,15 @@ def test_version(program):
     assert done.stdout.strip() in told and "--version" in told, told
 
 
+def test_hints_name_the_folder(make_relay, tmp_path):
+    relay = make_relay(start=False)
+    assert f"start it with: postern-relay run --dir {relay.folder}\n" in relay.run("status").stdout
+    assert f"make one with: postern-relay account add NAME --send-as ADDRESS --dir {relay.folder}\n" == relay.run("account", "list").stdout.split("; ")[1]
+    assert relay.json("account", "list") == []
+    done = subprocess.run([RELAY, "status", "--dir", tmp_path / "none"], capture_output=True, text=True, timeout=60)
+    assert done.stderr.endswith(f"make one with: postern-relay init --name HOST --dir {tmp_path}/none\n"), done
+
+
 def documented(command):
     """The words in backquotes of json.md's part on it."""
     with open(os.path.join(os.path.dirname(__file__), "../../schema/json.md"), encoding="utf-8") as file:

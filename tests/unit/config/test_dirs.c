@@ -8,6 +8,8 @@
 
 #include <cmocka.h>
 
+#include <string.h>
+
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
 static const struct {
@@ -52,6 +54,35 @@ static void test_places(void **state)
     }
 }
 
+static void test_hints(void **state)
+{
+    static const struct {
+        const char *dir, *hint;
+    } hints[] = {
+        {NULL, "postern-relay run"},
+        {"/var/x-1.y", "postern-relay run --dir /var/x-1.y"},
+        {"a b", "postern-relay run --dir 'a b'"},
+        {"it's;$(x)", "postern-relay run --dir 'it'\\''s;$(x)'"},
+    };
+    char long_dir[DIRS_HINT_MAX + 1];
+    (void)state;
+    for (size_t i = 0; i < COUNT(hints); i++) {
+        struct arena arena = {0};
+        struct dirs dirs;
+        assert_int_equal(dirs_find(DIRS_RELAY, hints[i].dir, &(struct dirs_environment){0}, &arena, &dirs), RESULT_OK);
+        assert_string_equal(DIRS_HINT(&dirs, "postern-relay run"), hints[i].hint);
+        arena_free(&arena);
+    }
+    memset(long_dir, 'x', DIRS_HINT_MAX);
+    long_dir[DIRS_HINT_MAX] = '\0';
+    for (size_t len = DIRS_HINT_MAX; len > DIRS_HINT_MAX - 40; len--) {
+        long_dir[len] = '\0';
+        const char *hint = DIRS_HINT(&(struct dirs){.dir = long_dir}, "postern-relay run");
+        assert_true(strlen(hint) == 17 || strlen(hint) == 17 + 7 + len);
+    }
+    assert_string_equal(DIRS_HINT(NULL, "postern-relay run"), "postern-relay run");
+}
+
 static void test_out_of_memory(void **state)
 {
     (void)state;
@@ -65,6 +96,6 @@ static void test_out_of_memory(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_places), cmocka_unit_test(test_out_of_memory)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_places), cmocka_unit_test(test_hints), cmocka_unit_test(test_out_of_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
