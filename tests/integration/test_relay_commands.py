@@ -258,6 +258,15 @@ def test_version(program):
     assert done.stdout.strip() in told and "--version" in told, told
 
 
+@pytest.mark.parametrize("program, page", [(RELAY, "postern-relay.8"), (os.path.join(os.path.dirname(RELAY), "postern-agent"), "postern-agent.1")])
+def test_every_command_stands_in_the_synopsis(program, page):
+    told = subprocess.run([program, "--help"], capture_output=True, text=True, timeout=60).stdout
+    commands = set(re.findall(r"^  ([a-z]+)", told, re.M))
+    with open(os.path.join(os.path.dirname(__file__), "../../deploy/man", page), encoding="utf-8") as file:
+        synopsis = file.read().split(".Sh SYNOPSIS")[1].split(".Sh ")[0]
+    assert "run" in commands and commands <= set(re.findall(r"[a-z]+", synopsis)), commands
+
+
 def test_hints_name_the_folder(make_relay, tmp_path):
     relay = make_relay(start=False)
     assert f"start it with: postern-relay run --dir {relay.folder}\n" in relay.run("status").stdout

@@ -1,6 +1,7 @@
 """The lints can fail: each rule is broken once in a small tree made for it, and named."""
 import os
 import pathlib
+import shutil
 import subprocess
 
 import pytest
@@ -22,6 +23,17 @@ def make_tree(top, files):
 def lint(name, *arguments):
     done = subprocess.run([HERE / name, *arguments], capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
+
+
+# ---- manual pages
+
+@pytest.mark.skipif(not shutil.which("mandoc"), reason="mandoc is not installed")
+@pytest.mark.parametrize("page", sorted((HERE / "../../deploy/man").resolve().glob("*.[158]")), ids=lambda page: page.name)
+def test_manual_pages_are_clean(page):
+    done = subprocess.run(["mandoc", "-Tlint", page.name], cwd=page.parent, capture_output=True, text=True, check=False)
+    # Whether the manuals referred to are installed is the machine's affair.
+    complaints = [line for line in done.stdout.splitlines() if "referenced manual not found" not in line]
+    assert not complaints, "\n".join(complaints)
 
 
 # ---- style
