@@ -14,6 +14,7 @@ COLD, WARM = 3, 1               # round trips on a tls way, with a relay that ha
 MODES = {465: "tls", 443: "tls", 587: "starttls", 2525: "starttls", 25: "starttls"}
 KINDS = ("raced", "told", "known", "known_told", "fresh", "fresh_told", "msmtp")
 COUNTED_AT_MS = 100
+NEWCOMER = "newcomer"           # an account has only so many devices: those of fresh agents must not push out the one that has met the relay
 MESSAGE = f"From: <{SENDER}>\nTo: <{RECIPIENT}>\nSubject: race\n\n" + ("x" * 76 + "\n") * 52
 
 
@@ -27,8 +28,9 @@ class Place:
         Destination(lab.destination, os.path.join(lab.folder, "destination"))
         self.relay = Relay(lab.relay, os.path.join(lab.folder, "relay"), RELAY, smarthost="smtp://203.0.113.25:25")
         self.relay.add_account(USER, PASSWORD, SENDER)
+        self.relay.add_account(NEWCOMER, PASSWORD, SENDER)
         self.relay.start()
-        self.pattern = self.fresh()
+        self.pattern = self.fresh(user=USER)
         timing = Timing(self.pattern)
         timing.hand_over()
         timing.wait_for(b"event=device-known")      # a relay is met when it has given the device its token
@@ -39,8 +41,8 @@ class Place:
         self.count += 1
         return os.path.join(self.lab.folder, f"agent-{self.count}")
 
-    def fresh(self, way=None):
-        agent = Agent(self.lab.laptop, self._folder(), RELAY, USER, PASSWORD, pin=self.relay.pin())
+    def fresh(self, way=None, user=NEWCOMER):
+        agent = Agent(self.lab.laptop, self._folder(), RELAY, user, PASSWORD, pin=self.relay.pin())
         return told(agent, way)
 
     def met(self, way=None):
