@@ -19,7 +19,6 @@ struct entry {
     int64_t verdict_ms;
     uint32_t attempts;     /* connections opened so far */
     uint64_t turn;         /* place in the queue of those that wait: first attempts by tier, then further ones */
-    int64_t started_at_ms; /* of this attempt */
     int64_t stage_at_ms;   /* when the state began */
     int64_t connect_ms;    /* how long this attempt took to connect */
     int64_t connecting_ms; /* spent in earlier attempts, of connect_timeout_ms */
@@ -138,10 +137,18 @@ static void enter(struct entry *entry, enum state state, int64_t now_ms)
     entry->stage_at_ms = now_ms;
 }
 
+/* What this attempt took by itself: while it was kept in reserve it waited for others. */
+static int64_t own_ms(const struct entry *entry, int64_t now_ms)
+{
+    int64_t stage_ms = now_ms - entry->stage_at_ms;
+    return entry->state == CONNECTING ? stage_ms : entry->state == HANDSHAKING ? entry->connect_ms + stage_ms : entry->connect_ms;
+}
+
+/* Before the state moves on. */
 static void judge(struct entry *entry, enum path_verdict verdict, int64_t now_ms)
 {
     entry->verdict = verdict;
-    entry->verdict_ms = now_ms - entry->started_at_ms;
+    entry->verdict_ms = own_ms(entry, now_ms);
 }
 
 enum { STALL_SERVER_MS = 250 };
@@ -193,8 +200,8 @@ void race_proven(struct race *race, size_t path, int64_t now_ms)
     struct entry *entry = &race->entries[path];
     if (entry->state != HANDSHAKING || race->winner)
         return;
-    enter(entry, PROVEN, now_ms);
     judge(entry, PATH_OPEN, now_ms);
+    enter(entry, PROVEN, now_ms);
     if (!race->config.is_survey)
         race->winner = entry;
 }
@@ -205,8 +212,8 @@ void race_failed(struct race *race, size_t path, enum path_verdict verdict, int6
     struct entry *entry = &race->entries[path];
     if (!has_socket(entry))
         return;
-    enter(entry, FAILED, now_ms);
     judge(entry, verdict, now_ms);
+    enter(entry, FAILED, now_ms);
     race->next_start_at_ms = min_of(race->next_start_at_ms, now_ms);
 }
 
@@ -377,7 +384,6 @@ static struct race_action start_connect(struct race *race, struct entry *entry, 
     bool is_head = race->config.is_first_known && entry == race->entries && entry->attempts == 0;
     race->next_start_at_ms = now_ms + (is_head ? race->config.known_head_start_ms : race->config.stagger_ms);
     entry->attempts++;
-    entry->started_at_ms = now_ms;
     enter(entry, CONNECTING, now_ms);
     return (struct race_action){.type = RACE_CONNECT, .path = (size_t)(entry - race->entries)};
 }

@@ -90,7 +90,7 @@ void race_connected(struct race *race, size_t path, int64_t now_ms);
 void race_proven(struct race *race, size_t path, int64_t now_ms);
 void race_failed(struct race *race, size_t path, enum path_verdict verdict, int64_t now_ms);
 
-/* What is known of a path so far, for the verdict on the network. ms: from the start of its last attempt to its verdict. */
+/* What is known of a path so far, for the verdict on the network. ms: of its last attempt, connecting and handshaking, without the wait in reserve between the two. */
 const struct path *race_path(const struct race *race, size_t path);
 size_t race_npaths(const struct race *race);
 enum path_verdict race_verdict(const struct race *race, size_t path);
