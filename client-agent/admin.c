@@ -92,29 +92,56 @@ static void on_diagnosed(void *context)
 {
     struct agent *agent = context;
     agent->diagnosis = NULL;
-    if (!agent->uplink)
-        recall_close(&agent->recall);
+    if (agent->uplink)
+        return;
+    recall_save_probe(&agent->recall, agent->prober);
+    prober_free(&agent->prober);
+    recall_close(&agent->recall);
+}
+
+static const char *relay_name(const struct agent *agent)
+{
+    const struct settings_values *values = &agent->settings->values;
+    return values->relay_name.len > 0 ? values->relay_name.ptr : values->relay_host.ptr;
 }
 
 /* Without a daemon nothing has been read yet. */
 static bool recall_here(struct agent *agent)
 {
-    return agent->uplink || recall_open(&agent->recall, &agent->loop, agent->client, agent->settings) == RESULT_OK;
+    if (agent->uplink)
+        return true;
+    agent->prober = prober_new(&agent->loop, &agent->log);
+    if (!agent->prober || recall_open(&agent->recall, &agent->loop, agent->client, agent->settings) != RESULT_OK)
+        return false;
+    if (agent->recall.probe.ago_ms < FINDER_PROBE_EVERY_MS)
+        prober_restore(agent->prober, &agent->recall.probe, relay_name(agent));
+    return true;
 }
 
-/* Nobody watches the network without a daemon. */
-static bool has_no_address(void)
+/* Nobody watches the network without a daemon: its addresses tell whether there is one, and whether it is that of a moment ago. */
+static struct monitor_event network_by_addresses(const struct agent *agent)
 {
-    uv_interface_address_t *list;
+    struct monitor_event event = {.has_key = true};
+    struct buffer text = BUFFER(64 * 1024);
+    char address[INET6_ADDRSTRLEN];
+    uint8_t hash[CRYPTO_HASH];
+    uv_interface_address_t *list = NULL;
     int n = 0;
-    bool has_any = uv_interface_addresses(&list, &n) != 0;
-    for (int i = 0; i < n && !has_any; i++) {
-        const struct sockaddr_in6 *v6 = &list[i].address.address6;
-        has_any = !list[i].is_internal && !(v6->sin6_family == AF_INET6 && IN6_IS_ADDR_LINKLOCAL(&v6->sin6_addr));
+    if (uv_interface_addresses(&list, &n) != 0)
+        return (struct monitor_event){.is_up = true, .has_changed = true};
+    for (int i = 0; i < n; i++) {
+        const struct sockaddr *at = (const struct sockaddr *)&list[i].address;
+        bool is_v6 = at->sa_family == AF_INET6;
+        if (list[i].is_internal || (is_v6 && IN6_IS_ADDR_LINKLOCAL(&list[i].address.address6.sin6_addr)) || uv_ip_name(at, address, sizeof address) != 0)
+            continue;
+        event.is_up = true;
+        event.has_key = event.has_key && buffer_append_cstr(&text, address) == RESULT_OK;
     }
-    if (n > 0)
-        uv_free_interface_addresses(list, n);
-    return !has_any;
+    uv_free_interface_addresses(list, n);
+    crypto_keyed_hash(agent->recall.secret, buffer_slice(&text), hash);
+    memcpy(event.key, hash, sizeof event.key);
+    buffer_free(&text);
+    return event;
 }
 
 static const char *trouble(void *context)
@@ -150,7 +177,8 @@ static void diagnose(struct agent *agent, struct control_call *call)
             .addresses = addresses,
             .naddresses = naddresses,
             .program = agent->program[0] ? agent->program : NULL,
-            .is_offline = agent->uplink ? agent->is_offline : has_no_address(),
+            .prober = agent->prober,
+            .network = agent->uplink ? agent->network : network_by_addresses(agent),
             .trouble = trouble,
             .log = &agent->log,
             .call = call,

@@ -81,7 +81,9 @@ static void on_loaded(void *context, const struct store_due *due, size_t n, bool
 static void on_network(void *context, const struct monitor_event *event)
 {
     struct agent *agent = context;
-    agent->is_offline = !event->is_up;
+    agent->network = *event;
+    if (event->has_changed)
+        prober_forget(agent->prober);
     uplink_set_network(agent->uplink, event);
 }
 
@@ -115,6 +117,7 @@ static int make_uplink(struct agent *agent, struct tls_context *tls, struct slic
         .password = password,
         .queue = agent->queue,
         .office = &agent->office,
+        .prober = agent->prober,
         .recall = &agent->recall,
         .awaits_network = agent->monitor != NULL,
         .program = agent->program[0] ? agent->program : NULL,
@@ -134,6 +137,8 @@ static int start_uplink(struct agent *agent)
     if (code == EX_OK)
         code = agent_read_secret(agent->settings->values.password_file.ptr, &password);
     if (code == EX_OK && recall_open(&agent->recall, &agent->loop, agent->client, agent->settings) != RESULT_OK)
+        code = agent_fail(EX_OSERR, "out of memory");
+    if (code == EX_OK && !(agent->prober = prober_new(&agent->loop, &agent->log)))
         code = agent_fail(EX_OSERR, "out of memory");
     if (code == EX_OK) {
         start_monitor(agent);
@@ -325,6 +330,7 @@ static void on_last_answer(void *context, enum result result, const struct store
 static void on_uplink_stopped(void *context)
 {
     struct agent *agent = context;
+    prober_free(&agent->prober);
     for (size_t i = 0; i < 3 && agent->has_signals; i++)
         uv_close((uv_handle_t *)&agent->signals[i], NULL);
     uv_timer_start(&agent->last_patience, on_last_patience, STOP_LAST_MS, 0);
@@ -449,7 +455,7 @@ static bool tear_down(struct agent *agent)
 
 int agent_run(struct agent *agent, const struct dirs *dirs)
 {
-    *agent = (struct agent){.dirs = dirs, .started_at_ms = wall_now_ms(), .started_at_boot_ms = boot_now_ms(), .log = {.sink = sink_to_stderr}};
+    *agent = (struct agent){.dirs = dirs, .started_at_ms = wall_now_ms(), .started_at_boot_ms = boot_now_ms(), .network = {.is_up = true}, .log = {.sink = sink_to_stderr}};
     signal(SIGPIPE, SIG_IGN);
     umask(077);
     agent_find_program(agent);

@@ -28,6 +28,7 @@ struct agent {
     struct reception *reception;
     struct service *service;
     struct recall recall;
+    struct prober *prober;
     struct uplink *uplink;
     struct monitor *monitor;
     struct control_server *control;
@@ -37,7 +38,7 @@ struct agent {
     int64_t started_at_ms, swept_at_ms; /* wall time */
     int64_t started_at_boot_ms;         /* the same moment on the clock that nobody sets */
     bool has_loop, has_signals, has_started, is_stopping;
-    bool is_offline;                    /* the monitor's last word */
+    struct monitor_event network;       /* the monitor's last word; up until it has come */
     bool is_hangup_early, is_end_early; /* signals that came during the start */
     int exit_code;
 };

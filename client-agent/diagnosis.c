@@ -160,6 +160,7 @@ static bool make_search(struct diagnosis *diagnosis)
         .tls = diagnosis->config.tls,
         .memory = diagnosis->memory,
         .profile = diagnosis->config.profile,
+        .prober = diagnosis->config.prober,
         .is_survey = true,
         .program = diagnosis->config.program,
         .log = diagnosis->config.log,
@@ -191,7 +192,7 @@ enum result diagnosis_start(struct diagnosis **out, const struct diagnosis_confi
     uv_timer_init(config->loop, &diagnosis->timer);
     diagnosis->timer.data = diagnosis;
     uv_timer_start(&diagnosis->timer, on_timer, 0, LOOK_MS);
-    search_set_network(diagnosis->search, &(struct monitor_event){.is_up = !config->is_offline, .has_changed = true});
+    search_set_network(diagnosis->search, &config->network);
     search_want(diagnosis->search, FINDER_WISH_NOW);
     *out = diagnosis;
     return RESULT_OK;

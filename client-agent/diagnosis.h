@@ -17,7 +17,8 @@ struct diagnosis_config {
     const struct path_address *addresses; /* at which the relay has proved itself before: what the resolver says may be a lie. Copied */
     size_t naddresses;
     const char *program;        /* as in search.h */
-    bool is_offline;            /* there is no network; nothing is tried then, but a relay on this machine */
+    struct prober *prober;      /* as in search.h */
+    struct monitor_event network; /* where we are; where there is none, nothing is tried but a relay on this machine */
     const char *(*trouble)(void *context); /* asked at the end: why mail waits, if it does; NULL: nobody knows */
     const struct log *log;
     struct control_call *call;  /* is answered, in any case but an error of diagnosis_start */

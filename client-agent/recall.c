@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-static const char MEMORY_SETTING[] = "memory", PROFILE_SETTING[] = "profile", SECRET_SETTING[] = "network-secret";
+static const char MEMORY_SETTING[] = "memory", PROFILE_SETTING[] = "profile", SECRET_SETTING[] = "network-secret", PROBE_SETTING[] = "probe";
 
 /* ---- reading ---------------------------------------------------------------------------------------------------- */
 
@@ -44,16 +44,38 @@ static void on_secret(void *context, enum result result, struct slice value)
         store_setting_put(recall->store, slice_from_cstr(SECRET_SETTING), slice_of(recall->secret, sizeof recall->secret), NULL, NULL);
 }
 
+/* A value of our own program on this machine: when, on the wall; what; where. */
+struct probe_value {
+    int64_t at_ms;
+    uint8_t has_answer, answer, network[MEMORY_KEY];
+};
+
+static void on_probe(void *context, enum result result, struct slice value)
+{
+    struct recall *recall = ((struct reading *)context)->recall;
+    struct probe_value probe;
+    recall->nasked--;
+    if (result != RESULT_OK || value.len != sizeof probe)
+        return;
+    memcpy(&probe, value.ptr, sizeof probe);
+    int64_t ago_ms = wall_now_ms() - probe.at_ms;
+    if (ago_ms < 0 || probe.answer > FINDER_PROBE_SILENT)
+        return; /* a clock that was set back */
+    recall->probe = (struct prober_last){.ago_ms = ago_ms, .has_answer = probe.has_answer, .answer = (enum finder_probe)probe.answer};
+    memcpy(recall->probe.network.octets, probe.network, MEMORY_KEY);
+}
+
 enum result recall_open(struct recall *recall, uv_loop_t *loop, struct store_client *store, const struct settings *settings)
 {
     struct reading reading = {.recall = recall, .settings = settings};
-    *recall = (struct recall){.store = store, .memory = memory_new()};
+    *recall = (struct recall){.store = store, .memory = memory_new(), .probe = {.ago_ms = INT64_MAX}};
     if (!recall->memory)
         return RESULT_MEMORY;
-    recall->nasked = 3;
+    recall->nasked = 4;
     store_setting_get(store, slice_from_cstr(MEMORY_SETTING), on_memory, &reading);
     store_setting_get(store, slice_from_cstr(PROFILE_SETTING), on_profile, &reading);
     store_setting_get(store, slice_from_cstr(SECRET_SETTING), on_secret, &reading);
+    store_setting_get(store, slice_from_cstr(PROBE_SETTING), on_probe, &reading);
     while (recall->nasked > 0)
         uv_run(loop, UV_RUN_ONCE);
     return reading.result;
@@ -73,6 +95,19 @@ void recall_save_memory(struct recall *recall, const struct settings *settings)
     if (recall->store && memory_is_dirty(recall->memory) && memory_write(recall->memory, settings->values.relay_host, &text) == RESULT_OK)
         put(recall, MEMORY_SETTING, &text);
     buffer_free(&text);
+}
+
+void recall_save_probe(struct recall *recall, const struct prober *prober)
+{
+    struct prober_last last;
+    struct probe_value probe = {0};
+    if (!recall->store || !prober || !prober_last(prober, &last))
+        return;
+    probe.at_ms = wall_now_ms() - last.ago_ms;
+    probe.has_answer = last.has_answer;
+    probe.answer = (uint8_t)last.answer;
+    memcpy(probe.network, last.network.octets, MEMORY_KEY);
+    store_setting_put(recall->store, slice_from_cstr(PROBE_SETTING), slice_of(&probe, sizeof probe), NULL, NULL);
 }
 
 void recall_save_profile(struct recall *recall, const struct settings *settings)

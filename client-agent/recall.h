@@ -3,6 +3,7 @@
 #ifndef POSTERN_AGENT_RECALL_H
 #define POSTERN_AGENT_RECALL_H
 
+#include "prober.h"
 #include "profile.h"
 #include "settings.h"
 
@@ -15,6 +16,7 @@ struct recall {
     struct memory *memory;
     struct profile profile;
     uint8_t secret[CRYPTO_KEY];
+    struct prober_last probe; /* of a diagnosis without a daemon; ago_ms INT64_MAX: none */
     unsigned nasked; /* answers that the store owes at the start */
 };
 
@@ -24,6 +26,8 @@ MUST_CHECK enum result recall_open(struct recall *recall, uv_loop_t *loop, struc
 void recall_change(struct recall *recall, const struct settings *before, const struct settings *after);
 /* The memory, when it has changed so that it is worth it. */
 void recall_save_memory(struct recall *recall, const struct settings *settings);
+/* The last question of a diagnosis without a daemon: the next one may follow at once. */
+void recall_save_probe(struct recall *recall, const struct prober *prober);
 void recall_save_profile(struct recall *recall, const struct settings *settings);
 /* Wipes. What is being written is the store's. */
 void recall_close(struct recall *recall);

@@ -4,7 +4,6 @@
 
 #include "base/list.h"
 #include "crypto/crypto.h"
-#include "net/challenge.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,7 +29,8 @@ struct search {
     struct path_address addresses[RESOLVE_ADDRESSES_MAX]; /* the resolver's last word */
     size_t naddresses;
     struct path_address resolved; /* where the challenge is asked: the resolver's last word, IPv4 rather than IPv6, because portals mind that */
-    struct challenge *challenge;
+    struct prober *prober, *own_prober; /* the second: it is ours */
+    struct prober_question probe;
     uv_timer_t timer;
     bool is_pumping, has_event;
     struct monitor_event event;   /* the network's last, for a core that begins anew */
@@ -313,13 +313,9 @@ static void tell_probe(struct search *search, enum finder_probe answer)
     pump_soon(search);
 }
 
-static void on_challenge(void *context, enum challenge_result result, const char *words)
+static void on_probed(void *context, enum finder_probe answer)
 {
-    struct search *search = context;
-    static const enum finder_probe answers[] = {[CHALLENGE_GENUINE] = FINDER_PROBE_CLEAR, [CHALLENGE_PORTAL] = FINDER_PROBE_CAPTIVE, [CHALLENGE_SILENT] = FINDER_PROBE_SILENT};
-    search->challenge = NULL;
-    log_event(search->config.log, LOG_DEBUG, "challenge", LOG_TEXT("answer", words));
-    tell_probe(search, answers[result]);
+    tell_probe(context, answer);
 }
 
 static bool challenge_address(const struct search *search, struct sockaddr_storage *out)
@@ -345,9 +341,14 @@ static bool may_probe(const struct search *search)
 
 static void probe(struct search *search)
 {
-    struct challenge_ask ask = {.tls = search->config.tls, .server_name = search->server_name, .log = search->config.log, .on_end = on_challenge, .context = search};
-    challenge_cancel(&search->challenge);
-    if (!may_probe(search) || !challenge_address(search, &ask.address) || challenge_start(&search->challenge, search->config.loop, &ask) != RESULT_OK)
+    struct prober_question *question = &search->probe;
+    prober_cancel(question);
+    *question = (struct prober_question){.ask = {.tls = search->config.tls, .server_name = search->server_name}, .on_answer = on_probed, .context = search};
+    if (search->event.has_key)
+        memcpy(question->network.octets, search->event.key, MEMORY_KEY);
+    if (may_probe(search) && challenge_address(search, &question->ask.address))
+        prober_ask(search->prober, question);
+    else
         tell_probe(search, FINDER_PROBE_SILENT);
 }
 
@@ -546,7 +547,7 @@ static void stop_all(struct search *search)
         let_go(runner);
         outbound_close(runner->outbound);
     }
-    challenge_cancel(&search->challenge);
+    prober_cancel(&search->probe);
     resolve_cancel(&search->question);
 }
 
@@ -603,7 +604,10 @@ struct search *search_new(const struct search_config *config)
         free(search);
         return NULL;
     }
-    if (search_reload(search, config->settings, config->tls, config->password) != RESULT_OK)
+    if (!config->prober)
+        search->own_prober = prober_new(config->loop, config->log);
+    search->prober = config->prober ? config->prober : search->own_prober;
+    if (!search->prober || search_reload(search, config->settings, config->tls, config->password) != RESULT_OK)
         search_free(&search);
     return search;
 }
@@ -621,6 +625,7 @@ void search_free(struct search **search)
         return;
     stop_all(s);
     drop_settings(s);
+    prober_free(&s->own_prober);
     uv_close((uv_handle_t *)&s->timer, on_closed);
 }
 

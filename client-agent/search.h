@@ -12,6 +12,7 @@
 #ifndef POSTERN_AGENT_SEARCH_H
 #define POSTERN_AGENT_SEARCH_H
 
+#include "prober.h"
 #include "profile.h"
 #include "proxies.h"
 
@@ -28,6 +29,7 @@ struct search_config {
     struct slice password;         /* copied */
     struct memory *memory;         /* outlives the search; NULL with is_survey */
     const struct profile *profile; /* read at each connection; outlives the search. NULL: none */
+    struct prober *prober;         /* outlives the search; NULL: one of its own */
     bool is_survey;                /* every way is tried to its verdict and none used: on_lost is its end */
     const char *program;           /* our own executable, asked for the system's proxies; outlives the search; NULL: they are not asked for */
     const struct log *log;

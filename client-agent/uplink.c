@@ -590,6 +590,7 @@ struct uplink *uplink_new(const struct uplink_config *config)
         .password = config->password,
         .memory = config->recall->memory,
         .profile = &config->recall->profile,
+        .prober = config->prober,
         .program = config->program,
         .log = config->log,
         .on_use = on_use,

@@ -43,6 +43,7 @@ struct uplink_config {
     struct slice password;            /* copied */
     struct queue *queue;              /* the agent's; its one hop is "" */
     struct attempt_office *office;
+    struct prober *prober;            /* as in search.h */
     struct recall *recall;            /* read and written; outlives the uplink */
     bool awaits_network;              /* uplink_set_network will be called soon: nothing is begun before, for at most UPLINK_NETWORK_MS */
     const char *program;              /* as in search.h */

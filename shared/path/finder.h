@@ -51,6 +51,7 @@ enum {
     FINDER_RESOLVER_LAST_MS = 30 * 1000, /* without any address there is nothing to do but to wait for the resolver */
     FINDER_PROBE_AFTER_MS = 2000,
     FINDER_PROBE_EVERY_MS = 10 * 1000,
+    FINDER_ANSWER_MS = 16 * 1000, /* a survey waits so long for the answer to its probe, which may have to wait for its turn */
     FINDER_NEW_MAIL_MS = 10 * 1000, /* new mail shortens the back-off to one search in so long */
     FINDER_WORDS = 200,
     FINDER_WHOSE = 64,

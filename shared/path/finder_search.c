@@ -177,7 +177,7 @@ static bool translate(struct finder *finder, const struct race_action *from, str
 /* A survey tells the whole truth: the answer that is owed belongs to it. */
 static int64_t answer_until_ms(const struct finder *finder)
 {
-    return finder->config.is_survey && finder->is_probing ? finder->probed_at_ms + FINDER_PROBE_EVERY_MS : INT64_MIN;
+    return finder->config.is_survey && finder->is_probing ? finder->probed_at_ms + FINDER_ANSWER_MS : INT64_MIN;
 }
 
 bool finder_search_next(struct finder *finder, struct finder_action *action)

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from agent_support import AGENT, pin_of
-from daemon import free_port
+from daemon import free_port, wait_for
 from relay_support import EX_USAGE
 
 
@@ -160,3 +160,42 @@ def test_who_leaves_ends_it(patient):
 def test_arguments(agent):
     done = diagnose(agent, "quickly")
     assert done.returncode == EX_USAGE and "no arguments" in done.stderr
+
+
+@pytest.fixture
+def asked():
+    """A port 80 of the relay's that counts who asks, and answers as a portal."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    heard = []
+
+    def serve():
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                heard.append(connection.recv(4096))
+                connection.sendall(b"HTTP/1.0 302 Found\r\nLocation: http://login.example/\r\n\r\n")
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield listener.getsockname()[1], heard
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    thread.join()
+
+
+@pytest.mark.parametrize("is_running", [False, True])
+def test_a_portal_is_asked_once_by_several_in_a_row(make_agent, asked, is_running):
+    port, heard = asked
+    agent = make_agent(start=False, ways=[f"{free_port()} tls"], pin="sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", conf={"relay.http_port": [str(port)]})
+    if is_running:
+        agent.start()
+        agent.send()
+        agent.wait_log("no-way")
+        status = wait_for(lambda: (s := agent.status())["network"] == "captive" and s, "the portal's answer")
+        assert "log in first" in status["trouble"], status
+    for _ in range(2):
+        assert agent.json("diagnose")["network"] == "captive"
+    assert len(heard) == 1, heard

@@ -373,6 +373,8 @@ static void a_relay_of_a_known_key_is_asked_whether_it_is_it(void **state)
     assert_string_equal(text, "127.0.0.2:80");
     assert_string_equal(challenge.ask.server_name, "relay.example");
     answer_challenge(CHALLENGE_PORTAL);
+    for (int turn = 0; turn < 5; turn++)
+        uv_run(&world.loop, UV_RUN_NOWAIT);
     assert_int_equal(finder_network(search_finder(world.search), &is_known), NETWORK_CAPTIVE);
     assert_true(is_known);
     world_close(&world);
