@@ -121,7 +121,7 @@ static int make_uplink(struct agent *agent, struct tls_context *tls, struct slic
         .recall = &agent->recall,
         .awaits_network = agent->monitor != NULL,
         .program = agent->program[0] ? agent->program : NULL,
-        .dir = strcmp(agent->dirs->config_folder, agent->dirs->data_folder) == 0 ? agent->dirs->config_folder : NULL,
+        .dir = agent->dirs->dir,
         .log = &agent->log,
         .look_around = look_around,
         .context = agent,
