@@ -18,7 +18,7 @@ void sentence_say_way(struct sentence *sentence, const struct path *path);
 
 /* The open one that was found; NULL: none. */
 const struct path *network_open_way(const struct network_facts *facts);
-/* Whoever answers has another key than the relay is known by, on every way: the network may intercept, but the relay may have a new key as well. */
+/* Whoever answers has another key than the relay is known by, on every way that is answered: the network may intercept, but the relay may have a new key as well. */
 bool network_is_key_strange(const struct network_facts *facts);
 
 #endif

@@ -68,8 +68,8 @@ static void summarize_strange_key(struct sentence *sentence, const struct networ
 {
     sentence_say(sentence, "What answers as ");
     sentence_say(sentence, relay);
-    sentence_say(sentence, facts->is_pinned ? " has another key than the configured one, on every way: either the relay has a new key, or this network intercepts.\n"
-                                            : " does not prove by its certificate that it is, on any way: either the relay's certificate is not good, or this network intercepts.\n");
+    sentence_say(sentence, facts->is_pinned ? " has another key than the configured one, wherever anything answers: either the relay has a new key, or this network intercepts.\n"
+                                            : " does not prove by its certificate that it is, wherever anything answers: either the relay's certificate is not good, or this network intercepts.\n");
     sentence_say(sentence, "Please ask whoever runs ");
     sentence_say(sentence, relay);
     sentence_say(sentence, facts->is_pinned ? " what `postern-relay key show` tells; if it is a new key, give it to `postern-agent setup --replace` with --pin, else use another network.\n"

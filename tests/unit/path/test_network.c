@@ -59,7 +59,7 @@ static void test_rows(void **state)
 #define THROUGH(number, last) {.port = (number), .via = PATH_HTTP_CONNECT, .proxy = PROXY(last)}
 
 #define UNPROVEN                                                                                                                                          \
-    "What answers as relay.example.org does not prove by its certificate that it is, on any way: either the relay's certificate is not good, or this network intercepts.\n" \
+    "What answers as relay.example.org does not prove by its certificate that it is, wherever anything answers: either the relay's certificate is not good, or this network intercepts.\n" \
     "Please ask whoever runs relay.example.org whether its certificate is new or has run out; if it has not, use another network.\n"
 #define INTERCEPTED                                                                                     \
     "Something on this network opens encrypted connections to relay.example.org, so mail is held back.\n" \
@@ -122,7 +122,7 @@ static const struct further {
     /* A new key, or an interceptor: nobody can tell, so nobody is asked to open a port. */
     {{{.path = {.port = 465}, .verdict = PATH_WRONG_CERTIFICATE}, {.path = {.port = 25}, .verdict = PATH_DROPPED}}, {.is_pinned = true},
      "This network drops port 25, answers port 465 with a stranger's certificate; so either the relay has a new key, or this network intercepts.",
-     "What answers as relay.example.org has another key than the configured one, on every way: either the relay has a new key, or this network intercepts.\n"
+     "What answers as relay.example.org has another key than the configured one, wherever anything answers: either the relay has a new key, or this network intercepts.\n"
      "Please ask whoever runs relay.example.org what `postern-relay key show` tells; if it is a new key, give it to `postern-agent setup --replace` with --pin, else use another network.\n",
      "This network drops port 25, answers port 465 with a stranger's certificate; so either the relay has a new key, or this network intercepts. Ask whoever runs the relay what `postern-relay "
      "key show` tells; if it is a new key, run: postern-agent setup --replace with --pin. Else mail waits for another network."},
