@@ -126,13 +126,34 @@ struct network_trial finder_trial_facts(const struct finder_trial *trial)
     return (struct network_trial){trial->path, trial->verdict, trial->whose[0] ? trial->whose : NULL, trial->is_brief};
 }
 
+static bool is_strangers(enum path_verdict verdict)
+{
+    return verdict == PATH_WRONG_CERTIFICATE || verdict == PATH_HTTP || verdict == PATH_FOREIGN_BANNER;
+}
+
+/* An address where a stranger answers is not yet a lie: the stranger may sit on the way to the true one. Where the relay has been met, and none of the places where it was is named, it is. */
+static bool is_resolver_lying(const struct finder *finder)
+{
+    const struct path_address *kept;
+    if (finder->nresolved == 0 || !finder->config.memory || memory_addresses(finder->config.memory, &kept) == 0 || !memory_is_proved(finder->config.memory, &kept[0]))
+        return false;
+    for (size_t i = 0; i < finder->nresolved; i++)
+        if (memory_is_proved(finder->config.memory, &finder->resolved[i]))
+            return false;
+    for (size_t t = 0; t < finder->ntrials; t++)
+        for (size_t i = 0; i < finder->nresolved; i++)
+            if (is_strangers(finder->trials[t].verdict) && path_address_equal(&finder->trials[t].path.address, &finder->resolved[i]))
+                return true;
+    return false;
+}
+
 size_t finder_facts(const struct finder *finder, struct network_trial trials[static RACE_PATHS_MAX], struct network_facts *out)
 {
     size_t n;
     const struct finder_trial *known = finder_trials(finder, &n);
     for (size_t i = 0; i < n; i++)
         trials[i] = finder_trial_facts(&known[i]);
-    *out = (struct network_facts){.trials = trials, .n = n, .probe = finder->probe, .is_down = !finder->is_up};
+    *out = (struct network_facts){.trials = trials, .n = n, .probe = finder->probe, .is_down = !finder->is_up, .is_resolver_lying = is_resolver_lying(finder)};
     return n;
 }
 

@@ -280,6 +280,14 @@ size_t memory_addresses(const struct memory *memory, const struct path_address *
     return memory->naddresses;
 }
 
+bool memory_is_proved(const struct memory *memory, const struct path_address *address)
+{
+    for (size_t i = 0; i < memory->naddresses - memory->nhints; i++)
+        if (path_address_equal(&memory->addresses[i], address))
+            return true;
+    return false;
+}
+
 /* The first of that family; else naddresses. */
 static size_t first_of(const struct memory *memory, uint8_t family)
 {

@@ -53,6 +53,7 @@ MUST_CHECK enum result memory_carried(struct memory *memory, const struct memory
 MUST_CHECK enum result memory_died(struct memory *memory, const struct memory_key *key, const struct path *path, int64_t wall_ms);
 MUST_CHECK enum result memory_failed(struct memory *memory, const struct memory_key *key, const struct path *path, enum path_verdict verdict, int64_t wall_ms);
 /* Addresses at which the relay has proved itself, on any network, the latest first; then hints. */
+bool memory_is_proved(const struct memory *memory, const struct path_address *address);
 size_t memory_addresses(const struct memory *memory, const struct path_address **out);
 void memory_keep_address(struct memory *memory, const struct path_address *address);
 /* An address that a resolver named and nobody has proved: kept behind the others, and only as long as none of its family is known. So a resolver that lies can neither push out what has proved

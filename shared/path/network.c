@@ -117,7 +117,7 @@ bool network_is_key_strange(const struct network_facts *facts)
         case PATH_RELAY_REFUSED:
             return false;
         }
-    return has_stranger && facts->probe != NETWORK_PROBE_CLEAR;
+    return has_stranger && facts->probe != NETWORK_PROBE_CLEAR && !facts->is_resolver_lying;
 }
 
 /* ---- ports and proxies -------------------------------------------------------------------------------------------- */
@@ -369,6 +369,10 @@ enum result network_describe(const struct network_facts *facts, const struct pat
     if (facts->probe == NETWORK_PROBE_CAPTIVE && !is_reached) {
         begin_clause(&sentence);
         sentence_say(&sentence, "shows a web page of its own in the relay's place");
+    }
+    if (facts->is_resolver_lying) {
+        begin_clause(&sentence);
+        sentence_say(&sentence, "gives a false address for the relay");
     }
     /* The worst first. Ports that are open are not an obstacle: the end of the sentence names the one in use; those where the relay refuses us stand there when there is no better. */
     for (size_t rank = NVERBS; rank-- > 1;)

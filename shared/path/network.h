@@ -31,6 +31,7 @@ struct network_facts {
     size_t n;
     enum network_probe probe;
     bool is_down;          /* there is no network at all */
+    bool is_resolver_lying; /* it names a place where a stranger answers, and the relay has proved itself elsewhere */
     bool is_pinned;        /* the relay is known by its key, not by a certificate authority */
     bool is_login_refused; /* PATH_RELAY_REFUSED was its word on the login */
     bool has_trouble;      /* mail waits, whatever the trials say */

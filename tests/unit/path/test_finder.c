@@ -490,6 +490,30 @@ static void test_resolvers(void **state)
     }
 }
 
+/* A stranger where the relay has been met, or before it has been met anywhere, is no lie of the resolver's; one at another place is. */
+static void test_a_resolver_that_lies_is_told(void **state)
+{
+    static const struct {
+        bool is_met, is_elsewhere;
+    } rows[] = {{false, false}, {true, false}, {false, true}, {true, true}};
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct laptop *laptop = start();
+        struct network_trial trials[RACE_PATHS_MAX];
+        struct network_facts facts;
+        if (rows[i].is_met)
+            memory_keep_address(laptop->memory, &RELAY);
+        laptop->place.addresses[0] = rows[i].is_elsewhere ? LIE : RELAY;
+        laptop->world.rows[0] = (struct row){.address = laptop->place.addresses[0], .behaviour = TRIP_STRANGER(5, 10, PATH_WRONG_CERTIFICATE)};
+        arrive(laptop, 1);
+        trip_mail(laptop->trip, 1, 1000, FINDER_WISH_DUE);
+        trip_run(laptop->trip, 1000);
+        finder_facts(trip_finder(laptop->trip), trials, &facts);
+        assert_int_equal(facts.is_resolver_lying, rows[i].is_met && rows[i].is_elsewhere);
+        stop(laptop);
+    }
+}
+
 static void test_nobody_knows_an_address(void **state)
 {
     (void)state;
@@ -638,6 +662,7 @@ int main(void)
         cmocka_unit_test(test_rest),
         cmocka_unit_test(test_new_mail_shortens_the_wait),
         cmocka_unit_test(test_resolvers),
+        cmocka_unit_test(test_a_resolver_that_lies_is_told),
         cmocka_unit_test(test_nobody_knows_an_address),
         cmocka_unit_test(test_the_relay_refuses),
         cmocka_unit_test(test_it_carries_and_dies),

@@ -126,6 +126,10 @@ static const struct further {
      "Please ask whoever runs relay.example.org what `postern-relay key show` tells; if it is a new key, give it to `postern-agent setup --replace` with --pin, else use another network.\n",
      "This network drops port 25, answers port 465 with a stranger's certificate; so either the relay has a new key, or this network intercepts. Ask whoever runs the relay what `postern-relay "
      "key show` tells; if it is a new key, run: postern-agent setup --replace with --pin. Else mail waits for another network."},
+    /* Nor is it the relay's key when the resolver names another place than the relay's. */
+    {{{.path = {.port = 465}, .verdict = PATH_WRONG_CERTIFICATE}, {.path = {.port = 443}, .verdict = PATH_WRONG_CERTIFICATE}}, {.is_pinned = true, .is_resolver_lying = true},
+     "This network gives a false address for the relay, answers ports 443 and 465 with a stranger's certificate; no way to the relay is open.", INTERCEPTED,
+     "This network gives a false address for the relay, answers ports 443 and 465 with a stranger's certificate; no way to the relay is open. Mail waits for another network."},
     /* The relay has signed the challenge with the key that is expected: so it is the network. */
     {{{.path = {.port = 465}, .verdict = PATH_WRONG_CERTIFICATE}, {.path = {.port = 443}, .verdict = PATH_WRONG_CERTIFICATE}}, {.is_pinned = true, .probe = NETWORK_PROBE_CLEAR},
      "This network answers ports 443 and 465 with a stranger's certificate; no way to the relay is open.", INTERCEPTED,
