@@ -25,7 +25,7 @@ NETWORK = {     # verbs of the venue: (least, most) words behind them; None: any
     "loss": (1, 1), "cut": (0, 0), "mend": (0, 0), "radio_off": (0, 0), "radio_on": (0, 0),
 }
 ACTIONS = {     # what the traveller and the relay do
-    "at": (1, 1), "configure": (3, None), "send": (0, 1), "restart": (0, 0), "flush": (0, 0), "sleep": (0, 0), "wake": (1, 1),
+    "at": (1, 1), "configure": (3, None), "environment": (1, None), "send": (0, 1), "restart": (0, 0), "flush": (0, 0), "sleep": (0, 0), "wake": (1, 1),
     "stop_relay": (0, 0), "crash_relay": (0, 0), "start_relay": (0, 0), "wrong_pin": (0, 0), "wrong_user": (0, 0), "watch": (2, 2), "under_way": (1, 2),
 }
 EXPECTATIONS = {
@@ -170,6 +170,9 @@ class Stage(Expectations):
         self.agent.set(section, **{key: [str(value) for value in values]})
         if self.agent.process:
             self.agent.reload()
+
+    def do_environment(self, *settings):
+        self.agent.environment += settings
 
     def do_send(self, octets=0):
         if not self.agent.process:
