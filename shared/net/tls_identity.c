@@ -101,7 +101,7 @@ static enum result append_name(struct buffer *out, struct slice name)
 
 char *tls_certificate_whose(const mbedtls_x509_crt *certificate)
 {
-    struct buffer text = BUFFER(TLS_WHOSE - 1);
+    struct buffer text = BUFFER(TLS_WHOSE);
     bool is_self_signed = certificate->subject_raw.len == certificate->issuer_raw.len &&
                           memcmp(certificate->subject_raw.p, certificate->issuer_raw.p, certificate->subject_raw.len) == 0;
     enum result result = append_name(&text, find_subject(certificate));
@@ -109,8 +109,9 @@ char *tls_certificate_whose(const mbedtls_x509_crt *certificate)
         result = buffer_append_cstr(&text, is_self_signed ? ", issued by itself" : ", issued by ");
     if (result == RESULT_OK && !is_self_signed)
         result = append_name(&text, find_name(&certificate->issuer));
-    struct slice whole = buffer_slice(&text);
-    char *whose = result == RESULT_OK ? strndup(whole.ptr, whole.len) : NULL;
+    if (result == RESULT_OK)
+        result = buffer_append(&text, slice_of("", 1));
+    char *whose = result == RESULT_OK ? strdup(buffer_slice(&text).ptr) : NULL;
     buffer_free(&text);
     return whose;
 }
