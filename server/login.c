@@ -238,14 +238,34 @@ static void login_give_verifier(struct login *login, const struct scram_verifier
     login_step(login, &step);
 }
 
-static void login_on_account(void *context, enum result result, const struct store_account *found)
+/* An answer of the store has come. NULL: its login has gone meanwhile. */
+static struct login *lookup_end(struct lookup *lookup)
 {
-    struct lookup *lookup = context;
     struct login *login = lookup->login;
     free(lookup);
+    if (login)
+        login->lookup = NULL;
+    return login;
+}
+
+/* False: there is no memory for the question, and the login is put off. */
+static bool lookup_begin(struct login *login)
+{
+    login->lookup = calloc(1, sizeof *login->lookup);
+    if (!login->lookup) {
+        login_put_off(login, "memory");
+        return false;
+    }
+    login->lookup->login = login;
+    login->version = *login->services->accounts_version;
+    return true;
+}
+
+static void login_on_account(void *context, enum result result, const struct store_account *found)
+{
+    struct login *login = lookup_end(context);
     if (!login)
         return;
-    login->lookup = NULL;
     bool is_known = result == RESULT_OK;
     if (!is_known && result != RESULT_NOT_FOUND) {
         login_put_off(login, result_name(result));
@@ -265,16 +285,11 @@ static void login_on_account(void *context, enum result result, const struct sto
 
 static void login_look_up(struct login *login, const struct sasl_server_step *step)
 {
-    login->lookup = calloc(1, sizeof *login->lookup);
-    if (!login->lookup) {
-        login_put_off(login, "memory");
+    if (!lookup_begin(login))
         return;
-    }
-    login->lookup->login = login;
     login->password = step->password; /* lives in the SASL machine, which is not touched until the verdict */
     if (!account_name_normalise(step->user, login->user))
         login->user[0] = '\0'; /* nobody has it; the way is the same */
-    login->version = *login->services->accounts_version;
     store_account_get(login->services->store, slice_from_cstr(login->user), login_on_account, login->lookup);
 }
 
@@ -283,13 +298,10 @@ static void login_look_up(struct login *login, const struct sasl_server_step *st
 static void login_on_device(void *context, enum result result, const struct store_device *device, const struct store_account *found)
 {
     static const uint8_t nobodys[SASL_TOKEN] = {0};
-    struct lookup *lookup = context;
-    struct login *login = lookup->login;
+    struct login *login = lookup_end(context);
     struct sasl_server_step step;
-    free(lookup);
     if (!login)
         return;
-    login->lookup = NULL;
     bool is_known = result == RESULT_OK;
     if (!is_known && result != RESULT_NOT_FOUND) {
         login_put_off(login, result_name(result));
@@ -307,15 +319,10 @@ static void login_on_device(void *context, enum result result, const struct stor
 
 static void login_look_up_device(struct login *login, const struct sasl_server_step *step)
 {
-    login->lookup = calloc(1, sizeof *login->lookup);
-    if (!login->lookup) {
-        login_put_off(login, "memory");
+    if (!lookup_begin(login))
         return;
-    }
-    login->lookup->login = login;
     if (!slice_to_cstr(step->user, login->device, sizeof login->device))
         memcpy(login->device, "?", sizeof "?"); /* nobody has it; the way is the same */
-    login->version = *login->services->accounts_version;
     store_device_get(login->services->store, slice_from_cstr(login->device), login_on_device, login->lookup);
 }
 
