@@ -4,6 +4,7 @@
 
 #include "base/list.h"
 #include "crypto/crypto.h"
+#include "path/ways.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,6 +76,13 @@ static void note_resolver_failure(struct search *search, const char *why)
         snprintf(search->resolver_words, sizeof search->resolver_words, "%s could not be resolved: %s", search->host, why);
     else
         search->resolver_words[0] = '\0';
+}
+
+static void forget_resolved(struct search *search)
+{
+    search->resolved = (struct path_address){0};
+    search->naddresses = 0;
+    search->resolver_words[0] = '\0';
 }
 
 static void take_addresses(struct search *search, const struct path_address *addresses, size_t n)
@@ -418,9 +426,7 @@ void search_set_network(struct search *search, const struct monitor_event *event
     if (is_fresh) {
         /* What the resolver said was about the old network, and may have been its lie. */
         resolve_cancel(&search->question);
-        search->resolved = (struct path_address){0};
-        search->naddresses = 0;
-        search->resolver_words[0] = '\0';
+        forget_resolved(search);
         proxies_forget(search->proxies);
     }
     tell_network(search, is_fresh);
@@ -443,18 +449,10 @@ void search_ended(struct search *search, enum finder_end how, enum path_verdict 
 
 /* ---- ways ------------------------------------------------------------------------------------------------------- */
 
-static bool has_way(const struct finder_way *ways, size_t n, const struct finder_way *way)
-{
-    for (size_t i = 0; i < n; i++)
-        if (path_address_equal(&ways[i].address, &way->address) && ways[i].port == way->port && ways[i].mode == way->mode)
-            return true;
-    return false;
-}
-
 static size_t add_ways(struct finder_way *ways, size_t n, const struct finder_way *more, size_t nmore)
 {
     for (size_t i = 0; i < nmore && n < FINDER_WAYS_MAX; i++)
-        if (!has_way(ways, n, &more[i]))
+        if (!path_ways_have(ways, n, &more[i]))
             ways[n++] = more[i];
     return n;
 }
@@ -466,7 +464,7 @@ static bool takes_further_ways(const struct settings_values *values)
         {.port = 465, .mode = PATH_TLS}, {.port = 443, .mode = PATH_TLS}, {.port = 587, .mode = PATH_STARTTLS}, {.port = 2525, .mode = PATH_STARTTLS}, {.port = 25, .mode = PATH_STARTTLS},
     };
     for (size_t i = 0; i < sizeof usual / sizeof *usual; i++)
-        if (!has_way(values->way.items, values->way.count, &usual[i]))
+        if (!path_ways_have(values->way.items, values->way.count, &usual[i]))
             return false;
     return true;
 }
@@ -581,9 +579,7 @@ enum result search_reload(struct search *search, struct settings *settings, stru
     search->proxies = parts.proxies;
     search->finder = finder;
     search->patience = settings->values.patience;
-    search->resolved = (struct path_address){0};
-    search->naddresses = 0;
-    search->resolver_words[0] = '\0';
+    forget_resolved(search);
     set_ways(search);
     if (search->has_event)
         tell_network(search, true);

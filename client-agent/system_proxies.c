@@ -149,13 +149,6 @@ static int spawn(struct system_proxies *asked, uv_loop_t *loop, const char *prog
     return uv_spawn(loop, &asked->process, &options);
 }
 
-static void on_failed_closed(uv_handle_t *handle)
-{
-    struct system_proxies *asked = handle->data;
-    if (--asked->nhandles == 0)
-        free(asked);
-}
-
 enum result system_proxies_ask(struct system_proxies **out, uv_loop_t *loop, const char *program, const char *host, int64_t timeout_ms, const struct log *log,
                                void (*on_answer)(void *context, const struct settings_proxy *proxies, size_t n), void *context)
 {
@@ -174,9 +167,9 @@ enum result system_proxies_ask(struct system_proxies **out, uv_loop_t *loop, con
     if (spawn(asked, loop, program, host) != 0) {
         asked->nhandles = asked->process.type == UV_PROCESS ? 3 : 2; /* it is made by uv_spawn, even when that fails */
         if (asked->nhandles == 3)
-            uv_close((uv_handle_t *)&asked->process, on_failed_closed);
-        uv_close((uv_handle_t *)&asked->output, on_failed_closed);
-        uv_close((uv_handle_t *)&asked->timer, on_failed_closed);
+            uv_close((uv_handle_t *)&asked->process, on_closed);
+        uv_close((uv_handle_t *)&asked->output, on_closed);
+        uv_close((uv_handle_t *)&asked->timer, on_closed);
         return RESULT_IO;
     }
     uv_read_start((uv_stream_t *)&asked->output, on_alloc, on_read);

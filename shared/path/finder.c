@@ -1,5 +1,6 @@
 /* See finder.h for the states and the numbered invariants. Inputs change what is known and what is wanted; finder_next alone acts on it. */
 #include "path/finder_internal.h"
+#include "path/ways.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,21 +29,6 @@ static int64_t min_of(int64_t a, int64_t b)
 static int64_t after(int64_t then_ms, int64_t ms)
 {
     return then_ms == INT64_MIN ? INT64_MIN : then_ms + ms;
-}
-
-const char *finder_state_name(enum finder_state state)
-{
-    switch (state) {
-    case FINDER_RESTING:
-        return "resting";
-    case FINDER_SEARCHING:
-        return "searching";
-    case FINDER_USING:
-        return "using";
-    case FINDER_WAITING:
-        return "waiting";
-    }
-    return "?";
 }
 
 struct finder *finder_new(const struct finder_config *config, int64_t now_ms)
@@ -321,18 +307,13 @@ void finder_set_wall(struct finder *finder, int64_t wall_ms, int64_t now_ms)
     finder->wall_lead_ms = wall_ms - now_ms;
 }
 
-static bool is_same_way(const struct finder_way *a, const struct finder_way *b)
-{
-    return path_address_equal(&a->address, &b->address) && a->port == b->port && a->mode == b->mode;
-}
-
 void finder_set_ways(struct finder *finder, const struct finder_way *ways, size_t n, int64_t now_ms)
 {
     finder->now_ms = now_ms;
     n = n < FINDER_WAYS_MAX ? n : FINDER_WAYS_MAX;
     bool is_same = n == finder->nways;
     for (size_t i = 0; i < n && is_same; i++)
-        is_same = is_same_way(&ways[i], &finder->ways[i]);
+        is_same = path_way_equal(&ways[i], &finder->ways[i]);
     if (is_same)
         return;
     for (size_t i = 0; i < n; i++)

@@ -79,7 +79,6 @@ struct finder_config {
 };
 
 enum finder_state { FINDER_RESTING, FINDER_SEARCHING, FINDER_USING, FINDER_WAITING };
-const char *finder_state_name(enum finder_state state);
 
 enum finder_action_type {
     /* Ask the resolver for the relay's addresses and the system for its proxies: finder_resolved, finder_proxies later; at once where there is nothing to ask (an address literal, no proxies). A question that is

@@ -34,10 +34,15 @@ static bool parse_way(struct slice word, struct finder_way *out)
     return true;
 }
 
-static bool has_way(const struct finder_way *ways, size_t n, const struct finder_way *way)
+bool path_way_equal(const struct finder_way *a, const struct finder_way *b)
+{
+    return path_address_equal(&a->address, &b->address) && a->port == b->port && a->mode == b->mode;
+}
+
+bool path_ways_have(const struct finder_way *ways, size_t n, const struct finder_way *way)
 {
     for (size_t i = 0; i < n; i++)
-        if (ways[i].port == way->port && ways[i].mode == way->mode && path_address_equal(&ways[i].address, &way->address))
+        if (path_way_equal(&ways[i], way))
             return true;
     return false;
 }
@@ -49,7 +54,7 @@ size_t path_ways_parse(struct slice text, struct finder_way *out, size_t max)
         struct slice word;
         struct finder_way way;
         has_more = slice_cut(text, ' ', &word, &text);
-        if (parse_way(slice_trim(word), &way) && !has_way(out, n, &way))
+        if (parse_way(slice_trim(word), &way) && !path_ways_have(out, n, &way))
             out[n++] = way;
     }
     return n;
