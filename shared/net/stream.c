@@ -307,11 +307,6 @@ enum result stream_accept(struct stream **out, uv_loop_t *loop, int fd, struct s
     return RESULT_OK;
 }
 
-void stream_set_owner(struct stream *stream, struct stream_owner owner)
-{
-    stream->owner = owner;
-}
-
 /* ---- ending ---- */
 
 static void on_linger_over(uv_timer_t *timer)

@@ -58,7 +58,6 @@ struct stream_error {
 MUST_CHECK enum result stream_connect(struct stream **out, uv_loop_t *loop, const struct sockaddr *address, struct stream_owner owner, const struct log *log);
 /* Takes over an accepted connection, a connected socket: on failure it is closed. RESULT_MEMORY, RESULT_IO (the peer is gone already). No OPENED comes. */
 MUST_CHECK enum result stream_accept(struct stream **out, uv_loop_t *loop, int fd, struct stream_owner owner, const struct log *log);
-void stream_set_owner(struct stream *stream, struct stream_owner owner);
 
 /* Starts TLS; SECURED or FAILED follows. Input that waits unread is handed to TLS when from_waiting_input is true (a server whose client speaks TLS at once), and is otherwise an error of
  * the caller: it must be empty (STARTTLS). What was written before goes first, in the clear. server_name (client): for SNI, the CA path, and
