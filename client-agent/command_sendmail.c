@@ -293,6 +293,7 @@ static bool on_event(struct dialogue *dialogue, const struct smtp_server_event *
     case SMTP_SERVER_AUTH:
     case SMTP_SERVER_AUTH_RESPONSE:
     case SMTP_SERVER_AUTH_CANCELLED:
+    case SMTP_SERVER_OUTCOME:
     case SMTP_SERVER_DEVICE:
     case SMTP_SERVER_STARTTLS: break; /* neither is offered */
     }

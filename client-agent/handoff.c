@@ -93,6 +93,8 @@ static void on_smtp(struct delivery *delivery, const struct smtp_client_event *e
             settle(delivery, event->reply);
         break;
     case SMTP_CLIENT_STARTTLS:
+    case SMTP_CLIENT_OUTCOME:
+    case SMTP_CLIENT_RESUMED:
     case SMTP_CLIENT_DEVICE:
     case SMTP_CLIENT_FAILED:
     case SMTP_CLIENT_CLOSED:
@@ -144,7 +146,7 @@ static bool by_smtp(const struct net_address *address, struct slice token, const
     }
     delivery->message = message;
     delivery->answer = answer;
-    delivery->transaction = (struct smtp_transaction){message->envelope, message->size_octets, message->has_8bit, false, message->needs_smtputf8};
+    delivery->transaction = (struct smtp_transaction){.envelope = message->envelope, .size_octets = message->size_octets, .has_8bit = message->has_8bit, .needs_smtputf8 = message->needs_smtputf8};
     rewind(message->body);
     if (dial(delivery, address, token) == RESULT_OK) {
         uv_run(&delivery->loop, UV_RUN_DEFAULT);

@@ -259,7 +259,8 @@ static void on_event(void *context, struct service_session *service, const struc
             answer(session, intake_reply_of(RESULT_MEMORY));
         break;
     case SMTP_SERVER_TRANSACTION_ENDED: intake_free(&session->intake); break;
-    case SMTP_SERVER_DEVICE: /* not offered here */
+    case SMTP_SERVER_OUTCOME:
+    case SMTP_SERVER_DEVICE: /* neither is offered here */
     case SMTP_SERVER_STARTTLS:
     case SMTP_SERVER_CLOSE: break;
     }

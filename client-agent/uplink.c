@@ -193,7 +193,7 @@ static void on_job(void *context, enum result result, struct store_job *job)
     bool may_send = uplink->state == UPLINK_SENDING && uplink->session.outbound && !uplink->is_stopping;
     if (result == RESULT_OK && may_send) {
         uplink->sending_octets = job->message.size_octets;
-        uplink->courier = courier_start(uplink->config.store, uplink->session.outbound, job, on_delivered, uplink);
+        uplink->courier = courier_start(uplink->config.store, uplink->session.outbound, job, NULL, on_delivered, uplink);
         uplink->session.ncarried++;
         if (uplink->courier) {
             outbound_pump(uplink->session.outbound);

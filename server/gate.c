@@ -435,6 +435,7 @@ static void gate_on_event(void *context, struct service_session *service, const 
     case SMTP_SERVER_DEVICE:
         session_on_device(session, event->data);
         break;
+    case SMTP_SERVER_OUTCOME:
     case SMTP_SERVER_STARTTLS:
     case SMTP_SERVER_CLOSE:
         break; /* the service's own */

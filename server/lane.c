@@ -106,7 +106,7 @@ enum result lane_carry(struct lane *lane, struct store_job *job)
 {
     assert(lane->state == LANE_READY && !lane->courier);
     uv_timer_stop(&lane->idle);
-    struct courier *courier = courier_start(lane->services->store, lane->outbound, job, lane_on_courier_done, lane);
+    struct courier *courier = courier_start(lane->services->store, lane->outbound, job, NULL, lane_on_courier_done, lane);
     if (!courier)
         return RESULT_MEMORY;
     lane->courier = courier;
@@ -160,6 +160,8 @@ static void lane_on_smtp(struct lane *lane, const struct outbound_event *event)
         lane_become_ready(lane);
         break;
     case SMTP_CLIENT_STARTTLS:
+    case SMTP_CLIENT_OUTCOME:
+    case SMTP_CLIENT_RESUMED:
     case SMTP_CLIENT_DEVICE:
     case SMTP_CLIENT_RECIPIENT:
     case SMTP_CLIENT_BODY_WANTED:

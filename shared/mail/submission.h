@@ -97,6 +97,14 @@ struct submission_out {
 
 struct submission;
 struct submission *submission_new(const struct submission_config *config); /* NULL: out of memory */
+/* One that goes on in a body whose header was taken by an earlier submission: at the beginning of a line. Nothing of the header is known any more but what is given; size_octets counts on from stored. NULL: out of memory. */
+struct submission_past {
+    uint64_t header_octets, stored_octets; /* of the output */
+    bool has_8bit_header, is_header_utf8, has_8bit_body;
+};
+struct submission *submission_resume(const struct submission_past *past);
+/* Octets of the header section as it came, with its empty line; 0 while it is not whole. */
+uint64_t submission_header_came(const struct submission *submission);
 void submission_free(struct submission **submission);
 
 /* RESULT_OK; RESULT_DENIED: refused, see submission_refusal; RESULT_MEMORY: the message can't be taken now. *out is empty unless OK. */

@@ -433,7 +433,7 @@ void attempt_record_all(struct attempt_office *office, const struct store_job *j
         return;
     }
     for (size_t i = 0; i < job->nrecipients; i++)
-        results[i] = (struct courier_result){job->recipients[i].seq, result, reply, host.len == 0};
+        results[i] = (struct courier_result){.seq = job->recipients[i].seq, .result = result, .reply = reply, .is_local = host.len == 0};
     attempt_record(office, job, hop, results, host, false, on_recorded, context);
     free(results);
 }

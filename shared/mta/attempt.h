@@ -27,6 +27,9 @@ struct attempt_office {
     enum store_state accepted_state;  /* STORE_DELIVERED on the relay, STORE_RELAYED on the agent */
     struct slice reporting_name;      /* in reports: Reporting-MTA and MAILER-DAEMON@; on the agent never the laptop's name */
     bool forgives_lost_connections;   /* a connection that fails is not the message's failure: due again at once, not counted unless it is uncertain (the agent, which waits for a way anyway) */
+    /* When what became of a message that the next hop has taken is asked first: wall time; 0: it is not asked (NULL: never). Its body is kept until then (keep_copies). */
+    int64_t (*ask_at_ms)(void *context, const struct store_message *message);
+    bool keep_copies;
     bool report_from_sender;          /* From: of a report is its addressee, so that a relay's send-as rules let it pass (the agent) */
     uint64_t (*next_id)(void *context);
     /* How far the wall clock that a message of that time was stored by has been set ahead since: its lifetime and the moment of its delay report come so much later. NULL: 0. */

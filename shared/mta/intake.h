@@ -33,6 +33,11 @@ struct intake_config {
     const struct envelope *envelope; /* copied; as it stands at BODY_BEGIN */
     const struct submission_config *submission;
     int64_t received_at_ms, expires_at_ms; /* wall time */
+    /* The transaction has a name (store/store.h): naming is copied but for reply, which is made here. checkpoint: what a claim found, a half: the message goes on there, under its number; NULL: from its beginning. */
+    const struct store_naming *naming;
+    const struct store_checkpoint *checkpoint;
+    /* Within so many ms the same message, octet for octet and with the same envelope, is answered as the first, and not taken again; 0: never. */
+    int64_t retry_window_ms;
     bool is_dsn;                     /* the message is itself a report: never reported on */
 
     /* Asked once, when the header is whole, from inside intake_feed or intake_finish. Fills *refusal and returns false to refuse; its text is copied at once. NULL: nobody
@@ -54,7 +59,9 @@ struct intake *intake_new(const struct intake_config *config);
 MUST_CHECK bool intake_feed(struct intake *intake, struct slice octets);
 /* The body is whole. on_reply follows, perhaps at once for a refusal. */
 void intake_finish(struct intake *intake);
-/* At any time, after on_reply at the latest. Before intake_finish it drops what was gathered; after it the commit takes its course. */
+/* What has come so far of a message with a name goes to the disk: the sender is silent. */
+void intake_sync(struct intake *intake);
+/* At any time, after on_reply at the latest. A message with a name that is not whole stays on the disk for who comes back for it, unless it was refused. Before intake_finish it drops what was gathered of any other; after it the commit takes its course. */
 void intake_free(struct intake **intake);
 
 /* What a result of the store means for a sender: 452 4.3.1 for a full disk, 451 4.3.0 for the rest. Never positive but for RESULT_OK, which has no reply here. */

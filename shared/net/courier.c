@@ -47,7 +47,7 @@ static void resolve(struct courier *courier, size_t i, enum attempt_result resul
     /* Out of memory costs the words, not the result. */
     if (arena_copy(&courier->job->arena, reply, &copy) != RESULT_OK)
         copy = SLICE("out of memory");
-    *r = (struct courier_result){courier->job->recipients[i].seq, result, copy, is_local};
+    *r = (struct courier_result){.seq = courier->job->recipients[i].seq, .result = result, .reply = copy, .is_local = is_local};
     courier->nresolved++;
 }
 
@@ -165,6 +165,8 @@ static void on_sent(struct courier *courier, const struct smtp_client_event *eve
     case SMTP_SENT_REFUSED:
         resolve_rest(courier, ATTEMPT_REFUSED, reply, event->is_local);
         break;
+    case SMTP_SENT_PAUSED:
+    case SMTP_SENT_RENAME:
     case SMTP_SENT_NOBODY:
         resolve_rest(courier, ATTEMPT_DEFERRED, SLICE("no recipient was accepted"), true);
         break;
@@ -226,10 +228,11 @@ static enum result prepare(struct courier *courier)
     return RESULT_OK;
 }
 
-struct courier *courier_start(struct store_client *store, struct outbound *outbound, struct store_job *job,
+struct courier *courier_start(struct store_client *store, struct outbound *outbound, struct store_job *job, const struct courier_naming *naming,
                               void (*on_done)(void *context, struct courier *courier), void *context)
 {
     struct courier *courier = calloc(1, sizeof *courier);
+    (void)naming;
     assert(job->nrecipients > 0 && job->nrecipients == job->message.envelope.nrcpt);
     if (!courier) {
         store_job_free(&job);

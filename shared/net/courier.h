@@ -18,12 +18,19 @@ struct courier_result {
     enum attempt_result result;
     struct slice reply; /* "550 5.1.1 no such user": the peer's, or ours */
     bool is_local;      /* ours */
+    bool needs_new_name; /* its next attempt goes in another transaction: this one is over without it (schema/link.md, CHECKPOINT) */
 };
 
-/* Starts at once; outbound is READY, job is taken over (and freed by courier_free). NULL: out of memory, job freed. Outside of the session's handler, outbound_pump
+/* A transaction's name, and whether the peer may hold some of it already (smtp/client.h). */
+struct courier_naming {
+    struct slice transid; /* copied */
+    bool asks_first;
+};
+
+/* naming NULL: the transaction has no name. Starts at once; outbound is READY, job is taken over (and freed by courier_free). NULL: out of memory, job freed. Outside of the session's handler, outbound_pump
  * is to be called after it. */
-struct courier *courier_start(struct store_client *store, struct outbound *outbound, struct store_job *job, void (*on_done)(void *context, struct courier *courier),
-                              void *context);
+struct courier *courier_start(struct store_client *store, struct outbound *outbound, struct store_job *job, const struct courier_naming *naming,
+                              void (*on_done)(void *context, struct courier *courier), void *context);
 void courier_event(struct courier *courier, const struct outbound_event *event);
 /* May come before on_done (shutting down): then no on_done comes, and the session must be closed by the owner. A chunk that is just being read is let go of with its
  * answer: close the store's client after that (answers of one kind come in order). */
@@ -31,6 +38,8 @@ void courier_free(struct courier **courier);
 
 const struct store_job *courier_job(const struct courier *courier);
 const struct courier_result *courier_results(const struct courier *courier); /* job->nrecipients of them */
+/* Paused (smtp_client_pause): nobody has a result, and the message is to be given back as it was. */
+bool courier_is_paused(const struct courier *courier);
 /* True when the session has ended or must not carry another message. */
 bool courier_is_session_over(const struct courier *courier);
 /* Octets of the message's body that were handed to the session so far. */

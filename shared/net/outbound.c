@@ -164,6 +164,8 @@ static void take_event(struct outbound *outbound, const struct smtp_client_event
         outbound->has_been_proven = true;
         break;
     case SMTP_CLIENT_READY:
+    case SMTP_CLIENT_OUTCOME:
+    case SMTP_CLIENT_RESUMED:
     case SMTP_CLIENT_DEVICE:
     case SMTP_CLIENT_RECIPIENT:
     case SMTP_CLIENT_BODY_WANTED:

@@ -122,6 +122,7 @@ static void take_event(struct service_session *session, const struct smtp_server
     case SMTP_SERVER_AUTH:
     case SMTP_SERVER_AUTH_RESPONSE:
     case SMTP_SERVER_AUTH_CANCELLED:
+    case SMTP_SERVER_OUTCOME:
     case SMTP_SERVER_DEVICE:
     case SMTP_SERVER_MAIL:
     case SMTP_SERVER_RCPT:

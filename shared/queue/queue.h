@@ -47,6 +47,11 @@ void queue_flush(struct queue *queue, uint64_t message, int64_t now_ms);
 void queue_block_hop(struct queue *queue, struct slice hop, int64_t until_ms);
 void queue_unblock_hop(struct queue *queue, struct slice hop);
 
+/* A large message: within its hop, what is due and not large goes first, however long the large one has waited. Nothing changes for an unknown one. */
+void queue_set_large(struct queue *queue, uint64_t message, bool is_large);
+/* Whether something that is not large waits for that hop and is due: reason to pause a large one. */
+bool queue_has_small(const struct queue *queue, struct slice hop, int64_t now_ms);
+
 /* The earliest time at which queue_next gives something: not later than now when it would give it at once; INT64_MAX: nothing without another
  * call (all is empty, held, active, or waits for a slot). */
 int64_t queue_deadline_ms(const struct queue *queue);

@@ -21,6 +21,8 @@
  *                large as may be make the fewest commands. SENT waits for the piece that was asked for; only FAILED may overtake it.
  *   RECIPIENT    the reply for one recipient, or ours for it (`is_local`): an address that can't be written, or one more than the peer takes
  *                at a time (452 4.5.3: send another transaction). All come before SENT. If MAIL is refused there are none of the peer's.
+ *   RESUMED      355: the peer holds `offset` octets of the message (RFC 1845); the body goes on behind them
+ *   OUTCOME      the answer to one question of smtp_client_ask_outcomes, `question` its place; READY follows the last
  *   DEVICE       the answer to smtp_client_ask_device; READY follows.
  *   SENT         the transaction is over: `reply` is the reply to the message if it got that far; outcome says what it means. READY follows
  *                unless the session is broken.
@@ -35,7 +37,7 @@
  *
  * States (smtp_client_state_name):
  *   greeting -> ehlo [-> helo] [-> starttls -> tls -> ehlo] -> proven -> [auth ->] ready <-> envelope -> body -> final -> ready
- *   ready <-> device (XDEVICE);  any -> quit -> closed;  any -> failed
+ *   ready <-> device (XDEVICE), outcome (XOUTCOME);  any -> quit -> closed;  any -> failed
  * An early session (config.early) leaves the beginning out: greeting, or tls -> proven -> ready <-> envelope ... in which the replies to what was left out are awaited behind the scenes,
  * in order: the greeting where there is one, EHLO, AUTH, then those to the message. */
 #ifndef POSTERN_SMTP_CLIENT_H
@@ -54,6 +56,8 @@ enum {
     SMTP_WAYS_MAX = 480,                  /* octets of XWAYS' parameters that are kept, in whole words */
     SMTP_DEVICE_ID_MAX = 64,              /* letters and digits of a device's id */
     SMTP_DEVICE_LABEL_MAX = 64,           /* octets */
+    SMTP_EPOCH_MAX = 64,                  /* letters and digits of XOUTCOME's epoch */
+    SMTP_OUTCOMES_MAX = 16,               /* questions of one smtp_client_ask_outcomes */
 };
 
 enum smtp_security {
@@ -79,6 +83,8 @@ enum smtp_capability {
     SMTP_CAP_PIPECONNECT = 1 << 11, /* commands may come before the greeting (schema/link.md) */
     SMTP_CAP_XDEVICE = 1 << 12,     /* gives tokens to devices */
     SMTP_CAP_XWAYS = 1 << 13,       /* tells its ways */
+    SMTP_CAP_CHECKPOINT = 1 << 14,  /* RFC 1845: transactions have names */
+    SMTP_CAP_XOUTCOME = 1 << 15,    /* tells what became of them */
 };
 
 struct smtp_peer {
@@ -88,6 +94,8 @@ struct smtp_peer {
     uint64_t nrcpt_max;       /* LIMITS RCPTMAX (RFC 9422); 0: none told */
     uint64_t transactions_max; /* LIMITS MAILMAX; 0: none told */
     struct slice name;        /* first word after 250 of EHLO or HELO, at most 255 octets */
+    struct slice epoch;       /* XOUTCOME's, at most SMTP_EPOCH_MAX octets; empty: none told */
+    uint64_t outcome_s;       /* how long it tells, seconds */
     struct slice ways;        /* parameters of XWAYS as they stand, at most SMTP_WAYS_MAX octets */
 };
 
@@ -141,6 +149,8 @@ enum smtp_sent {
     SMTP_SENT_ACCEPTED, /* 2yz to the message; each accepted recipient is the next hop's care now */
     SMTP_SENT_DEFERRED, /* 4yz to MAIL, DATA or the message */
     SMTP_SENT_REFUSED,  /* 5yz likewise, or a need of the message that the peer lacks */
+    SMTP_SENT_PAUSED,   /* smtp_client_pause: the peer keeps what it has; no reply */
+    SMTP_SENT_RENAME,   /* the name stands for another transaction there (554 5.5.4): nothing was taken, send it under another name */
     SMTP_SENT_NOBODY,   /* every recipient was refused: the RECIPIENT events tell; no message was sent */
 };
 
@@ -150,6 +160,8 @@ struct smtp_transaction {
     bool has_8bit;                   /* some octet of the body is above 127 */
     bool is_binary;                  /* BINARYMIME as received: NULs or lines without CRLF */
     bool needs_smtputf8;             /* an address or a header holds UTF-8 */
+    struct slice transid;            /* with angle brackets; outlives the transaction; said where the peer offers CHECKPOINT; empty: none */
+    bool asks_first;                 /* the peer may hold some of it: MAIL waits for its reply, and a 355 tells where to go on. Else XWHOLE: all of it goes, at once */
 };
 
 enum smtp_client_event_type {
@@ -157,6 +169,8 @@ enum smtp_client_event_type {
     SMTP_CLIENT_PROVEN,
     SMTP_CLIENT_READY,
     SMTP_CLIENT_DEVICE,
+    SMTP_CLIENT_OUTCOME,
+    SMTP_CLIENT_RESUMED,
     SMTP_CLIENT_RECIPIENT,
     SMTP_CLIENT_BODY_WANTED,
     SMTP_CLIENT_SENT,
@@ -167,6 +181,8 @@ enum smtp_client_event_type {
 struct smtp_client_event {
     enum smtp_client_event_type type;
     size_t recipient;                /* index in the envelope */
+    size_t question;                 /* OUTCOME */
+    uint64_t offset;                 /* RESUMED; BODY_WANTED: octets of the message before those that are wanted */
     const struct smtp_reply *reply;  /* NULL where there was none; valid until the next call, but for _output, _sent, _deadline_ms and the facts */
     enum smtp_sent sent;
     bool is_local;                   /* reply was made here, not by the peer */
@@ -194,6 +210,15 @@ void smtp_client_login(struct smtp_client *client, int64_t now_ms);
 /* Asks the peer to know this device by a token from now on (XDEVICE). label: for people, UTF-8, at most SMTP_DEVICE_LABEL_MAX octets. Only in READY, when the peer offers XDEVICE and AUTH was by name and
  * password. DEVICE follows. A refusal, or an answer that is no token, is no failure of the session. */
 void smtp_client_ask_device(struct smtp_client *client, struct slice label, int64_t now_ms);
+/* What became of transactions (XOUTCOME): so many questions in one flight, at most SMTP_OUTCOMES_MAX. Only in READY, when the peer offers XOUTCOME. Copied. OUTCOME follows for each, in order. A refusal is no failure of the session. */
+struct smtp_outcome_question {
+    struct slice transid;
+    uint32_t first;
+};
+void smtp_client_ask_outcomes(struct smtp_client *client, const struct smtp_outcome_question *questions, size_t n, int64_t now_ms);
+/* Another message is more urgent: ends the running transaction at the next border of a BDAT, by RSET, so that it can be resumed under its name (asks_first). SENT with SMTP_SENT_PAUSED follows, unless it
+ * was too late (the last piece is in the output), or the transaction has no name there: then it takes its course. A piece that was asked for need not be given any more. */
+void smtp_client_pause(struct smtp_client *client, int64_t now_ms);
 /* Whether AUTH was, or is being, done by the device's token. Where the peer refuses the token (5yz) and there are user and password, these are tried in the same session, and this is false from then on. */
 bool smtp_client_uses_token(const struct smtp_client *client);
 /* The peer has said 535 to the token, or it can't be one: it is dead, forget it. To be asked at READY and at FAILED; it stays so. */

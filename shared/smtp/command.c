@@ -318,6 +318,7 @@ enum smtp_command_fault smtp_command_parse(enum smtp_verb verb, struct slice arg
     case SMTP_VERB_BDAT: return parse_bdat(argument, out);
     case SMTP_VERB_AUTH: return parse_auth_command(argument, out);
     case SMTP_VERB_XDEVICE: return parse_device(argument, out);
+    case SMTP_VERB_XOUTCOME: return SMTP_COMMAND_OUTCOME;
     case SMTP_VERB_VRFY: out->argument = argument; return argument.len > 0 ? SMTP_COMMAND_OK : SMTP_COMMAND_VRFY;
     case SMTP_VERB_DATA:
     case SMTP_VERB_RSET:
@@ -363,6 +364,8 @@ const struct smtp_reply *smtp_command_fault_reply(enum smtp_command_fault fault)
         [SMTP_COMMAND_BDAT] = SMTP_REPLY_INIT(501, 5, 5, 4, "Write BDAT octets, or BDAT octets LAST; closing, as the rest cannot be told from commands"),
         [SMTP_COMMAND_AUTH] = SMTP_REPLY_INIT(501, 5, 5, 4, "Write AUTH mechanism, and the initial response in base64 if there is one"),
         [SMTP_COMMAND_DEVICE] = SMTP_REPLY_INIT(501, 5, 5, 4, "Write XDEVICE and a label in xtext: 1 to 64 octets of UTF-8, no controls"),
+        [SMTP_COMMAND_TRANSID] = SMTP_REPLY_INIT(501, 5, 5, 4, "Write TRANSID=<local@domain>, at most 80 octets (RFC 1845), once, and XWHOLE only beside it"),
+        [SMTP_COMMAND_OUTCOME] = SMTP_REPLY_INIT(501, 5, 5, 4, "Write XOUTCOME <local@domain>, and perhaps the number of the recipient to begin with"),
     };
     assert(fault < SMTP_COMMAND_FAULTS);
     return fault == SMTP_COMMAND_OK ? NULL : &replies[fault];

@@ -27,7 +27,8 @@ enum smtp_verb {
     SMTP_VERB_VRFY,
     SMTP_VERB_EXPN,
     SMTP_VERB_HELP,
-    SMTP_VERB_XDEVICE,  /* ours: schema/link.md */
+    SMTP_VERB_XDEVICE,  /* this and the next, ours: schema/link.md */
+    SMTP_VERB_XOUTCOME,
     SMTP_VERB_OBSOLETE, /* SEND, SOML, SAML, TURN, ETRN, ATRN: known, and not done here */
     SMTP_VERB_FOREIGN,  /* HTTP, or a header line: a browser was talked into speaking to us */
     SMTP_VERBS,
@@ -43,6 +44,8 @@ enum smtp_parameter {
     SMTP_PARAMETER_AUTH = 1 << 5,
     SMTP_PARAMETER_NOTIFY = 1 << 6,
     SMTP_PARAMETER_ORCPT = 1 << 7,
+    SMTP_PARAMETER_TRANSID = 1 << 8,
+    SMTP_PARAMETER_WHOLE = 1 << 9, /* XWHOLE */
 };
 
 enum {
@@ -50,16 +53,19 @@ enum {
     SMTP_ORCPT_MAX = 500, /* octets; RFC 3461 4.2 */
     SMTP_HELO_MAX = 255,  /* octets; RFC 5321 4.5.3.1.2 */
     SMTP_LABEL_MAX = 64,  /* octets of a device's label, out of xtext */
+    SMTP_TRANSID_MAX = 80, /* octets with the angle brackets; RFC 1845 2 */
 };
 
 struct smtp_command {
-    struct slice argument;       /* HELO and EHLO: the name; VRFY: whom; XDEVICE: the label in xtext */
+    struct slice argument;       /* HELO and EHLO: the name; VRFY: whom; XDEVICE: the label in xtext; XOUTCOME: all of it */
     struct mail_address address; /* MAIL, RCPT */
     unsigned given;              /* enum smtp_parameter, or-ed */
     uint64_t size_octets;        /* SIZE=; UINT64_MAX when it is beyond 64 bits; or the octets of a BDAT */
     enum mail_body body;
     enum dsn_ret ret;
     struct slice envid;
+    struct slice transid; /* with its angle brackets; of MAIL, or of XOUTCOME */
+    uint32_t first;       /* XOUTCOME */
     unsigned notify;
     struct slice orcpt;
     bool is_last;           /* BDAT ... LAST */
@@ -94,6 +100,8 @@ enum smtp_command_fault {
     SMTP_COMMAND_BDAT, /* fatal for the session: nobody knows how many octets follow */
     SMTP_COMMAND_AUTH,
     SMTP_COMMAND_DEVICE,
+    SMTP_COMMAND_TRANSID, /* not a transid, or XWHOLE without one */
+    SMTP_COMMAND_OUTCOME,
     SMTP_COMMAND_FAULTS,
 };
 

@@ -20,7 +20,7 @@
  *
  * Which events owe an answer:
  *   AUTH, AUTH_RESPONSE   smtp_server_challenge, or smtp_server_answer with 235 (after smtp_server_set_user), 535, 454, 501 ...
- *   MAIL, RCPT, DEVICE    smtp_server_answer
+ *   MAIL, RCPT, DEVICE, OUTCOME  smtp_server_answer; MAIL with a TRANSID that is known: smtp_server_resume
  *   BODY_BEGIN            smtp_server_answer: any positive reply lets the body come (354 is then sent for DATA, nothing for BDAT); a
  *                         negative one is the reply to DATA, or to this BDAT, whose octets are read and dropped
  *   BODY_END              smtp_server_answer, which the driver gives only when the store has reported its commit
@@ -86,6 +86,8 @@ struct smtp_server_config {
     bool requires_tls;
     bool requires_auth;
     bool offers_device;          /* XDEVICE, to who has logged in by name and password inside TLS */
+    bool offers_checkpoint;      /* CHECKPOINT (RFC 1845), inside TLS: MAIL may name its transaction */
+    const char *outcome;         /* parameters of XOUTCOME, announced inside TLS; NULL: not offered; outlives the core */
     bool offers_pipeconnect;     /* PIPECONNECT, inside TLS: octets before our greeting are welcome */
     bool offers_smtputf8, offers_binarymime; /* off where the next hop is known to lack them */
     const char *ways;            /* parameters of XWAYS, announced inside TLS; NULL: none; outlives the core */
@@ -98,8 +100,9 @@ enum smtp_server_event_type {
     SMTP_SERVER_AUTH_RESPONSE,     /* data */
     SMTP_SERVER_AUTH_CANCELLED,    /* the client sent "*" or broke the exchange; already answered: drop the SASL state */
     SMTP_SERVER_DEVICE,            /* XDEVICE, data: the device's label, out of xtext: smtp_server_answer with 250 2.0.0 "ID TOKEN" */
+    SMTP_SERVER_OUTCOME,           /* XOUTCOME, data: the transid, first: the recipient to begin with: smtp_server_answer, on several lines */
     SMTP_SERVER_STARTTLS,          /* send all output, then handshake, then smtp_server_tls_started */
-    SMTP_SERVER_MAIL,              /* envelope: sender and parameters; size_octets as declared, 0 if not */
+    SMTP_SERVER_MAIL,              /* envelope: sender and parameters; size_octets as declared, 0 if not; data: TRANSID, empty if not given; is_whole: XWHOLE */
     SMTP_SERVER_RCPT,              /* recipient */
     SMTP_SERVER_BODY_BEGIN,        /* envelope: whole, with the recipients that were accepted; is_bdat */
     SMTP_SERVER_BODY,              /* data: octets of the message, dots unstuffed; valid until the next call */
@@ -113,6 +116,8 @@ struct smtp_server_event {
     unsigned mechanism; /* enum sasl_mechanism */
     bool has_data;
     bool is_bdat;
+    bool is_whole;
+    uint32_t first;
     bool has_8bit; /* BODY_END: some octet of the body was above 127, whatever BODY= said; 7BIT with such octets is accepted */
     struct slice data;
     const struct envelope *envelope;
@@ -138,6 +143,9 @@ bool smtp_server_is_parked(const struct smtp_server *server);
 /* The answer to the event that parked the session. A 421 closes the session after it, whatever was asked. The client's time to go on
  * counts from now_ms. */
 void smtp_server_answer(struct smtp_server *server, const struct smtp_reply *reply, int64_t now_ms);
+/* The answer to MAIL when the transaction is known (RFC 1845): 355 with the octets of the message that are here; what comes with DATA or BDAT is behind them, and counts with them towards the largest
+ * size. is_told false: 250 is said in place of 355 (XWHOLE), and the octets come from the first. Either way nrcpt recipients are known already, so that the body may come without RCPT; those that come are events as usual. */
+void smtp_server_resume(struct smtp_server *server, bool is_told, uint64_t held_octets, size_t nrcpt, int64_t now_ms);
 /* 334 with data, which is turned into base64 here. */
 void smtp_server_challenge(struct smtp_server *server, struct slice data, int64_t now_ms);
 /* Call before answering 235: the name counts as authenticated from then on. Copied. RESULT_OK, RESULT_MEMORY. */

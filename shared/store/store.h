@@ -16,7 +16,7 @@
  * Invariants; the tests name them by number.
  *   1 An answer RESULT_OK of a write means: on the disk, power cut included.
  *   2 A message exists with envelope, all chunks and its recipients, or it does not exist for the queue at all. Half-received bodies are swept at
- *     start.
+ *     start, but for those of a named transaction (checkpoints, below).
  *   3 After RESULT_FULL or RESULT_IO everything that was acknowledged before is still there, and later requests are tried afresh.
  *   4 Answers to one client come in the order of its requests of the same kind (writes, reads).
  *   5 No slice given to a request is used after the call returns; what an answer points at is valid during the callback only, unless ownership is
@@ -46,6 +46,7 @@ enum {
     STORE_CHUNK = 64 * 1024,             /* octets of a body chunk, the last of a message may be shorter */
     STORE_INTAKE_WINDOW = 4 * 64 * 1024, /* octets of one body that may wait for the writer before the sender is told to pause */
     STORE_WRITES_MAX = 4096,
+    STORE_DIGEST = 32,
     STORE_WRITES_OCTETS_MAX = 16 * 1024 * 1024,
 };
 
@@ -60,6 +61,7 @@ struct store_config {
     uint32_t fresh_kib;  /* memory for messages just committed, so that delivery need not read them back; 0: 4,096 */
     uint32_t log_kib;    /* size of the write-ahead log at which it is moved into the database; 0: 16,384 */
     uint32_t wait_ms;    /* how long to wait for another process to close it, as a daemon does for a command that is done in a moment */
+    const uint8_t *seal_key; /* CRYPTO_KEY octets: bodies, addresses, replies and hosts lie encrypted on the disk (store/seal.h); NULL: as they are. Copied */
     const char *vfs;     /* SQLite's file layer; NULL: the usual one. For tests of failing disks */
 };
 
@@ -83,6 +85,8 @@ struct store_listing;
 struct store_counts;
 struct store_account;
 struct store_device;
+struct store_checkpoint;
+struct store_recipient;
 typedef void store_queue_row(void *context, const struct store_due *due, size_t n, bool is_last, enum result result);
 typedef void store_job_done(void *context, enum result result, struct store_job *job);
 typedef void store_octets_done(void *context, enum result result, struct slice octets);
@@ -91,6 +95,8 @@ typedef void store_count_done(void *context, enum result result, const struct st
 typedef void store_account_done(void *context, enum result result, const struct store_account *account);
 typedef void store_device_done(void *context, enum result result, const struct store_device *device, const struct store_account *account);
 typedef void store_device_row(void *context, enum result result, const struct store_device *devices, size_t n, bool is_last);
+typedef void store_checkpoint_done(void *context, enum result result, const struct store_checkpoint *checkpoint);
+typedef void store_recipients_done(void *context, enum result result, const struct store_recipient *recipients, size_t n, uint32_t total);
 typedef void store_account_row(void *context, enum result result, const struct store_account *accounts, size_t n, bool is_last);
 
 /* ---- taking mail in ------------------------------------------------------------------------------------------- */
@@ -98,7 +104,7 @@ typedef void store_account_row(void *context, enum result result, const struct s
 enum store_state {                  /* of a recipient; a message's is derived: schema/README.md */
                    STORE_QUEUED,    /* waits for its time, or is being tried */
                    STORE_HELD,      /* waits for a person */
-                   STORE_RELAYED,   /* agent: the relay has it; final for now (outcome reports come later) */
+                   STORE_RELAYED,   /* agent: the relay has it; what became of it is asked at next_attempt_ms; final when that is 0 */
                    STORE_DELIVERED, /* the recipient's server accepted it; final */
                    STORE_BOUNCED,   /* refused or expired; final */
                    STORE_UNCERTAIN, /* the connection died after the last octet: tried again, and shown */
@@ -115,6 +121,7 @@ struct store_message {
     int64_t expires_at_ms;  /* wall time */
     uint32_t nchunks;
     uint32_t header_octets; /* length of the header section with its empty line */
+    uint8_t digest[STORE_DIGEST]; /* of what was submitted, octets and envelope (mta/intake.h); all zero: none */
 };
 
 struct store_intake;
@@ -131,6 +138,20 @@ MUST_CHECK enum result store_intake_append(struct store_intake *intake, struct s
  * RESULT_OK, RESULT_FULL, RESULT_IO, RESULT_BUSY, RESULT_MEMORY, RESULT_EXISTS (the id is taken). */
 void store_intake_commit(struct store_intake **intake, const struct store_message *message, const struct slice *hops, int64_t due_at_ms,
                          store_done *done, void *context);
+/* The transaction has a name: from its first chunk on the half is kept on the disk with it (checkpoints, below). Before the first append; all of it is copied. */
+struct store_naming;
+MUST_CHECK enum result store_intake_name(struct store_intake *intake, const struct store_naming *naming);
+/* Where in the stored octets those of the sender lie: stored = came - header_came + header_stored, from header_stored on. To be told as soon as the header is whole; before, a half can't be resumed. */
+struct store_half {
+    uint64_t header_came, header_stored; /* octets; 0: not known yet */
+    bool has_8bit_header, is_header_utf8, has_8bit_body, has_lines; /* has_lines: it goes on at the beginning of a line only (all but BINARYMIME) */
+    int64_t received_at_ms;
+};
+void store_intake_note(struct store_intake *intake, const struct store_half *half);
+/* Writes what is gathered of a named body, so that no more than what comes later can be lost; goes on. No answer. */
+void store_intake_sync(struct store_intake *intake);
+/* The sender has gone: what is gathered of a named body stays on the disk until it is resumed. Takes the intake. As abort for one without a name or a whole header. No answer. */
+void store_intake_suspend(struct store_intake **intake);
 /* Drops what was gathered, on disk too. Takes the intake. No answer. */
 void store_intake_abort(struct store_intake **intake);
 
@@ -139,6 +160,7 @@ void store_intake_abort(struct store_intake **intake);
 struct store_due {
     uint64_t message;
     struct slice hop;
+    uint64_t size_octets;
     int64_t due_at_ms; /* the earliest of its recipients */
     bool is_held;
 };
@@ -152,12 +174,13 @@ struct store_recipient {
     enum store_state state;
     uint32_t attempts;
     int64_t next_attempt_ms; /* wall time; 0: none */
+    uint32_t transaction;    /* agent: under which of the message's names it goes, or went (schema/link.md, CHECKPOINT); else 0 */
     struct slice reply;      /* last word on it: "250 2.0.0 ok", or ours */
     struct slice host;       /* who said it */
     int64_t at_ms;           /* when it was last asked; 0: not yet */
 };
 
-/* One message for one hop, with the recipients that still need work there (STORE_QUEUED, STORE_UNCERTAIN), for an attempt. The job is the caller's
+/* One message for one hop, with the recipients that still need work there (STORE_QUEUED, STORE_UNCERTAIN), of these the ones with the lowest transaction, for an attempt. The job is the caller's
  * from then on; free it with store_job_free. done: RESULT_OK, RESULT_NOT_FOUND (nothing left to do), RESULT_IO ... with job NULL. A message that was
  * committed a moment ago may come from memory (same answer). */
 struct store_job {
@@ -165,6 +188,7 @@ struct store_job {
     struct store_message message; /* envelope.recipients are those of `recipients`, in the same order */
     struct store_recipient *recipients;
     size_t nrecipients;
+    size_t nlater;     /* recipients with work at this hop whose transaction comes after this one: not among those above */
     struct slice body; /* whole body when message.nchunks is 1, else empty: then read chunks */
     char *memory;      /* the store's: what body may point to */
 };
@@ -178,7 +202,8 @@ void store_body_read(struct store_client *client, uint64_t message, uint32_t seq
 struct store_outcome {
     uint32_t seq;
     enum store_state state;
-    int64_t next_attempt_ms; /* for QUEUED and UNCERTAIN */
+    int64_t next_attempt_ms; /* for QUEUED and UNCERTAIN; for RELAYED: when to ask, 0: never again */
+    uint32_t transaction;    /* as in store_recipient, from now on */
     bool counts;             /* false: nobody was really asked; neither the number of attempts nor the time of the last one moves */
     struct slice reply, host;
 };
@@ -190,7 +215,7 @@ struct store_own_message {
 };
 /* Writes outcomes and DSN together, where the transitions of schema/README.md allow (a finished recipient stays so; a held one stays held unless it
  * is finished). RESULT_NOT_FOUND, and nothing written: none applies, for example because the message was removed. When no recipient of the message
- * needs work any more, its body is dropped in the same commit, unless keep_body. done as above. */
+ * needs work any more, its body is dropped in the same commit; with keep_body only when what became of it is known of all, or will not be asked any more. done as above. */
 void store_attempt_finish(struct store_client *client, uint64_t message, const struct store_outcome *outcomes, size_t n, int64_t now_ms,
                           const struct store_own_message *own, bool keep_body, store_done *done, void *context);
 
@@ -202,7 +227,7 @@ struct store_listing { /* one message with all its recipients */
     size_t nrecipients;
     const char *state; /* derived: see schema/README.md */
 };
-enum store_list { STORE_LIST_UNFINISHED, STORE_LIST_ALL };
+enum store_list { STORE_LIST_UNFINISHED, STORE_LIST_ALL, STORE_LIST_AWAITED /* relayed, and to be asked about */ };
 /* Oldest first, `after` an id (0: from the start), at most `limit`. */
 void store_message_list(struct store_client *client, enum store_list which, uint64_t after, uint32_t limit, store_listing_row *row, void *context);
 void store_message_get(struct store_client *client, uint64_t id, store_listing_row *row, void *context);
@@ -256,6 +281,57 @@ void store_device_add(struct store_client *client, const struct store_device *de
 /* When it last logged in; never moves back. */
 void store_device_seen(struct store_client *client, struct slice id, int64_t now_ms, store_done *done, void *context);
 void store_device_remove(struct store_client *client, struct slice id, store_done *done, void *context);
+
+/* ---- checkpoints (relay): transactions with a name (RFC 1845, schema/link.md) -------------------------------------
+ *
+ * One row a name. It is a half, with the octets that are here, or it is over: the message is committed, and `reply` is what its sender was told, again each time he asks. The writer thread alone decides
+ * who goes on: a claim makes all that another session still writes under the name fail (RESULT_CANCELLED), and of two that commit the second gets RESULT_EXISTS. */
+
+struct store_claim {
+    struct slice account, device, helo, transid; /* device empty: logged in without a token */
+    bool is_by_password;                         /* sees all of the account's */
+    uint8_t digest[STORE_DIGEST];                /* of MAIL: sender and parameters; ours to choose, compared as it is */
+    bool is_whole;                               /* XWHOLE: a half is dropped */
+    int64_t served_ms;                           /* the relay's own running time (server/served.h), not the wall's */
+};
+struct store_checkpoint {
+    uint64_t message;
+    uint32_t generation;          /* of the claim */
+    struct slice reply;           /* "250 2.0.0 Ok: queued as ..."; empty: a half */
+    uint64_t came_octets;         /* of the sender's that are here: of a half with lines up to the last whole one */
+    struct store_half half;       /* of a half */
+    const struct envelope_recipient *recipients; /* accepted when the first octet came */
+    size_t nrcpt;
+};
+/* RESULT_OK: known; RESULT_NOT_FOUND: to this session it is not, and may be begun (XWHOLE: a half was dropped); RESULT_DENIED: known, with another digest; RESULT_IO, RESULT_FULL, RESULT_MEMORY. Valid during the callback. */
+void store_checkpoint_claim(struct store_client *client, const struct store_claim *claim, store_checkpoint_done *done, void *context);
+/* What store_intake_name needs. generation: that of the claim, 0 for a new one. */
+struct store_naming {
+    struct store_claim claim;
+    uint32_t generation;
+    struct slice reply;                          /* told when it is committed */
+    const struct envelope_recipient *recipients;
+    size_t nrcpt;
+    uint32_t most_halves;                        /* of a device; a further one drops the one untouched for longest */
+    uint64_t most_octets;                        /* likewise, of all their octets together */
+};
+/* Goes on with a half, at came_octets: reads back what is there of its last chunk, and drops what lies behind the offset. done with the intake, named as before under the claim's generation, or NULL: RESULT_CANCELLED (claimed by another
+ * since), RESULT_NOT_FOUND, RESULT_IO, RESULT_MEMORY. Its id is the checkpoint's message. */
+typedef void store_intake_done(void *context, enum result result, struct store_intake *intake);
+void store_intake_resume(struct store_client *client, const struct store_checkpoint *checkpoint, const struct store_naming *naming, void (*on_drain)(void *context),
+                         void *drain_context, store_intake_done *done, void *context);
+/* A name that is over: the recipients of its message from number `first` on, at most `most`, and how many there are; none at all for a message that was removed. Digest and is_whole do not matter. RESULT_OK; RESULT_NOT_FOUND: unknown to this session, or a
+ * half; RESULT_IO, RESULT_MEMORY. Valid during the callback. */
+void store_checkpoint_outcome(struct store_client *client, const struct store_claim *claim, uint32_t first, uint32_t most, store_recipients_done *done, void *context);
+/* Forgets names untouched since served_ms, and drops their halves. Messages whose name is known are not swept by store_sweep. */
+void store_checkpoint_sweep(struct store_client *client, int64_t served_ms, store_done *done, void *context);
+
+/* ---- custody (agent): what the relay has, and may lose ------------------------------------------------------------ */
+
+/* The relay has lost it: recipients that are STORE_RELAYED and asked about are STORE_QUEUED again, due at due_at_ms, under the same transactions. RESULT_NOT_FOUND: none is, or there is no body any more. */
+void store_message_requeue(struct store_client *client, uint64_t id, int64_t due_at_ms, store_done *done, void *context);
+/* A message with this digest that was taken at or after since_ms (wall time): its id in eight octets, most significant first. RESULT_NOT_FOUND. Asked of the writer, so that it answers for all commits before it. */
+void store_message_find(struct store_client *client, const uint8_t digest[static STORE_DIGEST], int64_t since_ms, store_octets_done *done, void *context);
 
 /* ---- small things --------------------------------------------------------------------------------------------- */
 

@@ -32,6 +32,8 @@ static void on_event(struct session *s, const struct smtp_client_event *event)
 {
     struct smtp_transaction transaction = {.envelope = &envelope, .size_octets = sizeof body};
     switch (event->type) {
+    case SMTP_CLIENT_OUTCOME:
+    case SMTP_CLIENT_RESUMED: break;
     case SMTP_CLIENT_PROVEN: smtp_client_login(s->client, 0); break;
     case SMTP_CLIENT_READY:
         if (s->wants_device && !s->has_device) {

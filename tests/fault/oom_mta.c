@@ -159,8 +159,8 @@ static void record_once(void *context)
     assert_int_equal(world_put(record.world, ++id, SLICE("Subject: x\r\n\r\nx\r\n"), 2, 0), RESULT_OK);
     assert_int_equal(world_load(record.world, id, (struct slice){0}, &job), RESULT_OK);
     oom_resume();
-    const struct courier_result results[] = {{job->recipients[0].seq, ATTEMPT_ACCEPTED, SLICE("250 2.0.0 ok"), false},
-                                             {job->recipients[1].seq, ATTEMPT_REFUSED, SLICE("550 5.1.1 no"), false}};
+    const struct courier_result results[] = {{.seq = job->recipients[0].seq, .result = ATTEMPT_ACCEPTED, .reply = SLICE("250 2.0.0 ok"), .is_local = false},
+                                             {.seq = job->recipients[1].seq, .result = ATTEMPT_REFUSED, .reply = SLICE("550 5.1.1 no"), .is_local = false}};
     attempt_record(&office, job, (struct slice){0}, results, SLICE("mx"), false, on_recorded, &record);
     attempt_stop(&office); /* no retries: each run ends by itself */
     if (!record.is_ended)

@@ -102,6 +102,7 @@ static void on_event(struct client *client, const struct smtp_server_event *even
         client->nmessages++;
         answer(client, &STORED);
         break;
+    case SMTP_SERVER_OUTCOME:
     case SMTP_SERVER_CLOSE: client->is_closed = true; break;
     case SMTP_SERVER_DEVICE:
         assert_true(slice_equal(event->data, SLICE("Anna's laptop")));

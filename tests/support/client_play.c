@@ -35,6 +35,8 @@ static const char *sent_name(enum smtp_sent sent)
     case SMTP_SENT_ACCEPTED: return "accepted";
     case SMTP_SENT_DEFERRED: return "deferred";
     case SMTP_SENT_REFUSED: return "refused";
+    case SMTP_SENT_PAUSED: return "paused";
+    case SMTP_SENT_RENAME: return "rename";
     case SMTP_SENT_NOBODY: return "nobody";
     }
     return "?";
@@ -50,6 +52,8 @@ static void tell(struct play *p, const struct smtp_client_event *event)
     case SMTP_CLIENT_STARTTLS: must(buffer_append_cstr(&p->told, "STARTTLS\n")); break;
     case SMTP_CLIENT_PROVEN: must(buffer_append_cstr(&p->told, "PROVEN\n")); break;
     case SMTP_CLIENT_DEVICE: must(buffer_printf(&p->told, "DEVICE %.*s%s%s\n", SLICE_ARG(event->device), reply, ours)); break;
+    case SMTP_CLIENT_OUTCOME: must(buffer_printf(&p->told, "OUTCOME %zu: %s\n", event->question, reply)); break;
+    case SMTP_CLIENT_RESUMED: must(buffer_printf(&p->told, "RESUMED %llu\n", (unsigned long long)event->offset)); break;
     case SMTP_CLIENT_READY: must(buffer_append_cstr(&p->told, "READY\n")); break;
     case SMTP_CLIENT_BODY_WANTED: must(buffer_append_cstr(&p->told, "BODY\n")); break;
     case SMTP_CLIENT_CLOSED: must(buffer_append_cstr(&p->told, "CLOSED\n")); break;

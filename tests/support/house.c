@@ -71,6 +71,7 @@ static void house_event(void *session_context, struct service_session *session, 
     switch (event->type) {
     case SMTP_SERVER_AUTH:
     case SMTP_SERVER_AUTH_RESPONSE:
+    case SMTP_SERVER_OUTCOME:
     case SMTP_SERVER_DEVICE:
     case SMTP_SERVER_MAIL:
     case SMTP_SERVER_RCPT:

@@ -137,6 +137,7 @@ static void on_event(struct smtp_sink *sink, const struct smtp_server_event *eve
         answer_auth(sink, event->data);
         break;
     case SMTP_SERVER_AUTH_CANCELLED: note_line(sink, "auth-cancelled", SLICE(""), 0); break;
+    case SMTP_SERVER_OUTCOME:
     case SMTP_SERVER_DEVICE:
         note_line(sink, "device", event->data, 0);
         answer(sink, event->data);

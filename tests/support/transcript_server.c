@@ -78,6 +78,7 @@ void transcript_say_server_event(const struct smtp_server *server, const struct 
         if (event->has_data)
             say(out, "data", event->data);
         break;
+    case SMTP_SERVER_OUTCOME:
     case SMTP_SERVER_DEVICE:
     case SMTP_SERVER_AUTH_RESPONSE: say(out, "data", event->data); break;
     case SMTP_SERVER_MAIL: say_mail(out, event); break;

@@ -86,7 +86,7 @@ static void open_scene(struct scene *s, size_t nrcpt)
 
 static void result(struct scene *s, size_t i, enum attempt_result result, const char *reply, bool is_local)
 {
-    s->results[i] = (struct courier_result){s->job->recipients[i].seq, result, slice_from_cstr(reply), is_local};
+    s->results[i] = (struct courier_result){.seq = s->job->recipients[i].seq, .result = result, .reply = slice_from_cstr(reply), .is_local = is_local};
 }
 
 static void record(struct scene *s, bool next_hop_tells)

@@ -163,7 +163,7 @@ static void open_scene(struct scene *s, size_t nrcpt, size_t octets)
 
 static void start(struct scene *s)
 {
-    s->courier = courier_start(s->client, s->outbound, s->job, on_done, s);
+    s->courier = courier_start(s->client, s->outbound, s->job, NULL, on_done, s);
     assert_non_null(s->courier);
     s->job = NULL;
     outbound_pump(s->outbound);

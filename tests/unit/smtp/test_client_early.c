@@ -363,6 +363,7 @@ static void serve_event(struct relay *r, const struct smtp_server_event *event)
     r->nmessages += event->type == SMTP_SERVER_BODY_END;
     switch (event->type) {
     case SMTP_SERVER_AUTH: answer_auth(r, event); break;
+    case SMTP_SERVER_OUTCOME:
     case SMTP_SERVER_DEVICE: answer_device(r); break;
     case SMTP_SERVER_BODY_END:
     case SMTP_SERVER_MAIL:
