@@ -173,6 +173,7 @@ static bool copy_early(struct smtp_client *c, const struct smtp_peer *from)
     *copy = *from;
     c->config.early = copy;
     return arena_copy(&c->arena, slice_take(from->name, sizeof c->peer_name - 1), &copy->name) == RESULT_OK &&
+           arena_copy(&c->arena, slice_take(from->epoch, SMTP_EPOCH_MAX), &copy->epoch) == RESULT_OK &&
            arena_copy(&c->arena, slice_take(from->ways, SMTP_WAYS_MAX), &copy->ways) == RESULT_OK;
 }
 

@@ -116,7 +116,7 @@ struct smtp_client {
     bool has_failure_reply;
     const char *failure_phase;
 
-    struct smtp_peer peer; /* ways in the arena */
+    struct smtp_peer peer; /* epoch and ways in the arena */
     char peer_name[256];
 
     struct buffer in, out;
@@ -158,7 +158,7 @@ enum client_step client_session_step(struct smtp_client *c, struct smtp_client_e
 /* EHLO alone, whatever the state. */
 void client_put_hello(struct smtp_client *c);
 void client_say_hello(struct smtp_client *c);
-/* Copies name and ways. */
+/* Copies name, epoch and ways. */
 void client_keep_peer(struct smtp_client *c, const struct smtp_peer *peer);
 void client_start_auth(struct smtp_client *c);
 /* Whether device and token have the shape of such, and the channel the binding that they need. */

@@ -69,8 +69,9 @@ void client_keep_peer(struct smtp_client *c, const struct smtp_peer *peer)
     if (name.len > 0)
         memcpy(c->peer_name, name.ptr, name.len);
     c->peer.name = slice_of(c->peer_name, name.len);
-    c->peer.ways = (struct slice){0};
-    if (peer->ways.len > 0 && arena_copy(&c->arena, peer->ways, &c->peer.ways) != RESULT_OK)
+    c->peer.ways = c->peer.epoch = (struct slice){0};
+    if ((peer->ways.len > 0 && arena_copy(&c->arena, peer->ways, &c->peer.ways) != RESULT_OK) ||
+        (peer->epoch.len > 0 && arena_copy(&c->arena, peer->epoch, &c->peer.epoch) != RESULT_OK))
         client_fail(c, SMTP_FAIL_MEMORY);
 }
 

@@ -11,6 +11,7 @@ static const struct {
     {SLICE("STARTTLS"), SMTP_CAP_STARTTLS},     {SLICE("AUTH"), SMTP_CAP_AUTH},
     {SLICE("LIMITS"), SMTP_CAP_LIMITS},         {SLICE("PIPECONNECT"), SMTP_CAP_PIPECONNECT},
     {SLICE("XDEVICE"), SMTP_CAP_XDEVICE},       {SLICE("XWAYS"), SMTP_CAP_XWAYS},
+    {SLICE("CHECKPOINT"), SMTP_CAP_CHECKPOINT}, {SLICE("XOUTCOME"), SMTP_CAP_XOUTCOME},
 };
 
 static unsigned capability_of(struct slice keyword)
@@ -61,6 +62,28 @@ static struct slice take_ways(struct slice rest)
     return slice_trim(slice_take(rest, end < 0 ? 0 : (size_t)end));
 }
 
+static bool is_epoch(struct slice s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        char lower = (char)(s.ptr[i] | 0x20);
+        if (!(s.ptr[i] >= '0' && s.ptr[i] <= '9') && !(lower >= 'a' && lower <= 'z'))
+            return false;
+    }
+    return s.len > 0 && s.len <= SMTP_EPOCH_MAX;
+}
+
+/* "XOUTCOME epoch seconds" (schema/link.md). What can't be understood is as if it were not offered: how long a question makes sense would be unknown. */
+static void parse_outcome(struct slice rest, struct smtp_peer *peer)
+{
+    struct slice epoch = take_word(&rest), seconds = take_word(&rest);
+    uint64_t value;
+    bool is_right = is_epoch(epoch) && slice_to_u64(seconds, UINT64_MAX, &value) && rest.len == 0;
+    peer->epoch = is_right ? epoch : (struct slice){0};
+    peer->outcome_s = is_right ? value : 0;
+    if (!is_right)
+        peer->capabilities &= ~(unsigned)SMTP_CAP_XOUTCOME;
+}
+
 /* Firewalls that "inspect" SMTP overwrite what they do not want with as many X (Cisco PIX and ASA: XXXXXXXX, XXXXXXXA) or stars,
  * so that no checksum of lengths has to change. */
 static bool is_masked(struct slice keyword)
@@ -88,6 +111,8 @@ static void parse_line(struct slice line, struct smtp_peer *peer, bool *is_start
         parse_limits(line, peer);
     else if (capability == SMTP_CAP_XWAYS)
         peer->ways = take_ways(line);
+    else if (capability == SMTP_CAP_XOUTCOME)
+        parse_outcome(line, peer);
     else if (capability == SMTP_CAP_SIZE && !slice_to_u64(slice_trim(line), UINT64_MAX, &peer->size_max_octets))
         peer->size_max_octets = 0;
     if (is_masked(keyword))

@@ -23,6 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check(peer.ways.len == 0 || peer.capabilities & SMTP_CAP_XWAYS);
     check(peer.ways.len <= SMTP_WAYS_MAX && slice_find(peer.ways, '\n') < 0);
     check(peer.ways.len == 0 || (peer.ways.ptr >= (const char *)data && peer.ways.ptr + peer.ways.len <= (const char *)data + size));
+    check((peer.epoch.len > 0) == !!(peer.capabilities & SMTP_CAP_XOUTCOME) && peer.epoch.len <= SMTP_EPOCH_MAX && slice_find(peer.epoch, ' ') < 0);
     check(peer.name.len == 0 || (peer.name.ptr >= (const char *)data && peer.name.ptr + peer.name.len <= (const char *)data + size));
     return 0;
 }

@@ -15,6 +15,7 @@ struct row {
     bool is_masked;
 };
 
+#define SIXTY_FOUR "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01"
 #define PEER(...) {.name = SLICE("mx"), __VA_ARGS__}
 static const struct row ROWS[] = {
     {SLICE(""), {0}, false},
@@ -43,6 +44,20 @@ static const struct row ROWS[] = {
      PEER(.capabilities = SMTP_CAP_PIPECONNECT | SMTP_CAP_XDEVICE | SMTP_CAP_XWAYS, .ways = SLICE("465/tls  587/starttls")), false},
     {SLICE("mx\nXWAYS"), PEER(.capabilities = SMTP_CAP_XWAYS), false},
     {SLICE("mx\nXWAY 465/tls\nX-WAYS 465/tls\nPIPE_CONNECT"), PEER(.capabilities = 0), false},
+    {SLICE("mx\nCHECKPOINT\nXOUTCOME 0d5r8k3mZq 604800"),
+     PEER(.capabilities = SMTP_CAP_CHECKPOINT | SMTP_CAP_XOUTCOME, .epoch = SLICE("0d5r8k3mZq"), .outcome_s = 604800), false},
+    {SLICE("mx\ncheckpoint with parameters\nxoutcome  1  0 "), PEER(.capabilities = SMTP_CAP_CHECKPOINT | SMTP_CAP_XOUTCOME, .epoch = SLICE("1"), .outcome_s = 0), false},
+    {SLICE("mx\nXOUTCOME " SIXTY_FOUR " 18446744073709551615"), PEER(.capabilities = SMTP_CAP_XOUTCOME, .epoch = SLICE(SIXTY_FOUR), .outcome_s = UINT64_MAX), false},
+    {SLICE("mx\nXOUTCOME " SIXTY_FOUR "x 1"), PEER(.capabilities = 0), false},
+    {SLICE("mx\nXOUTCOME"), PEER(.capabilities = 0), false},
+    {SLICE("mx\nXOUTCOME abc"), PEER(.capabilities = 0), false},
+    {SLICE("mx\nXOUTCOME abc 1 2"), PEER(.capabilities = 0), false},
+    {SLICE("mx\nXOUTCOME a-c 1"), PEER(.capabilities = 0), false},
+    {SLICE("mx\nXOUTCOME a\xe4 1"), PEER(.capabilities = 0), false},
+    {SLICE("mx\nXOUTCOME abc 1s"), PEER(.capabilities = 0), false},
+    {SLICE("mx\nXOUTCOME abc 18446744073709551616"), PEER(.capabilities = 0), false},
+    {SLICE("mx\nXOUTCOME abc 1\nXOUTCOME x"), PEER(.capabilities = 0), false},
+    {SLICE("mx\nXOUTCOMES abc 1\nXCHECKPOINT"), PEER(.capabilities = 0), false},
     {SLICE("mx\nXXXXXXXX"), PEER(.mechanisms = 0), true},
     {SLICE("mx\nXXXXXXXA"), PEER(.mechanisms = 0), true},
     {SLICE("mx\nxxxxxxxx"), PEER(.mechanisms = 0), true},
@@ -63,7 +78,7 @@ static void parses_announcements(void **state)
         if (peer.capabilities != ROWS[i].peer.capabilities || peer.mechanisms != ROWS[i].peer.mechanisms ||
             peer.size_max_octets != ROWS[i].peer.size_max_octets || peer.nrcpt_max != ROWS[i].peer.nrcpt_max ||
             peer.transactions_max != ROWS[i].peer.transactions_max || !slice_equal(peer.name, ROWS[i].peer.name) ||
-            !slice_equal(peer.ways, ROWS[i].peer.ways) || is_masked != ROWS[i].is_masked)
+            !slice_equal(peer.ways, ROWS[i].peer.ways) || !slice_equal(peer.epoch, ROWS[i].peer.epoch) || peer.outcome_s != ROWS[i].peer.outcome_s || is_masked != ROWS[i].is_masked)
             fail_msg("row %zu: %.*s", i, SLICE_ARG(ROWS[i].text));
         guard_free(&text);
     }
