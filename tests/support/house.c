@@ -65,7 +65,7 @@ void house_answer_one(struct house *house)
 
 static void house_event(void *session_context, struct service_session *session, const struct smtp_server_event *event)
 {
-    static const char *const names[] = {"AUTH ", "RESPONSE ", "CANCELLED ", "DEVICE ", "", "MAIL ", "RCPT ", "BEGIN ", "", "END ", "ENDED ", ""};
+    static const char *const names[] = {"AUTH ", "RESPONSE ", "CANCELLED ", "DEVICE ", "OUTCOME ", "", "MAIL ", "RCPT ", "BEGIN ", "", "END ", "ENDED ", ""};
     struct house *house = session_context;
     assert_int_equal(buffer_append_cstr(&house->story, names[event->type]), RESULT_OK);
     switch (event->type) {

@@ -69,7 +69,7 @@ static void say_body_begin(struct buffer *out, const struct smtp_server_event *e
 
 void transcript_say_server_event(const struct smtp_server *server, const struct smtp_server_event *event, struct buffer *out)
 {
-    static const char *const names[] = {"AUTH", "AUTH_RESPONSE", "AUTH_CANCELLED", "DEVICE", "STARTTLS", "MAIL", "RCPT", "BODY_BEGIN", "BODY", "BODY_END",
+    static const char *const names[] = {"AUTH", "AUTH_RESPONSE", "AUTH_CANCELLED", "DEVICE", "OUTCOME", "STARTTLS", "MAIL", "RCPT", "BODY_BEGIN", "BODY", "BODY_END",
                                         "TRANSACTION_ENDED", "CLOSE"};
     assert_int_equal(buffer_append_cstr(out, names[event->type]), RESULT_OK);
     switch (event->type) {
