@@ -53,11 +53,11 @@ static struct slice cut_text(struct slice s, size_t max)
 
 /* ---- writing ---- */
 
-static enum result write_line(const struct smtp_reply *reply, const char *status, struct slice text, bool is_last, struct buffer *out)
+static enum result write_line(const struct smtp_reply *reply, const char *status, struct slice text, size_t line_max, bool is_last, struct buffer *out)
 {
     char *at;
     size_t status_len = strlen(status);
-    text = cut_text(text, WRITTEN_LINE_MAX - CODE_LEN - 2 - status_len);
+    text = cut_text(text, line_max - CODE_LEN - 2 - status_len);
     size_t len = CODE_LEN + status_len + text.len + 2;
     enum result reserved = buffer_reserve(out, len, &at);
     if (reserved != RESULT_OK)
@@ -75,7 +75,7 @@ static enum result write_line(const struct smtp_reply *reply, const char *status
     return RESULT_OK;
 }
 
-enum result smtp_reply_write(const struct smtp_reply *reply, struct buffer *out)
+static enum result write_reply(const struct smtp_reply *reply, size_t line_max, struct buffer *out)
 {
     char status[STATUS_TEXT];
     struct slice line, rest = reply->text;
@@ -85,13 +85,23 @@ enum result smtp_reply_write(const struct smtp_reply *reply, struct buffer *out)
     smtp_status_format(reply->status, status, sizeof status);
     do {
         has_more = slice_cut(rest, '\n', &line, &rest);
-        enum result written = write_line(reply, status, line, !has_more, out);
+        enum result written = write_line(reply, status, line, line_max, !has_more, out);
         if (written != RESULT_OK) {
             buffer_truncate(out, before);
             return written;
         }
     } while (has_more);
     return RESULT_OK;
+}
+
+enum result smtp_reply_write(const struct smtp_reply *reply, struct buffer *out)
+{
+    return write_reply(reply, WRITTEN_LINE_MAX, out);
+}
+
+enum result smtp_reply_write_wide(const struct smtp_reply *reply, struct buffer *out)
+{
+    return write_reply(reply, SMTP_REPLY_LINE_MAX, out);
 }
 
 void smtp_reply_format(const struct smtp_reply *reply, char *out, size_t size)

@@ -44,6 +44,8 @@ void smtp_status_format(struct smtp_status status, char *out, size_t size);
 /* Appends the reply as octets, each line with code and enhanced code. Controls in the text become "?", lines longer than
  * 512 octets are cut. RESULT_OK, RESULT_LIMIT, RESULT_MEMORY (nothing appended). */
 MUST_CHECK enum result smtp_reply_write(const struct smtp_reply *reply, struct buffer *out);
+/* For readers of ours, who take SMTP_REPLY_LINE_MAX octets a line: lines longer than that are cut. */
+MUST_CHECK enum result smtp_reply_write_wide(const struct smtp_reply *reply, struct buffer *out);
 
 /* Writes "550 5.7.1 text" on one line, lines joined by " / "; for logs and listings. */
 void smtp_reply_format(const struct smtp_reply *reply, char *out, size_t size);
