@@ -1,6 +1,7 @@
 /* The stream around the header's judgement: gathers the section line by line, then watches the body go by.
  *
  *   header -> body | refused | out of memory
+ *   (resumed) -> body
  *
  * Every octet of the header goes through one small machine, so that the cut of the pieces can't matter. */
 #include "mail/submission.h"
@@ -31,6 +32,8 @@ struct submission {
     struct buffer section; /* the header as it comes */
     struct buffer header;  /* as it goes out; lives until the next call */
     size_t line_start;     /* in section */
+    uint64_t came;         /* octets that the section has taken, with what was removed since */
+    size_t left;           /* of these, no header but the body's first line */
     size_t nfields;
     bool has_cr;           /* the octet before was a CR */
 
@@ -60,6 +63,20 @@ struct submission *submission_new(const struct submission_config *config)
     s->header = BUFFER(SUBMISSION_HEADER_MAX + ADDED_MAX);
     if (!copy_config(s, config))
         submission_free(&s);
+    return s;
+}
+
+struct submission *submission_resume(const struct submission_past *past)
+{
+    struct submission *s = calloc(1, sizeof *s);
+    if (!s)
+        return NULL;
+    s->state = STATE_BODY;
+    s->facts.header_octets = past->header_octets;
+    s->facts.size_octets = past->stored_octets;
+    s->facts.has_8bit_header = past->has_8bit_header;
+    s->facts.is_header_utf8 = past->is_header_utf8;
+    s->facts.has_8bit_body = past->has_8bit_body;
     return s;
 }
 
@@ -133,6 +150,7 @@ static enum result end_header(struct submission *s, size_t left)
     if (result != RESULT_OK)
         return run_out(s);
     watch_body(s, body);
+    s->left = left;
     s->state = STATE_BODY;
     buffer_free(&s->section);
     return RESULT_OK;
@@ -227,6 +245,7 @@ static enum result take_header(struct submission *s, struct slice piece, size_t 
             result = run_out(s);
         *used += plain > 0 ? plain : 1;
     }
+    s->came += *used;
     return result;
 }
 
@@ -266,6 +285,7 @@ enum result submission_finish(struct submission *s, struct submission_out *out)
     if (buffer_len(&s->section) > s->line_start) {
         if (buffer_append(&s->section, SLICE("\r\n")) != RESULT_OK)
             return run_out(s);
+        s->came += 2;
         result = end_line(s);
     }
     if (result == RESULT_OK && s->state == STATE_HEADER)
@@ -285,6 +305,11 @@ enum submission_refusal submission_refusal(const struct submission *s)
 bool submission_has_header(const struct submission *s)
 {
     return s->state == STATE_BODY;
+}
+
+uint64_t submission_header_came(const struct submission *s)
+{
+    return s->state == STATE_BODY ? s->came - s->left : 0;
 }
 
 const struct submission_facts *submission_facts(const struct submission *s)

@@ -25,7 +25,7 @@
  *
  * Invariants: 1 any chunking of the same octets gives the same output, facts and refusal; 2 output is prefix + fields kept +
  * fields added + empty line + body, octet for octet; 3 after a refusal no more output comes; 4 with mode relay and no refusal,
- * every address that a mail program may show as the author is in from[]. */
+ * every address that a mail program may show as the author is in from[]; 5 cut at a line's end behind the header, and resumed, a message gives the same output and size. */
 #ifndef POSTERN_MAIL_SUBMISSION_H
 #define POSTERN_MAIL_SUBMISSION_H
 
@@ -97,13 +97,14 @@ struct submission_out {
 
 struct submission;
 struct submission *submission_new(const struct submission_config *config); /* NULL: out of memory */
-/* One that goes on in a body whose header was taken by an earlier submission: at the beginning of a line. Nothing of the header is known any more but what is given; size_octets counts on from stored. NULL: out of memory. */
+/* One that goes on in a body whose header an earlier submission took, at the beginning of a line (BINARYMIME: anywhere): fed with what comes from there on, it gives what the earlier
+ * one would have given. Of the header only what is given here is known, has_long_line is of what comes now, and size_octets counts on from stored_octets. NULL: out of memory. */
 struct submission_past {
     uint64_t header_octets, stored_octets; /* of the output */
     bool has_8bit_header, is_header_utf8, has_8bit_body;
 };
 struct submission *submission_resume(const struct submission_past *past);
-/* Octets of the header section as it came, with its empty line; 0 while it is not whole. */
+/* Octets of the header section as it came, with its empty line, and with the line end that a header alone may have lacked; 0 while it is not whole, and of one resumed. */
 uint64_t submission_header_came(const struct submission *submission);
 void submission_free(struct submission **submission);
 

@@ -1,4 +1,4 @@
-/* A message through the header processor in two chunkings, which must agree; what came out is read again; and the same octets as what
+/* A message through the header processor in two chunkings, which must agree, and cut and resumed; what came out is read again; and the same octets as what
  * a peer said go into a report, which must stay one. */
 #include "mail/dsn.h"
 #include "mail/header.h"
@@ -67,6 +67,34 @@ static void is_sound(const struct run *run, enum submission_mode mode)
     assert(facts->size_octets == buffer_len(&run->out));
 }
 
+/* Cut behind the header, at a place that the octets choose, and resumed. */
+static void resumes(const struct submission_config *config, struct slice in, const struct run *whole, size_t behind)
+{
+    const struct submission_facts *facts = submission_facts(whole->submission);
+    uint64_t came = submission_header_came(whole->submission);
+    if (came >= in.len)
+        return;
+    size_t cut = (size_t)came + behind % (in.len - (size_t)came);
+    struct run first = process(config, slice_take(in, cut), cut + 1);
+    const struct submission_facts *f = submission_facts(first.submission);
+    assert(first.result == RESULT_OK && f->header_octets == facts->header_octets);
+    const struct submission_past past = {f->header_octets, f->size_octets, f->has_8bit_header, f->is_header_utf8, f->has_8bit_body};
+    struct run rest = {.submission = submission_resume(&past), .out = BUFFER(16 * 1024 * 1024)};
+    struct submission_out out;
+    assert(rest.submission);
+    rest.result = submission_feed(rest.submission, slice_skip(in, cut), &out);
+    assert(rest.result == RESULT_OK && out.header.len == 0);
+    take(&rest, &out);
+    f = submission_facts(rest.submission);
+    assert(buffer_len(&first.out) + buffer_len(&rest.out) == buffer_len(&whole->out));
+    assert(f->size_octets == facts->size_octets && f->has_8bit_header == facts->has_8bit_header && f->has_8bit_body == facts->has_8bit_body);
+    assert(slice_equal(buffer_slice(&rest.out), slice_skip(buffer_slice(&whole->out), buffer_len(&first.out))));
+    submission_free(&rest.submission);
+    buffer_free(&rest.out);
+    submission_free(&first.submission);
+    buffer_free(&first.out);
+}
+
 static void report(struct slice s)
 {
     struct dsn_recipient r = {.address = s, .orcpt = s, .status = s, .remote_mta = s, .reply = s, .words = s};
@@ -103,6 +131,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     agree(&whole, &pieces);
     if (whole.result == RESULT_OK)
         is_sound(&whole, config.mode);
+    if (whole.result == RESULT_OK && config.mode == SUBMISSION_RELAY)
+        resumes(&config, in, &whole, data[0] >> 3);
     submission_free(&whole.submission);
     submission_free(&pieces.submission);
     buffer_free(&whole.out);

@@ -1,5 +1,5 @@
 /* Properties of the vocabulary, over pieces of mail put together at random from a fixed seed:
- *   parse(text(parse(a))) is parse(a); decode(encode(x)) is x; a message gives the same in any chunking; what leaves the header processor
+ *   parse(text(parse(a))) is parse(a); decode(encode(x)) is x; a message gives the same in any chunking, and cut in its body and resumed; what leaves the header processor
  *   passes it again unchanged; a report about anything has the fields of a report about nothing. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -136,6 +136,74 @@ static void messages_do_not_depend_on_chunks(void **state)
     assert_true(naccepted > 1000);
 }
 
+static struct submission_past past_of(const struct submission *submission)
+{
+    const struct submission_facts *facts = submission_facts(submission);
+    return (struct submission_past){facts->header_octets, facts->size_octets, facts->has_8bit_header, facts->is_header_utf8, facts->has_8bit_body};
+}
+
+/* As a relay has it after a cut: what came until the last line's end, and then another session with the rest. True: the cut lay behind the header. */
+static bool process_cut(struct slice in, size_t cut, struct buffer *out, struct submission_past *end)
+{
+    struct submission_config config = {.mode = SUBMISSION_RELAY, .date = SLICE("D"), .message_id = SLICE("<i@relay.example>")};
+    struct submission *submission = submission_new(&config);
+    struct submission_out piece;
+    bool is_behind = submission_feed(submission, slice_take(in, cut), &piece) == RESULT_OK && submission_has_header(submission);
+    if (is_behind) {
+        struct submission_past past = past_of(submission);
+        assert_true(submission_header_came(submission) <= cut); /* where the stored octets are is known by it */
+        assert_int_equal(past.stored_octets, past.header_octets + cut - submission_header_came(submission));
+        assert_int_equal(buffer_append(out, piece.header), RESULT_OK);
+        assert_int_equal(buffer_append(out, piece.body), RESULT_OK);
+        submission_free(&submission);
+        submission = submission_resume(&past);
+        assert_int_equal(submission_feed(submission, slice_skip(in, cut), &piece), RESULT_OK);
+        assert_int_equal(buffer_append(out, piece.body), RESULT_OK);
+        assert_int_equal(piece.header.len, 0);
+        assert_int_equal(submission_finish(submission, &piece), RESULT_OK);
+        *end = past_of(submission);
+    }
+    submission_free(&submission);
+    return is_behind;
+}
+
+static bool is_line_end(struct slice in, size_t at)
+{
+    return at >= 2 && in.ptr[at - 2] == '\r' && in.ptr[at - 1] == '\n';
+}
+
+/* A message cut at any line's end behind its header, and resumed, gives the same octets and facts as uncut. */
+static void messages_go_on_where_they_were_cut(void **state)
+{
+    uint64_t seed = 5;
+    size_t ncuts = 0;
+    (void)state;
+    for (int i = 0; i < ROUNDS; i++) {
+        struct buffer in = BUFFER(65536), whole = BUFFER(65536);
+        assert_int_equal(buffer_append_cstr(&in, "From: a@x.y\r\n"), RESULT_OK);
+        put_some(&seed, message_words, LEN(message_words), 12, &in);
+        struct slice text = buffer_slice(&in);
+        struct submission_past end = {0}, cut_end;
+        bool is_taken = process_cut(text, text.len, &whole, &end);
+        for (size_t cut = 1; is_taken && cut < text.len; cut++) {
+            struct buffer pieces = BUFFER(65536);
+            if (is_line_end(text, cut) && process_cut(text, cut, &pieces, &cut_end)) {
+                ncuts++;
+                assert_true(slice_equal(buffer_slice(&whole), buffer_slice(&pieces)));
+                assert_int_equal(cut_end.header_octets, end.header_octets);
+                assert_int_equal(cut_end.stored_octets, end.stored_octets);
+                assert_int_equal(cut_end.has_8bit_header, end.has_8bit_header);
+                assert_int_equal(cut_end.is_header_utf8, end.is_header_utf8);
+                assert_int_equal(cut_end.has_8bit_body, end.has_8bit_body);
+            }
+            buffer_free(&pieces);
+        }
+        buffer_free(&in);
+        buffer_free(&whole);
+    }
+    assert_true(ncuts > 1000);
+}
+
 /* The names of all fields of all header-like blocks, in order: what a program makes of the report. */
 static void outline(struct slice text, struct buffer *out)
 {
@@ -206,6 +274,7 @@ int main(void)
         cmocka_unit_test(addresses_are_stable),
         cmocka_unit_test(encodings_round_trip),
         cmocka_unit_test(messages_do_not_depend_on_chunks),
+        cmocka_unit_test(messages_go_on_where_they_were_cut),
         cmocka_unit_test(reports_keep_their_shape),
     };
     if (crypto_init() != RESULT_OK)

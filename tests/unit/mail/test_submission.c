@@ -395,6 +395,64 @@ static void adds_nothing_that_was_not_given(void **state)
 }
 
 /* Every refusal has words for the reply and a code that refuses for good. */
+/* ---- going on in a body ---- */
+
+static const struct {
+    enum submission_mode mode;
+    const char *in;
+    uint64_t came;
+} came_rows[] = {
+    {RELAY, WHOLE "\r\nbody\r\n", sizeof(WHOLE "\r\n") - 1},
+    {RELAY, FROM "Bcc: b@x.y\r\n\r\n", sizeof(FROM "Bcc: b@x.y\r\n\r\n") - 1}, /* what was removed has come, what was added has not */
+    {RELAY, WHOLE "X: y", sizeof(WHOLE "X: y\r\n") - 1},
+    {RELAY, WHOLE "hello\r\n\r\n", 0},
+    {AGENT, "From a@x.y Sat Nov 21 19:24:57 2026\r\n" FROM "\r\nb", sizeof("From a@x.y Sat Nov 21 19:24:57 2026\r\n" FROM "\r\n") - 1},
+    {AGENT, FROM "Hello,\r\nbody", sizeof(FROM) - 1},
+    {AGENT, FROM "Hello", sizeof(FROM) - 1},
+};
+
+static void replay_came(struct split *split, void *context)
+{
+    size_t row = *(const size_t *)context;
+    struct submission_config config = config_for(came_rows[row].mode);
+    struct outcome outcome = run(split, &config);
+    assert_int_equal(submission_header_came(outcome.submission), came_rows[row].came);
+    end(&outcome);
+}
+
+static void tells_how_long_the_header_was(void **state)
+{
+    struct submission_config config = config_for(RELAY);
+    struct submission *submission = submission_new(&config);
+    struct submission_out out;
+    (void)state;
+    for (size_t i = 0; i < LEN(came_rows); i++)
+        split_replay(slice_from_cstr(came_rows[i].in), replay_came, &i);
+    assert_int_equal(submission_feed(submission, SLICE(WHOLE), &out), RESULT_OK);
+    assert_int_equal(submission_header_came(submission), 0); /* not whole */
+    submission_free(&submission);
+}
+
+static void goes_on_in_a_body(void **state)
+{
+    const struct submission_past past = {.header_octets = 100, .stored_octets = 170, .has_8bit_header = true, .is_header_utf8 = true};
+    struct submission *submission = submission_resume(&past);
+    const struct submission_facts *facts = submission_facts(submission);
+    struct submission_out out;
+    (void)state;
+    assert_true(submission_has_header(submission));
+    assert_int_equal(submission_header_came(submission), 0);
+    assert_int_equal(submission_feed(submission, SLICE("From: body\r\n\r\n\xff"), &out), RESULT_OK);
+    assert_int_equal(out.header.len, 0);
+    assert_true(slice_equal(out.body, SLICE("From: body\r\n\r\n\xff")));
+    assert_true(facts->has_8bit_header && facts->is_header_utf8 && facts->has_8bit_body);
+    assert_int_equal(facts->header_octets, 100);
+    assert_int_equal(submission_finish(submission, &out), RESULT_OK);
+    assert_int_equal(out.header.len, 0);
+    assert_int_equal(facts->size_octets, 170 + 15);
+    submission_free(&submission);
+}
+
 static void refusals_have_words(void **state)
 {
     struct submission_config config = config_for(RELAY);
@@ -423,6 +481,8 @@ int main(void)
         cmocka_unit_test(refuses_lists_too_long),
         cmocka_unit_test(collects_only_when_asked),
         cmocka_unit_test(adds_nothing_that_was_not_given),
+        cmocka_unit_test(tells_how_long_the_header_was),
+        cmocka_unit_test(goes_on_in_a_body),
         cmocka_unit_test(refusals_have_words),
     };
     return cmocka_run_group_tests_name("mail/submission", tests, NULL, NULL);
