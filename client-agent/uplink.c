@@ -1,6 +1,7 @@
 #include "uplink.h"
 
 #include "aging.h"
+#include "consignment.h"
 
 #include "crypto/crypto.h"
 
@@ -16,8 +17,7 @@ struct uplink {
     struct search *search;
     struct session session;
     unsigned nclosing;            /* sessions given up */
-    struct courier *courier;
-    bool is_loading;              /* a job is on its way from the store */
+    struct consignment consignment; /* the message under way */
     bool is_relay_reached;        /* the last session's way was well, it is the relay that does not want us */
     bool is_wanted;               /* the search knows that mail is due */
     int64_t planned_ms, next_search_ms; /* the next search in loop time, and the same in wall time */
@@ -27,9 +27,7 @@ struct uplink {
     struct memory_key network;    /* which the findings are of */
     char trouble[UPLINK_WORDS];
     bool is_trouble_networks;     /* it is about the present network: another one, and what is found out here later, change it */
-    uint64_t sending, sending_octets;
     struct aging aging;
-    uint32_t nrecording;          /* outcomes on their way to the store */
     bool is_stopping, is_timer_closed;
     void (*on_stopped)(void *context);
     void *stopped_context;
@@ -66,7 +64,7 @@ static void enter(struct uplink *uplink, enum uplink_state state)
 
 static void tell_stopped_when_idle(struct uplink *uplink)
 {
-    if (!uplink->is_stopping || uplink->session.outbound || uplink->nclosing > 0 || uplink->is_loading || uplink->nrecording > 0 || uplink->aging.is_running || !uplink->is_timer_closed || !uplink->on_stopped)
+    if (!uplink->is_stopping || uplink->session.outbound || uplink->nclosing > 0 || !consignment_is_idle(&uplink->consignment) || uplink->aging.is_running || !uplink->is_timer_closed || !uplink->on_stopped)
         return;
     void (*on_stopped)(void *) = uplink->on_stopped;
     uplink->on_stopped = NULL;
@@ -83,20 +81,9 @@ static void on_timer_closed(uv_handle_t *handle)
 
 /* ---- waiting and resting ---------------------------------------------------------------------------------------- */
 
-/* The queue runs on the loop's clock, the store on the wall's. */
 static int64_t now_of(const struct uplink *uplink)
 {
     return loop_now_ms(uplink->config.loop);
-}
-
-static void give_back(struct uplink *uplink, const struct attempt_end *end)
-{
-    int64_t longest_ms = schedule_longest_ms(&uplink->config.office->schedule);
-    uplink->nrecording--;
-    if (end->needs_more)
-        queue_defer(uplink->config.queue, end->message, end->hop, schedule_on_clock(end->next_attempt_ms, wall_now_ms(), now_of(uplink), longest_ms));
-    else
-        queue_finish(uplink->config.queue, end->message, end->hop);
 }
 
 /* A time that comes is told in wall time once, so that it reads the same each time. */
@@ -120,7 +107,7 @@ static void wait_for_due(struct uplink *uplink, int64_t due_ms)
 /* No mail goes at present: some may have waited for too long. */
 static void look_for_aged(struct uplink *uplink)
 {
-    if (uplink->nrecording == 0 && !uplink->is_stopping)
+    if (uplink->consignment.nrecording == 0 && !uplink->is_stopping)
         aging_check(&uplink->aging);
 }
 
@@ -139,14 +126,10 @@ static void set_trouble(struct uplink *uplink, const char *words)
 
 /* ---- the message under way -------------------------------------------------------------------------------------- */
 
-static void on_recorded(void *context, const struct attempt_end *end)
+static bool may_send(void *context)
 {
-    struct uplink *uplink = context;
-    give_back(uplink, end);
-    if (uplink->state == UPLINK_WAITING)
-        look_for_aged(uplink);
-    go_on(uplink);
-    tell_stopped_when_idle(uplink);
+    const struct uplink *uplink = context;
+    return uplink->state == UPLINK_SENDING && uplink->session.outbound && !uplink->is_stopping;
 }
 
 static bool is_decided_by_relay(const struct courier *courier)
@@ -157,58 +140,32 @@ static bool is_decided_by_relay(const struct courier *courier)
     return false;
 }
 
-static void record(struct uplink *uplink, struct courier *courier)
+static void on_carried(void *context, const struct courier *courier)
 {
+    struct uplink *uplink = context;
     struct session *session = &uplink->session;
-    char host[PATH_TEXT];
-    path_format(&session->way, host, sizeof host);
-    bool tells = session->outbound && (smtp_client_peer(outbound_core(session->outbound))->capabilities & SMTP_CAP_DSN);
     session->octets += courier_octets(courier);
-    if (is_decided_by_relay(courier)) {
-        session->is_decided = true;
-        if (!session->is_stale) {
-            search_carried(uplink->search, courier_job(courier)->message.size_octets);
-            recall_save_memory(uplink->config.recall, uplink->config.settings);
-        }
-    }
-    uplink->nrecording++;
-    attempt_record(uplink->config.office, courier_job(courier), (struct slice){0}, courier_results(courier), slice_from_cstr(host), tells, on_recorded, uplink);
+    if (!is_decided_by_relay(courier))
+        return;
+    session->is_decided = true;
+    if (session->is_stale)
+        return;
+    search_carried(uplink->search, courier_job(courier)->message.size_octets);
+    recall_save_memory(uplink->config.recall, uplink->config.settings);
 }
 
-static void on_delivered(void *context, struct courier *courier)
+static void on_recorded(void *context)
 {
     struct uplink *uplink = context;
-    assert(courier == uplink->courier);
-    uplink->courier = NULL;
-    uplink->sending = 0;
-    record(uplink, courier);
-    courier_free(&courier);
+    if (uplink->state == UPLINK_WAITING)
+        look_for_aged(uplink);
+    go_on(uplink);
+    tell_stopped_when_idle(uplink);
 }
 
-static void on_job(void *context, enum result result, struct store_job *job)
+static void on_unsent(void *context)
 {
     struct uplink *uplink = context;
-    uint64_t message = uplink->sending;
-    uplink->is_loading = false;
-    bool may_send = uplink->state == UPLINK_SENDING && uplink->session.outbound && !uplink->is_stopping;
-    if (result == RESULT_OK && may_send) {
-        uplink->sending_octets = job->message.size_octets;
-        uplink->courier = courier_start(uplink->config.store, uplink->session.outbound, job, NULL, on_delivered, uplink);
-        uplink->session.ncarried++;
-        if (uplink->courier) {
-            outbound_pump(uplink->session.outbound);
-            return;
-        }
-    } else {
-        store_job_free(&job);
-    }
-    uplink->sending = 0;
-    /* Nothing left to do for it: a person removed it. Otherwise it waits for the next session, or for disk and memory to recover. */
-    bool is_session_lost = result == RESULT_OK && !may_send;
-    if (result == RESULT_NOT_FOUND)
-        queue_finish(uplink->config.queue, message, (struct slice){0});
-    else
-        queue_defer(uplink->config.queue, message, (struct slice){0}, now_of(uplink) + (is_session_lost ? 0 : ATTEMPT_RETRY_MS));
     if (uplink->state == UPLINK_SENDING)
         enter(uplink, UPLINK_READY);
     go_on(uplink);
@@ -217,15 +174,10 @@ static void on_job(void *context, enum result result, struct store_job *job)
 
 static bool send_next(struct uplink *uplink)
 {
-    struct queue_job job;
-    if (!queue_next(uplink->config.queue, now_of(uplink), &job))
+    if (!consignment_take(&uplink->consignment))
         return false;
-    uplink->sending = job.message;
-    uplink->sending_octets = 0;
-    uplink->is_loading = true;
     uplink->idle_since_ms = now_of(uplink);
     enter(uplink, UPLINK_SENDING);
-    store_job_load(uplink->config.store, job.message, job.hop, on_job, uplink);
     return true;
 }
 
@@ -241,7 +193,7 @@ static void keep_warm_or_leave(struct uplink *uplink)
     int64_t now_ms = now_of(uplink), warm_until_ms = uplink->idle_since_ms + uplink->config.settings->values.keep_warm;
     /* An outcome that is being recorded holds the queue's one place: more mail may wait behind it. */
     if (now_ms >= warm_until_ms) {
-        if (uplink->nrecording == 0)
+        if (uplink->consignment.nrecording == 0)
             leave(uplink);
         return;
     }
@@ -343,8 +295,7 @@ static void on_session(void *context, struct outbound *outbound, const struct ou
 {
     struct uplink *uplink = context;
     (void)outbound;
-    if (uplink->courier)
-        courier_event(uplink->courier, event);
+    consignment_event(&uplink->consignment, event);
     switch (event->type) {
     case OUTBOUND_CONNECTED: break;
     case OUTBOUND_SMTP: on_smtp(uplink, event); break;
@@ -370,13 +321,9 @@ static void on_given_up(void *context, struct outbound *outbound, const struct o
 static void give_up(struct uplink *uplink, const char *why)
 {
     struct outbound *outbound = uplink->session.outbound;
-    bool is_under_way = uplink->courier != NULL;
+    bool is_under_way = consignment_is_carried(&uplink->consignment);
     log_event(uplink->config.log, LOG_INFO, "uplink-dropped", LOG_TEXT("session", outbound_id(outbound)), LOG_TEXT("why", why));
-    if (uplink->courier) {
-        courier_free(&uplink->courier);
-        queue_defer(uplink->config.queue, uplink->sending, (struct slice){0}, now_of(uplink));
-        uplink->sending = 0;
-    }
+    consignment_drop(&uplink->consignment);
     uplink->nclosing++;
     outbound_set_handler(outbound, (struct outbound_handler){on_given_up, uplink});
     if (is_under_way)
@@ -514,7 +461,7 @@ static void follow_search(struct uplink *uplink)
     if (uplink->config.awaits_network)
         return;
     tell_wish(uplink, due_ms <= now_of(uplink));
-    if (uplink->nrecording > 0)
+    if (uplink->consignment.nrecording > 0)
         return;
     if (!uplink->is_wanted && due_ms != INT64_MAX) {
         wait_for_due(uplink, due_ms);
@@ -540,7 +487,7 @@ static void go_on(struct uplink *uplink)
         follow_search(uplink);
         return;
     }
-    bool is_busy = uplink->state != UPLINK_READY || uplink->is_loading || uplink->aging.is_running || uplink->session.is_asking;
+    bool is_busy = uplink->state != UPLINK_READY || uplink->consignment.is_loading || uplink->aging.is_running || uplink->session.is_asking;
     if (is_busy)
         return;
     if (uplink->session.is_stale)
@@ -609,6 +556,18 @@ struct uplink *uplink_new(const struct uplink_config *config)
     uplink->timer.data = uplink;
     uplink->planned_ms = INT64_MAX;
     uplink->aging = (struct aging){.store = config->store, .queue = config->queue, .office = config->office, .words = uplink->trouble, .on_end = on_aged, .context = uplink};
+    uplink->consignment = (struct consignment){
+        .loop = config->loop,
+        .store = config->store,
+        .queue = config->queue,
+        .office = config->office,
+        .session = &uplink->session,
+        .may_send = may_send,
+        .on_carried = on_carried,
+        .on_free = on_unsent,
+        .on_recorded = on_recorded,
+        .context = uplink,
+    };
     if (config->awaits_network)
         uv_timer_start(&uplink->timer, on_timer, UPLINK_NETWORK_MS, 0);
     return uplink;
@@ -639,9 +598,9 @@ void uplink_stop(struct uplink *uplink, void (*on_stopped)(void *context), void 
     uplink->stopped_context = context;
     uplink->session.is_stale = true;
     search_free(&uplink->search);
-    if (uplink->courier) {
+    if (consignment_is_carried(&uplink->consignment)) {
         /* Given up without the final dot: the relay drops the half, the queue on disk still has the whole. */
-        courier_free(&uplink->courier);
+        consignment_drop(&uplink->consignment);
         outbound_close(uplink->session.outbound);
     } else if (uplink->session.outbound) {
         outbound_quit(uplink->session.outbound);
@@ -684,9 +643,9 @@ void uplink_status(const struct uplink *uplink, struct uplink_status *out)
         .since_ms = uplink->findings.at_ms,
         .next_search_ms = uplink->state == UPLINK_WAITING ? uplink->next_search_ms : 0,
         .trouble = uplink->trouble[0] ? uplink->trouble : network == NETWORK_OFFLINE ? "There is no network; mail goes by itself when there is one." : NULL,
-        .sending = uplink->sending,
-        .sent_octets = uplink->courier ? courier_octets(uplink->courier) : 0,
-        .sending_octets = uplink->sending ? uplink->sending_octets : 0,
+        .sending = uplink->consignment.message,
+        .sent_octets = consignment_octets(&uplink->consignment),
+        .sending_octets = uplink->consignment.message ? uplink->consignment.size_octets : 0,
     };
 }
 

@@ -14,8 +14,8 @@
  * warm for a while. sending: a message is read from the store, or on its way. leaving: QUIT is said; what comes meanwhile waits for the next session. New settings begin a search anew, and send ready
  * to leaving. A network that is left, a laptop that slept, an own address that is gone end login, ready, sending and leaving at once. uplink_stop ends any state: stopped.
  *
- * Invariants: 1 one session at most is past PROVEN, but for those that were given up and are closing; 2 AUTH is sent on it alone, after the losers of the race were told to close; 3 a message is given
- * back to the queue only after its outcome is recorded, or unsent; 4 at rest there is no timer; 5 neither a search nor a session that fails makes mail fail: only the message's own lifetime
+ * Invariants: 1 one session at most is past PROVEN, but for those that were given up and are closing; 2 AUTH is sent on it alone, after the losers of the race were told to close; 3 of the message
+ * under way what consignment.h says; 4 at rest there is no timer; 5 neither a search nor a session that fails makes mail fail: only the message's own lifetime
  * does, and it is looked at after each such failure; 6 each session that the path core gave is told to it exactly once as ended, unless the core itself dropped it; 7 what the relay's profile says is
  * forgotten when the relay does not keep to it, before it is tried again: no two sessions in a row fail by the same early words. */
 #ifndef POSTERN_AGENT_UPLINK_H
