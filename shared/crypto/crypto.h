@@ -1,6 +1,6 @@
 /* The one door to libsodium: randomness, hashes, password hashes, encodings, secret memory.
  *
- * No other file includes <sodium.h>, so that what the programs rely on can be read here. Every function may be called
+ * No file outside this folder includes <sodium.h>, so that what the programs rely on can be read here. Every function may be called
  * from any thread once crypto_init has returned RESULT_OK. Functions that only our own mistake can make fail return nothing
  * and abort instead. */
 #ifndef POSTERN_CRYPTO_CRYPTO_H
