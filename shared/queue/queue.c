@@ -1,4 +1,4 @@
-/* Where an item is: in its hop's heap `waiting` (by due time; "ready" is a waiting item whose time has come), or in none (active, held). Where a
+/* Where an item is: in one of its hop's heaps `small` and `large` (by due time; "ready" is a waiting item whose time has come), or in none (active, held). Where a
  * hop is: in the queue's heap `timers` by the time of its next item, in the list `ready` when that time has come, or in neither, when it has
  * nothing to send or no room. place_hop is the one function that decides.
  *
@@ -21,7 +21,7 @@ enum item_state { ITEM_WAITING, ITEM_ACTIVE, ITEM_HELD };
 
 struct hop {
     struct map_node by_name;
-    struct heap waiting;
+    struct heap small, large; /* what waits */
     struct heap_node timer;
     struct list_node ready;
     size_t nitems;
@@ -39,6 +39,7 @@ struct item {
     struct heap_node due;
     struct hop *hop;
     uint64_t message;
+    bool is_large;
     enum item_state state;
     enum { THEN_WAIT, THEN_HOLD, THEN_GO } then; /* of an active one, when it is given back */
 };
@@ -67,7 +68,8 @@ struct queue *queue_new(const struct queue_limits *limits)
 
 static void free_hop(struct hop *hop)
 {
-    heap_free(&hop->waiting);
+    heap_free(&hop->small);
+    heap_free(&hop->large);
     free(hop);
 }
 
@@ -138,13 +140,24 @@ static uint32_t limit_of(const struct queue *q, const struct hop *hop)
     return hop->is_probed ? 1 : q->limits.active_per_hop;
 }
 
+static int64_t key_of_first(const struct heap *heap)
+{
+    const struct heap_node *first = heap_first(heap);
+    return first ? first->key : INT64_MAX;
+}
+
 /* When the hop's next item may go, or INT64_MAX. */
 static int64_t time_of(const struct queue *q, const struct hop *hop)
 {
-    const struct heap_node *first = heap_first(&hop->waiting);
-    if (!first || hop->nactive >= limit_of(q, hop))
+    int64_t small_ms = key_of_first(&hop->small), large_ms = key_of_first(&hop->large), first_ms = small_ms < large_ms ? small_ms : large_ms;
+    if (first_ms == INT64_MAX || hop->nactive >= limit_of(q, hop))
         return INT64_MAX;
-    return first->key > hop->blocked_until_ms ? first->key : hop->blocked_until_ms;
+    return first_ms > hop->blocked_until_ms ? first_ms : hop->blocked_until_ms;
+}
+
+static struct heap *heap_of(const struct item *item)
+{
+    return item->is_large ? &item->hop->large : &item->hop->small;
 }
 
 static void add_reserved(struct heap *heap, struct heap_node *node, int64_t key)
@@ -171,13 +184,13 @@ static void place_hop(struct queue *q, struct hop *hop)
 static void wait_until(struct queue *q, struct item *item, int64_t due_at_ms)
 {
     item->state = ITEM_WAITING;
-    add_reserved(&item->hop->waiting, &item->due, due_at_ms);
+    add_reserved(heap_of(item), &item->due, due_at_ms);
     place_hop(q, item->hop);
 }
 
 static void hold(struct queue *q, struct item *item)
 {
-    heap_remove(&item->hop->waiting, &item->due);
+    heap_remove(heap_of(item), &item->due);
     item->state = ITEM_HELD;
     place_hop(q, item->hop);
 }
@@ -242,8 +255,8 @@ static struct item *add_item(struct queue *q, uint64_t message, struct hop *hop)
     struct item *item = calloc(1, sizeof *item);
     if (!item)
         return NULL;
-    if (heap_reserve(&hop->waiting, hop->nitems + 1) != RESULT_OK || map_reserve(&q->messages, q->messages.count + 1) != RESULT_OK ||
-        map_add(&q->items, &item->by_key, key_of(message, hop)) != RESULT_OK) {
+    if (heap_reserve(&hop->small, hop->nitems + 1) != RESULT_OK || heap_reserve(&hop->large, hop->nitems + 1) != RESULT_OK ||
+        map_reserve(&q->messages, q->messages.count + 1) != RESULT_OK || map_add(&q->items, &item->by_key, key_of(message, hop)) != RESULT_OK) {
         free(item);
         return NULL;
     }
@@ -274,7 +287,7 @@ enum result queue_add(struct queue *q, uint64_t message, struct slice name, int6
 static void remove_item(struct queue *q, struct item *item)
 {
     struct hop *hop = item->hop;
-    heap_remove(&hop->waiting, &item->due);
+    heap_remove(heap_of(item), &item->due);
     unlink_from_message(q, item);
     map_remove(&q->items, &item->by_key);
     free(item);
@@ -287,8 +300,9 @@ static void remove_item(struct queue *q, struct item *item)
 
 static void lend(struct queue *q, struct hop *hop, struct queue_job *job)
 {
-    struct item *item = MAP_OWNER(heap_first(&hop->waiting), struct item, due);
-    heap_remove(&hop->waiting, &item->due);
+    bool is_small = key_of_first(&hop->small) <= q->now_ms;
+    struct item *item = MAP_OWNER(heap_first(is_small ? &hop->small : &hop->large), struct item, due);
+    heap_remove(heap_of(item), &item->due);
     item->state = ITEM_ACTIVE;
     item->then = THEN_WAIT;
     hop->nactive++;
@@ -401,11 +415,17 @@ static void unblock(struct queue *q, struct hop *hop)
 }
 
 /* Cutting all times down to one leaves the order of the heap as it is. */
+static void flush_heap(struct heap *heap, int64_t now_ms)
+{
+    for (size_t i = 0; i < heap->count; i++)
+        if (heap->nodes[i]->key > now_ms)
+            heap->nodes[i]->key = now_ms;
+}
+
 static void flush_hop(struct queue *q, struct hop *hop, int64_t now_ms)
 {
-    for (size_t i = 0; i < hop->waiting.count; i++)
-        if (hop->waiting.nodes[i]->key > now_ms)
-            hop->waiting.nodes[i]->key = now_ms;
+    flush_heap(&hop->small, now_ms);
+    flush_heap(&hop->large, now_ms);
     unblock(q, hop);
 }
 
@@ -413,7 +433,7 @@ static void flush_message(struct queue *q, uint64_t message, int64_t now_ms)
 {
     for (struct item *item = find_first(q, message); item; item = item->next) {
         if (item->state == ITEM_WAITING && item->due.key > now_ms)
-            heap_move(&item->hop->waiting, &item->due, now_ms);
+            heap_move(heap_of(item), &item->due, now_ms);
         unblock(q, item->hop);
     }
 }
@@ -445,6 +465,19 @@ void queue_unblock_hop(struct queue *q, struct slice name)
         unblock(q, hop);
 }
 
+/* ---- large and small ---- */
+
+void queue_set_large(struct queue *q, uint64_t message, bool is_large)
+{
+    for (struct item *item = find_first(q, message); item; item = item->next) {
+        int64_t due_at_ms = item->due.key;
+        heap_remove(heap_of(item), &item->due);
+        item->is_large = is_large;
+        if (item->state == ITEM_WAITING)
+            add_reserved(heap_of(item), &item->due, due_at_ms);
+    }
+}
+
 /* ---- facts ---- */
 
 int64_t queue_deadline_ms(const struct queue *q)
@@ -474,4 +507,10 @@ size_t queue_hop_count(const struct queue *q, struct slice name)
 size_t queue_active(const struct queue *q)
 {
     return q->nactive;
+}
+
+bool queue_has_small(const struct queue *q, struct slice name, int64_t now_ms)
+{
+    const struct hop *hop = find_hop(q, name);
+    return hop && hop->blocked_until_ms <= now_ms && key_of_first(&hop->small) <= now_ms;
 }

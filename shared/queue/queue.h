@@ -5,10 +5,11 @@
  *
  * A hop may be blocked until a time (host unreachable, 421): its items wait, and when the time is up they go one at a time, as probes, until the
  * hop is unblocked. It is forgotten with the hop's last item.
- * Hops are served in turn, so that one with ten thousand items does not starve one with a single item; within a hop, the oldest due first.
+ * Hops are served in turn, so that one with ten thousand items does not starve one with a single item; within a hop, what is not large and due goes first, then the oldest due.
  *
  * Invariants: 1 an item is in exactly one state; 2 active items of a hop never exceed its limit, all never exceed the total limit;
- * 3 an item added twice is one; 4 nothing ready waits while its hop and the total have room. */
+ * 3 an item added twice is one; 4 nothing ready waits while its hop and the total have room; 5 a large item is lent out only when no other
+ * of its hop is due. */
 #ifndef POSTERN_QUEUE_QUEUE_H
 #define POSTERN_QUEUE_QUEUE_H
 
@@ -49,7 +50,7 @@ void queue_unblock_hop(struct queue *queue, struct slice hop);
 
 /* A large message: within its hop, what is due and not large goes first, however long the large one has waited. Nothing changes for an unknown one. */
 void queue_set_large(struct queue *queue, uint64_t message, bool is_large);
-/* Whether something that is not large waits for that hop and is due: reason to pause a large one. */
+/* Whether something that is not large waits for that hop and is due, if only there were a slot: reason to pause a large one. */
 bool queue_has_small(const struct queue *queue, struct slice hop, int64_t now_ms);
 
 /* The earliest time at which queue_next gives something: not later than now when it would give it at once; INT64_MAX: nothing without another

@@ -1,6 +1,6 @@
 /* Random weeks of a queue against a model that is nothing but a list. After every step: (1) an item is in exactly one state, and the counts agree;
  * (2) active items keep to the limits; (3) an item added twice is one; (4) when nothing more is given, nothing ready waits that has room. And what is
- * given is ready, unblocked and the oldest of its hop; the deadline tells the truth; hops take turns. */
+ * given is ready, unblocked and the oldest of its hop, (5) large only when nothing else there is due; the deadline tells the truth; hops take turns. */
 #include "queue/queue.h"
 
 #include <setjmp.h>
@@ -25,6 +25,7 @@ struct model_item {
 
 struct model {
     struct model_item items[MESSAGES + 1][HOPS]; /* by message, from 1 */
+    bool is_large[MESSAGES + 1][HOPS];
     int64_t blocked_until[HOPS];
     bool is_probed[HOPS];
     int waits_since[HOPS]; /* how many jobs of others have been given since the hop became ready without one */
@@ -91,8 +92,10 @@ static void step_add(struct model *m, struct queue *q)
     int64_t due = m->now + (int64_t)(draw(m) % 1000) - 200;
     struct model_item *item = &m->items[message][h];
     assert_int_equal(queue_add(q, message, HOP[h], due), item->state == ABSENT ? RESULT_OK : RESULT_EXISTS);
-    if (item->state == ABSENT)
-        *item = (struct model_item){.state = WAITING, .due = due};
+    if (item->state != ABSENT)
+        return;
+    *item = (struct model_item){.state = WAITING, .due = due};
+    m->is_large[message][h] = false;
 }
 
 /* A random item of that state; message 0: there is none. */
@@ -178,6 +181,24 @@ static void step_block(struct model *m, struct queue *q)
     forget_hop_if_empty(m, h);
 }
 
+/* An item that comes later is not large, whatever its message's others are. */
+static void step_size(struct model *m, struct queue *q)
+{
+    uint64_t message = 1 + draw(m) % MESSAGES;
+    bool is_large = draw(m) % 2;
+    for (size_t h = 0; h < HOPS; h++)
+        m->is_large[message][h] = is_large;
+    queue_set_large(q, message, is_large);
+}
+
+static bool has_small(const struct model *m, size_t h)
+{
+    for (size_t i = 1; i <= MESSAGES; i++)
+        if (m->items[i][h].state == WAITING && m->items[i][h].due <= m->now && !m->is_large[i][h])
+            return m->blocked_until[h] <= m->now;
+    return false;
+}
+
 /* ---- giving ---- */
 
 static void check_given(struct model *m, const struct queue_job *job)
@@ -186,8 +207,10 @@ static void check_given(struct model *m, const struct queue_job *job)
     struct model_item *item = &m->items[job->message][h];
     assert_int_equal(item->state, WAITING);
     assert_true(item->due <= m->now);
+    bool is_large = m->is_large[job->message][h];
+    assert_false(is_large && has_small(m, h)); /* invariant 5 */
     for (size_t i = 1; i <= MESSAGES; i++)
-        assert_true(m->items[i][h].state != WAITING || m->items[i][h].due >= item->due);
+        assert_true(m->items[i][h].state != WAITING || m->items[i][h].due >= item->due || m->is_large[i][h] != is_large);
     assert_true(hop_has_room(m, h) && m->blocked_until[h] <= m->now);
     *item = (struct model_item){.state = ACTIVE};
     assert_true(count(m, h, ACTIVE) <= PER_HOP);   /* invariant 2 */
@@ -234,12 +257,16 @@ static void step(struct model *m, struct queue *q)
         step_give_back(m, q);
     else if (what < 94)
         step_wish(m, q);
-    else if (what < 98)
+    else if (what < 96)
         step_block(m, q);
+    else if (what < 98)
+        step_size(m, q);
     else
         step_flush(m, q);
     assert_int_equal(queue_count(q), count(m, HOPS, WAITING) + count(m, HOPS, ACTIVE) + count(m, HOPS, HELD)); /* invariants 1, 3 */
     assert_int_equal(queue_active(q), count(m, HOPS, ACTIVE));
+    for (size_t h = 0; h < HOPS; h++)
+        assert_int_equal(queue_has_small(q, HOP[h], m->now), has_small(m, h));
 }
 
 static void behaves_as_the_model(void **state)

@@ -218,6 +218,36 @@ static void survives_a_clock_that_goes_back(void **state)
     queue_free(&q);
 }
 
+static void small_ones_go_before_large_ones(void **state)
+{
+    struct queue *q = new_queue(1, 1);
+    struct queue_job job;
+    (void)state;
+    add(q, 1, A, 100);
+    add(q, 2, A, 200);
+    add(q, 3, A, 300);
+    queue_set_large(q, 1, true);
+    queue_set_large(q, 9, true); /* unknown: nothing */
+    assert_int_equal(queue_deadline_ms(q), 100);
+    assert_false(queue_has_small(q, A, 199));
+    assert_true(queue_next(q, 199, &job));
+    assert_int_equal(job.message, 1);     /* nothing else is due */
+    assert_true(queue_has_small(q, A, 200));
+    assert_false(queue_has_small(q, B, 200));
+    queue_defer(q, 1, A, 100);            /* paused: still large, and the oldest */
+    assert_string_equal(next(q, 300), "2@a");
+    queue_finish(q, 2, A);
+    assert_string_equal(next(q, 300), "3@a");
+    queue_finish(q, 3, A);
+    assert_false(queue_has_small(q, A, 300));
+    queue_set_large(q, 1, false);
+    assert_true(queue_has_small(q, A, 300));
+    queue_block_hop(q, A, 400);
+    assert_false(queue_has_small(q, A, 300));
+    assert_string_equal(next(q, 400), "1@a");
+    queue_free(&q);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -228,6 +258,7 @@ int main(void)
         cmocka_unit_test(holds_and_releases),
         cmocka_unit_test(removes),
         cmocka_unit_test(flushes),
+        cmocka_unit_test(small_ones_go_before_large_ones),
         cmocka_unit_test(survives_a_clock_that_goes_back),
     };
     return cmocka_run_group_tests_name("queue/queue", tests, NULL, NULL);
