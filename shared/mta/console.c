@@ -183,16 +183,31 @@ void console_print_text(FILE *out, const char *text)
     }
 }
 
+enum { NUNITS = 5 };
+static const char *const UNITS[NUNITS] = {"B", "KB", "MB", "GB", "TB"};
+
 void console_format_size(json_int_t octets, char *out, size_t size)
 {
-    static const char *const units[] = {"B", "KB", "MB", "GB", "TB"};
     double value = (double)octets;
     size_t unit = 0;
-    while (value >= 1000 && unit < 4) {
+    while (value >= 1000 && unit < NUNITS - 1) {
         value /= 1000;
         unit++;
     }
-    snprintf(out, size, unit == 0 || value >= 100 ? "%.0f %s" : "%.1f %s", value, units[unit]);
+    snprintf(out, size, unit == 0 || value >= 100 ? "%.0f %s" : "%.1f %s", value, UNITS[unit]);
+}
+
+void console_format_progress(const json_t *progress, char *out, size_t size)
+{
+    double octets = (double)json_integer_value(json_object_get(progress, "octets")), of = (double)json_integer_value(json_object_get(progress, "of"));
+    size_t unit = 0;
+    while (of >= 1000 && unit < NUNITS - 1) {
+        of /= 1000;
+        octets /= 1000;
+        unit++;
+    }
+    int digits = unit == 0 || of >= 100 ? 0 : 1;
+    snprintf(out, size, "%.*f of %.*f %s", digits, octets, digits, of, UNITS[unit]);
 }
 
 const char *console_text(const json_t *object, const char *key)
@@ -216,7 +231,7 @@ static void print_cut(FILE *out, const char *text, size_t most)
 
 static void print_line(FILE *out, const json_t *entry)
 {
-    char size[16];
+    char size[16], progress[CONSOLE_PROGRESS];
     const json_t *to = json_object_get(entry, "to");
     const char *from = console_text(entry, "from");
     console_format_size(json_integer_value(json_object_get(entry, "size")), size, sizeof size);
@@ -227,6 +242,10 @@ static void print_line(FILE *out, const json_t *entry)
     if (json_array_size(to) > 1)
         fprintf(out, " and %zu more", json_array_size(to) - 1);
     fputc('\n', out);
+    if (json_is_object(json_object_get(entry, "progress"))) {
+        console_format_progress(json_object_get(entry, "progress"), progress, sizeof progress);
+        fprintf(out, "               %s sent\n", progress);
+    }
     if (*console_text(entry, "reason")) {
         fputs("               ", out);
         print_cut(out, console_text(entry, "reason"), WORDS_SHOWN);
@@ -270,15 +289,18 @@ static void print_recipient(FILE *out, const json_t *recipient)
 
 void console_print_entry(FILE *out, const json_t *entry)
 {
-    char size[16];
+    char size[16], progress[CONSOLE_PROGRESS] = "";
     size_t i;
     json_t *recipient;
+    if (json_is_object(json_object_get(entry, "progress")))
+        console_format_progress(json_object_get(entry, "progress"), progress, sizeof progress);
     console_format_size(json_integer_value(json_object_get(entry, "size")), size, sizeof size);
     print_field(out, "id", console_text(entry, "id"));
     print_field(out, "state", console_text(entry, "state"));
     print_field(out, "from", *console_text(entry, "from") ? console_text(entry, "from") : "<>");
     print_field(out, "account", console_text(entry, "account"));
     print_field(out, "size", size);
+    print_field(out, "sent", progress);
     print_field(out, "since", console_text(entry, "since"));
     print_field(out, "next attempt", console_text(entry, "next_attempt"));
     print_field(out, "reason", console_text(entry, "reason"));

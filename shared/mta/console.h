@@ -47,6 +47,9 @@ void console_print_text(FILE *out, const char *text);
 void console_print_queue(FILE *out, const json_t *entries);
 void console_print_entry(FILE *out, const json_t *entry);
 void console_print_done(FILE *out, const json_t *result); /* "0d5r8k3mzq1vt: done" */
+/* Of {"octets", "of"}: "12.3 of 20.0 MB" */
+enum { CONSOLE_PROGRESS = 48 }; /* octets that it needs */
+void console_format_progress(const json_t *progress, char *out, size_t size);
 /* "3.4 KB" */
 void console_format_size(json_int_t octets, char *out, size_t size);
 

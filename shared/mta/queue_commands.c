@@ -104,6 +104,11 @@ static json_t *reason_json(const struct store_listing *entry, const struct queue
     return telling ? text_json(telling->reply) : json_null();
 }
 
+static json_t *progress_json(const struct queue_live *live)
+{
+    return live->has_progress ? json_pack("{s:I, s:I}", "octets", (json_int_t)live->done_octets, "of", (json_int_t)live->of_octets) : json_null();
+}
+
 json_t *queue_entry_json(const struct store_listing *entry, const struct queue_live *live)
 {
     char id[MESSAGE_ID_TEXT];
@@ -114,11 +119,11 @@ json_t *queue_entry_json(const struct store_listing *entry, const struct queue_l
             json_decref(to);
             return NULL;
         }
-    return json_pack("{s:s, s:o, s:o, s:I, s:s, s:o, s:o, s:o, s:o, s:o, s:b}", "id", id, "from", text_json(entry->message.envelope.sender), "to", to, "size",
+    return json_pack("{s:s, s:o, s:o, s:I, s:s, s:o, s:o, s:o, s:o, s:o, s:b, s:o}", "id", id, "from", text_json(entry->message.envelope.sender), "to", to, "size",
                      (json_int_t)entry->message.size_octets, "state", live->state ? live->state : entry->state, "since",
                      queue_time_json(entry->message.received_at_ms), "expires", queue_time_json(entry->message.expires_at_ms), "next_attempt",
                      queue_time_json(next_attempt_ms(entry, live)), "reason", reason_json(entry, live), "account", text_or_null(entry->message.account), "report",
-                     entry->message.is_dsn);
+                     entry->message.is_dsn, "progress", progress_json(live));
 }
 
 /* ---- a command under way ---------------------------------------------------------------------------------------- */

@@ -163,6 +163,22 @@ static void sizes_are_short(void **state)
     }
 }
 
+static void progress_is_told_in_the_unit_of_the_whole(void **state)
+{
+    static const struct {
+        json_int_t octets, of;
+        const char *text;
+    } table[] = {{0, 999, "0 of 999 B"}, {12, 3400, "0.0 of 3.4 KB"}, {12300000, 20000000, "12.3 of 20.0 MB"}, {65536, 123456789, "0 of 123 MB"}, {0, 0, "0 of 0 B"}, {INT64_MAX, INT64_MAX, "9223372 of 9223372 TB"}};
+    char out[CONSOLE_PROGRESS];
+    (void)state;
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        json_t *progress = json_pack("{s:I, s:I}", "octets", table[i].octets, "of", table[i].of);
+        console_format_progress(progress, out, sizeof out);
+        assert_string_equal(out, table[i].text);
+        json_decref(progress);
+    }
+}
+
 static const char ENTRY[] = "{\"id\": \"0d5r8k3mzq1vt\", \"from\": \"\", \"to\": [{\"address\": \"b\\u001b@x\", \"state\": \"bounced\", \"reply\": \"550 5.1.1 no\\u0007\", \"host\": \"mx\", "
                             "\"at\": \"2026-01-01T00:00:00Z\", \"attempts\": 1}, {\"address\": \"c@x\", \"state\": \"delivered\", \"reply\": null, \"host\": null, \"at\": null}], "
                             "\"size\": 1234, \"state\": \"bounced\", \"since\": \"2026-01-01T00:00:00Z\", \"expires\": null, \"next_attempt\": null, \"reason\": \"550 5.1.1 no\\u0007\"}";
@@ -175,6 +191,22 @@ static void an_entry_for_people(void **state)
     assert_non_null(strstr(out, "to            b?@x  bounced at 2026-01-01T00:00:00Z by mx\n              550 5.1.1 no?\n"));
     assert_non_null(strstr(out, "to            c@x  delivered\n"));
     assert_null(strstr(out, "next attempt"));
+    assert_null(strstr(out, "sent"));
+    free(out);
+}
+
+static const char UNDER_WAY[] = "{\"id\": \"0d5r8k3mzq1vt\", \"to\": [], \"size\": 20000000, \"state\": \"sending\", \"progress\": {\"octets\": 12300000, \"of\": 20000000}}";
+
+static void one_under_way_for_people(void **state)
+{
+    char list[512];
+    (void)state;
+    char *out = printed(console_print_entry, UNDER_WAY);
+    assert_non_null(strstr(out, "\nsent          12.3 of 20.0 MB\n"));
+    free(out);
+    snprintf(list, sizeof list, "[%s]", UNDER_WAY);
+    out = printed(console_print_queue, list);
+    assert_non_null(strstr(out, "\n               12.3 of 20.0 MB sent\n"));
     free(out);
 }
 
@@ -231,6 +263,8 @@ int main(void)
         cmocka_unit_test(controls_are_shown_as_what_they_are_not),
         cmocka_unit_test(sizes_are_short),
         cmocka_unit_test(an_entry_for_people),
+        cmocka_unit_test(one_under_way_for_people),
+        cmocka_unit_test(progress_is_told_in_the_unit_of_the_whole),
         cmocka_unit_test(a_queue_for_people),
         cmocka_unit_test(a_long_reason_is_cut),
     };

@@ -53,7 +53,7 @@ static void live(void *context, uint64_t message, struct queue_live *out)
     assert_null(out->state);
     is_memory_out = ++s->nrows == s->out_at_row;
     if (message == s->live)
-        out->state = "sending";
+        *out = (struct queue_live){.state = "sending", .has_progress = true, .done_octets = 65536, .of_octets = 99999};
     else
         *out = (struct queue_live){.reason = s->reason, .not_before_ms = s->not_before_ms};
 }
@@ -189,6 +189,10 @@ static void what_the_program_knows_stands_above_the_disk(void **state)
     const json_t *list = ask(&s, "queue list", json_object());
     assert_string_equal(text_of(json_array_get(list, 0), "state"), "queued");
     assert_string_equal(text_of(json_array_get(list, 1), "state"), "sending");
+    assert_true(json_is_null(json_object_get(json_array_get(list, 0), "progress")));
+    const json_t *progress = json_object_get(json_array_get(list, 1), "progress");
+    assert_int_equal(json_integer_value(json_object_get(progress, "octets")), 65536);
+    assert_int_equal(json_integer_value(json_object_get(progress, "of")), 99999);
     close_scene(&s);
 }
 
