@@ -20,7 +20,7 @@ struct attempt {
     struct courier_result *results;
     struct outcome *outcomes;
     struct store_outcome *records;
-    size_t n;
+    size_t n, nlater;
     int64_t now_ms;
     struct slice original;        /* header section or whole message, for the report */
     struct buffer report_body;
@@ -35,14 +35,17 @@ struct attempt {
 
 /* ---- deciding --------------------------------------------------------------------------------------------------- */
 
-static enum store_state state_of(const struct attempt *attempt, const struct outcome *outcome)
+static enum store_state state_of(const struct attempt *attempt, size_t i, enum attempt_result result)
 {
+    const struct outcome *outcome = &attempt->outcomes[i];
     switch (outcome->kind) {
     case OUTCOME_ACCEPTED: return attempt->office->accepted_state;
     case OUTCOME_FAILED: return STORE_BOUNCED;
     case OUTCOME_AGAIN: break;
     }
-    return outcome->is_uncertain ? STORE_UNCERTAIN : STORE_QUEUED;
+    /* An attempt that nobody was asked in decides nothing: what may be there already may be there still. */
+    bool is_still_uncertain = result == ATTEMPT_UNTRIED && attempt->recipients[i].state == STORE_UNCERTAIN;
+    return outcome->is_uncertain || is_still_uncertain ? STORE_UNCERTAIN : STORE_QUEUED;
 }
 
 static enum attempt_result judged(const struct attempt_office *office, const struct courier_result *result)
@@ -51,28 +54,45 @@ static enum attempt_result judged(const struct attempt_office *office, const str
     return is_lost && office->forgives_lost_connections ? ATTEMPT_UNTRIED : result->result;
 }
 
+static void need_more(struct attempt *attempt, int64_t at_ms)
+{
+    if (!attempt->end.needs_more || at_ms < attempt->end.next_attempt_ms)
+        attempt->end.next_attempt_ms = at_ms;
+    attempt->end.needs_more = true;
+}
+
 static void decide_one(struct attempt *attempt, size_t i, const struct outcome_rules *rules)
 {
     const struct store_recipient *r = &attempt->recipients[i];
     const struct courier_result *result = &attempt->results[i];
+    const enum attempt_result judgement = judged(attempt->office, result);
     struct outcome *outcome = &attempt->outcomes[i];
-    *outcome = outcome_decide(judged(attempt->office, result), r->attempts, r->at_ms, r->envelope.notify, rules);
-    /* Waiting would not make it less likely that it goes twice. */
+    *outcome = outcome_decide(judgement, r->attempts, r->at_ms, r->envelope.notify, rules);
+    /* Under a name the next attempt tells what became of this one; and towards others waiting would not make it less likely that it goes twice. */
     if (attempt->office->forgives_lost_connections && outcome->is_uncertain)
         outcome->next_attempt_ms = rules->now_ms;
     attempt->records[i] = (struct store_outcome){
         .seq = r->seq,
-        .state = state_of(attempt, outcome),
+        .state = state_of(attempt, i, judgement),
         .next_attempt_ms = outcome->next_attempt_ms,
+        .transaction = r->transaction + (result->needs_new_name ? 1 : 0),
         .counts = outcome->counts,
         .reply = result->reply,
         .host = result->is_local ? (struct slice){0} : attempt->host,
     };
-    if (outcome->kind != OUTCOME_AGAIN)
-        return;
-    if (!attempt->end.needs_more || outcome->next_attempt_ms < attempt->end.next_attempt_ms)
-        attempt->end.next_attempt_ms = outcome->next_attempt_ms;
-    attempt->end.needs_more = true;
+    if (attempt->records[i].state == STORE_RELAYED)
+        attempt->records[i].next_attempt_ms = attempt->end.ask_at_ms;
+    if (outcome->kind == OUTCOME_AGAIN)
+        need_more(attempt, outcome->next_attempt_ms);
+}
+
+/* The store gives the recipients of the lowest transaction first: those of later ones are due when none of this one waits. */
+static bool is_transaction_over(const struct attempt *attempt)
+{
+    for (size_t i = 0; i < attempt->n; i++)
+        if (attempt->outcomes[i].kind == OUTCOME_AGAIN && attempt->records[i].transaction == attempt->recipients[i].transaction)
+            return false;
+    return true;
 }
 
 static struct outcome_rules rules_of(const struct attempt_office *office, const struct store_message *message, int64_t now_ms)
@@ -115,6 +135,22 @@ static void decide(struct attempt *attempt, bool next_hop_tells)
     rules.next_hop_tells = next_hop_tells;
     for (size_t i = 0; i < attempt->n; i++)
         decide_one(attempt, i, &rules);
+    if (attempt->nlater > 0 && is_transaction_over(attempt))
+        need_more(attempt, attempt->now_ms);
+}
+
+static bool has_relayed(const struct attempt *attempt)
+{
+    for (size_t i = 0; i < attempt->n; i++)
+        if (attempt->records[i].state == STORE_RELAYED)
+            return true;
+    return false;
+}
+
+static int64_t ask_at_ms(const struct attempt *attempt)
+{
+    const struct attempt_office *office = attempt->office;
+    return office->accepted_state == STORE_RELAYED && office->ask_at_ms ? office->ask_at_ms(office->context, &attempt->message) : 0;
 }
 
 static bool is_reported(const struct attempt *attempt)
@@ -303,7 +339,7 @@ static void write_down(struct attempt *attempt)
 {
     attempt->is_writing = true;
     store_attempt_finish(attempt->office->store, attempt->message.id, attempt->records, attempt->n, attempt->now_ms,
-                         attempt->has_report ? &attempt->report : NULL, false, on_written, attempt);
+                         attempt->has_report ? &attempt->report : NULL, attempt->office->keep_copies, on_written, attempt);
 }
 
 static void report_and_write(struct attempt *attempt)
@@ -347,6 +383,7 @@ static enum result copy_in(struct attempt *attempt, const struct store_job *job,
     struct arena *a = &attempt->arena;
     attempt->message = job->message;
     attempt->n = job->nrecipients;
+    attempt->nlater = job->nlater;
     attempt->recipients = arena_alloc(a, attempt->n * sizeof *attempt->recipients);
     attempt->results = arena_alloc(a, attempt->n * sizeof *attempt->results);
     attempt->outcomes = arena_alloc(a, attempt->n * sizeof *attempt->outcomes);
@@ -415,7 +452,10 @@ void attempt_record(struct attempt_office *office, const struct store_job *job, 
     attempt->on_recorded = on_recorded;
     attempt->context = context;
     list_append(&office->pending, &attempt->node);
+    attempt->end.ask_at_ms = ask_at_ms(attempt);
     decide(attempt, next_hop_tells);
+    if (!has_relayed(attempt))
+        attempt->end.ask_at_ms = 0;
     for (size_t i = 0; i < attempt->n; i++)
         log_recipient(attempt, i);
     if (is_reported(attempt))

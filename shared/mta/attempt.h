@@ -49,6 +49,7 @@ struct attempt_end {
     struct slice hop;
     bool needs_more;          /* some recipient waits for another attempt */
     int64_t next_attempt_ms;  /* wall time, when needs_more */
+    int64_t ask_at_ms;        /* wall time: what the next hop has taken is to be asked about (attempt_office.ask_at_ms); 0: it took nothing, or is not asked */
 };
 
 /* Records what a courier brought. results: as many as the job has recipients; host: who answered ("mx1.example [192.0.2.7]:25"). The job is borrowed and copied from.

@@ -276,6 +276,90 @@ static void a_lost_connection_delays_mail_only_where_it_is_not_forgiven(void **s
     lose_connection(true);
 }
 
+/* ---- names, and what the relay took ---- */
+
+static struct store_job *load(struct scene *s)
+{
+    struct store_job *job;
+    assert_int_equal(world_load(&s->world, MESSAGE, (struct slice){0}, &job), RESULT_OK);
+    return job;
+}
+
+/* What died behind the last octet is uncertain until somebody has said something, however many attempts reach nobody. */
+static void uncertain_stays_so_until_somebody_is_reached(void **state)
+{
+    static const struct { enum attempt_result result; bool is_local; const char *then; } rows[] = {
+        {ATTEMPT_UNTRIED, true, "uncertain"}, {ATTEMPT_DEFERRED, true, "uncertain"}, {ATTEMPT_DEFERRED, false, "deferred"}, {ATTEMPT_ACCEPTED, false, "relayed"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct scene s;
+        set_up(&s);
+        open_scene(&s, 1);
+        s.office.forgives_lost_connections = true;
+        s.office.accepted_state = STORE_RELAYED;
+        result(&s, 0, ATTEMPT_UNCERTAIN, "the connection was closed", true);
+        record(&s, false);
+        s.is_ended = false;
+        s.nends = 0;
+        s.job = load(&s);
+        s.job->message.expires_at_ms = wall_now_ms() + 1000 * MINUTE_MS;
+        assert_int_equal(s.job->recipients[0].state, STORE_UNCERTAIN);
+        result(&s, 0, rows[i].result, "again", rows[i].is_local);
+        record(&s, false);
+        assert_string_equal(world_state(&s.world, MESSAGE), rows[i].then);
+        close_scene(&s);
+    }
+}
+
+static int64_t ask_in_a_moment(void *context, const struct store_message *message)
+{
+    (void)context;
+    assert_int_equal(message->id, MESSAGE);
+    return 4711;
+}
+
+/* The time at which the relay is to be asked goes with what it took, and with nothing else. */
+static void what_the_relay_took_is_asked_about(void **state)
+{
+    (void)state;
+    for (int is_asked = 0; is_asked < 2; is_asked++)
+        for (int is_taken = 0; is_taken < 2; is_taken++) {
+            struct scene s;
+            set_up(&s);
+            open_scene(&s, 2);
+            s.office.accepted_state = STORE_RELAYED;
+            s.office.ask_at_ms = is_asked ? ask_in_a_moment : NULL;
+            result(&s, 0, is_taken ? ATTEMPT_ACCEPTED : ATTEMPT_DEFERRED, "250 2.0.0 ok", false);
+            result(&s, 1, ATTEMPT_DEFERRED, "451 4.2.1 busy", false);
+            record(&s, true);
+            assert_int_equal(s.end.ask_at_ms, is_asked && is_taken ? 4711 : 0);
+            assert_true(s.end.next_attempt_ms > wall_now_ms());
+            close_scene(&s);
+        }
+}
+
+/* Those of a later transaction are due at once, but only when those of this one are done with: the store would give these first, again and again. */
+static void a_later_transaction_follows_at_once(void **state)
+{
+    static const struct { enum attempt_result result; bool needs_new_name, is_at_once; } rows[] = {
+        {ATTEMPT_ACCEPTED, false, true}, {ATTEMPT_REFUSED, false, true}, {ATTEMPT_DEFERRED, true, true}, {ATTEMPT_DEFERRED, false, false},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct scene s;
+        set_up(&s);
+        open_scene(&s, 1);
+        s.job->nlater = 3;
+        result(&s, 0, rows[i].result, "451 4.2.1 busy", false);
+        s.results[0].needs_new_name = rows[i].needs_new_name;
+        record(&s, true);
+        assert_true(s.end.needs_more);
+        assert_int_equal(s.end.next_attempt_ms <= wall_now_ms(), rows[i].is_at_once);
+        close_scene(&s);
+    }
+}
+
 static void what_a_person_removed_meanwhile_is_done(void **state)
 {
     struct scene s;
@@ -357,6 +441,9 @@ int main(void)
         cmocka_unit_test(who_is_told_and_who_is_not),
         cmocka_unit_test(a_lifetime_that_is_over_is_a_failure_whatever_the_attempt),
         cmocka_unit_test(a_lost_connection_delays_mail_only_where_it_is_not_forgiven),
+        cmocka_unit_test(uncertain_stays_so_until_somebody_is_reached),
+        cmocka_unit_test(what_the_relay_took_is_asked_about),
+        cmocka_unit_test(a_later_transaction_follows_at_once),
         cmocka_unit_test(what_a_person_removed_meanwhile_is_done),
         cmocka_unit_test(an_outcome_is_recorded_as_soon_as_the_store_can),
         cmocka_unit_test(a_stop_ends_the_retries),
