@@ -48,6 +48,7 @@ static const char *state_name(enum client_state state)
     case CLIENT_AUTH: return "auth";
     case CLIENT_READY: return "ready";
     case CLIENT_DEVICE: return "device";
+    case CLIENT_OUTCOME: return "outcome";
     case CLIENT_ENVELOPE: return "envelope";
     case CLIENT_BODY: return "body";
     case CLIENT_FINAL: return "final";
@@ -75,6 +76,8 @@ static const char *command_phase(const struct smtp_client *c)
     case CLIENT_COMMAND_DATA: return "DATA";
     case CLIENT_COMMAND_BDAT: return c->t.is_body_whole && c->t.nbdat_answered + 1 == c->t.nbdat_asked ? "end of data" : "message";
     case CLIENT_COMMAND_DOT: return "end of data";
+    case CLIENT_COMMAND_PAUSE: return "RSET";
+    case CLIENT_COMMAND_OUTCOME: return "XOUTCOME";
     case CLIENT_COMMAND_NONE: break;
     }
     return "message";
@@ -92,6 +95,7 @@ const char *client_phase(const struct smtp_client *c)
     case CLIENT_PROVEN:
     case CLIENT_READY: return client_early_awaited(c) == CLIENT_COMMAND_NONE ? "idle" : command_phase(c);
     case CLIENT_DEVICE: return "XDEVICE";
+    case CLIENT_OUTCOME:
     case CLIENT_ENVELOPE:
     case CLIENT_BODY:
     case CLIENT_FINAL: return command_phase(c);
@@ -227,6 +231,7 @@ void smtp_client_free(struct smtp_client **client)
     buffer_wipe_free(&c->out);
     buffer_free(&c->text);
     buffer_free(&c->verdict_text);
+    buffer_free(&c->questions.lines);
     arena_free(&c->arena);
     free(c);
     *client = NULL;
@@ -365,7 +370,7 @@ static int64_t early_timeout_ms(const struct smtp_client *c)
 
 static int64_t transaction_timeout_ms(const struct smtp_client *c)
 {
-    if (c->t.octets > 0 && buffer_len(&c->out) > 0)
+    if (c->t.octets > c->t.start && buffer_len(&c->out) > 0)
         return c->config.body_timeout_ms;
     if (early_timeout_ms(c) > 0)
         return early_timeout_ms(c);
@@ -385,6 +390,7 @@ static int64_t timeout_ms(const struct smtp_client *c)
     case CLIENT_TLS:
     case CLIENT_AUTH:
     case CLIENT_DEVICE: return c->config.command_timeout_ms;
+    case CLIENT_OUTCOME: return early_timeout_ms(c) > 0 ? early_timeout_ms(c) : c->config.command_timeout_ms;
     case CLIENT_ENVELOPE:
     case CLIENT_BODY:
     case CLIENT_FINAL: return transaction_timeout_ms(c);

@@ -21,8 +21,9 @@
  *                large as may be make the fewest commands. SENT waits for the piece that was asked for; only FAILED may overtake it.
  *   RECIPIENT    the reply for one recipient, or ours for it (`is_local`): an address that can't be written, or one more than the peer takes
  *                at a time (452 4.5.3: send another transaction). All come before SENT. If MAIL is refused there are none of the peer's.
- *   RESUMED      355: the peer holds `offset` octets of the message (RFC 1845); the body goes on behind them
- *   OUTCOME      the answer to one question of smtp_client_ask_outcomes, `question` its place; READY follows the last
+ *   RESUMED      355: the peer holds `offset` octets of the message (RFC 1845); the body goes on behind them. Where that is all of it no BODY_WANTED follows: its end
+ *                is said without help.
+ *   OUTCOME      the answer to one question of smtp_client_ask_outcomes, `question` its place; READY follows the last. `reply` is the peer's, and smtp/outcome.h reads the text of a 250.
  *   DEVICE       the answer to smtp_client_ask_device; READY follows.
  *   SENT         the transaction is over: `reply` is the reply to the message if it got that far; outcome says what it means. READY follows
  *                unless the session is broken.
@@ -38,6 +39,9 @@
  * States (smtp_client_state_name):
  *   greeting -> ehlo [-> helo] [-> starttls -> tls -> ehlo] -> proven -> [auth ->] ready <-> envelope -> body -> final -> ready
  *   ready <-> device (XDEVICE), outcome (XOUTCOME);  any -> quit -> closed;  any -> failed
+ * A transaction with a name (RFC 1845, schema/link.md) that asks first waits in `envelope` for the reply to MAIL:
+ *   MAIL -> 250: as ever;  355 N: RESUMED -> RCPT and the body from N on;  554 5.5.4: SENT (RENAME)
+ *   envelope, body -> smtp_client_pause: RSET behind the piece under way -> its reply: SENT (PAUSED) -> ready
  * An early session (config.early) leaves the beginning out: greeting, or tls -> proven -> ready <-> envelope ... in which the replies to what was left out are awaited behind the scenes,
  * in order: the greeting where there is one, EHLO, AUTH, then those to the message. */
 #ifndef POSTERN_SMTP_CLIENT_H
@@ -210,14 +214,15 @@ void smtp_client_login(struct smtp_client *client, int64_t now_ms);
 /* Asks the peer to know this device by a token from now on (XDEVICE). label: for people, UTF-8, at most SMTP_DEVICE_LABEL_MAX octets. Only in READY, when the peer offers XDEVICE and AUTH was by name and
  * password. DEVICE follows. A refusal, or an answer that is no token, is no failure of the session. */
 void smtp_client_ask_device(struct smtp_client *client, struct slice label, int64_t now_ms);
-/* What became of transactions (XOUTCOME): so many questions in one flight, at most SMTP_OUTCOMES_MAX. Only in READY, when the peer offers XOUTCOME. Copied. OUTCOME follows for each, in order. A refusal is no failure of the session. */
+/* What became of transactions (XOUTCOME): so many questions in one flight, at least one, at most SMTP_OUTCOMES_MAX. Only in READY, when the peer offers XOUTCOME, of an early session too. Copied. OUTCOME follows for each, in order. A refusal is no failure of the session. */
 struct smtp_outcome_question {
     struct slice transid;
     uint32_t first;
 };
 void smtp_client_ask_outcomes(struct smtp_client *client, const struct smtp_outcome_question *questions, size_t n, int64_t now_ms);
 /* Another message is more urgent: ends the running transaction at the next border of a BDAT, by RSET, so that it can be resumed under its name (asks_first). SENT with SMTP_SENT_PAUSED follows, unless it
- * was too late (the last piece is in the output), or the transaction has no name there: then it takes its course. A piece that was asked for need not be given any more. */
+ * was too late (the last piece is in the output), the transaction has no name there, or its body goes as DATA: then it takes its course. A verdict on its way is told in place of PAUSED. A piece that was asked
+ * for need not be given any more. Outside of the session's events the pump is to be run after it. */
 void smtp_client_pause(struct smtp_client *client, int64_t now_ms);
 /* Whether AUTH was, or is being, done by the device's token. Where the peer refuses the token (5yz) and there are user and password, these are tried in the same session, and this is false from then on. */
 bool smtp_client_uses_token(const struct smtp_client *client);

@@ -1,5 +1,5 @@
 /* What the files of the client core share: client.c (life, octets, time), client_session.c (greeting to AUTH, XDEVICE), client_early.c (the same in one flight with the
- * first message) and client_transaction.c (MAIL to the reply to the message). Nobody else includes this.
+ * first message), client_transaction.c (MAIL to the reply to the message), client_body.c (its octets), client_resume.c (its name, going on in the middle, and the pause) and client_outcome.c (XOUTCOME). Nobody else includes this.
  *
  * Invariants; the tests name them by number.
  *   1 The same octets from the peer in any chunking give the same events and the same output.
@@ -10,13 +10,16 @@
  *     awaits ends the session, 421 included. Of an early session the greeting (where there is one), EHLO and AUTH are such commands, before all others.
  *   4 A transaction ends in exactly one SENT or in FAILED or CLOSED; a message that is given up never gets its last octet. Who fails as SMTP_FAIL_EARLY is sure that the peer took no message.
  *   5 No octet of a credential lies in memory after the exchange that needed it, nor of a token that the peer gave after the call behind DEVICE.
- *   6 An early session has said nothing before smtp_client_login. */
+ *   6 An early session has said nothing before smtp_client_login.
+ *   7 A message goes on in the middle only where we asked for it and the peer named the octet (355), and ends at its whole size, whatever its beginning; a paused one has had no last octet. */
 #ifndef POSTERN_SMTP_CLIENT_INTERNAL_H
 #define POSTERN_SMTP_CLIENT_INTERNAL_H
 
 #include "base/arena.h"
 #include "smtp/client.h"
 #include "smtp/stuff.h"
+
+enum { CLIENT_OUTPUT_LOW = 32 * 1024 }; /* octets that wait to be sent, above which no further command is put behind them, and no piece of a body is asked for */
 
 enum client_state {
     CLIENT_GREETING,
@@ -28,6 +31,7 @@ enum client_state {
     CLIENT_AUTH,
     CLIENT_READY,
     CLIENT_DEVICE,
+    CLIENT_OUTCOME,
     CLIENT_ENVELOPE, /* some reply to MAIL, RCPT or DATA is missing; the body may be under way already */
     CLIENT_BODY,
     CLIENT_FINAL, /* all is said, replies are missing */
@@ -48,6 +52,8 @@ enum client_command {
     CLIENT_COMMAND_DATA,
     CLIENT_COMMAND_BDAT,
     CLIENT_COMMAND_DOT,
+    CLIENT_COMMAND_PAUSE, /* the RSET behind a message that is left */
+    CLIENT_COMMAND_OUTCOME,
 };
 
 /* How far one command has come. */
@@ -65,22 +71,28 @@ struct client_transaction {
     struct smtp_transaction asked;
     bool uses_bdat;
     bool awaits_facts;    /* by what `early` said it can't go: nothing is said before EHLO's reply is in */
+    bool has_name;        /* TRANSID is said */
+    bool asks;            /* nothing follows MAIL before its reply */
+    bool is_resumed;      /* 355 */
+    bool wants_pause;
     unsigned relied;      /* capabilities without which what was said makes no sense */
     size_t nplanned;      /* recipients that go to the peer */
     bool has_local_recipients; /* some are refused here */
-    enum client_progress rset, mail, data, dot;
+    enum client_progress rset, mail, data, dot, pause;
     size_t nrcpt_end;                /* recipients from here on wait for another transaction */
     size_t rcpt_asked, rcpt_answered; /* indices in the envelope: those before have been */
     size_t local;                    /* likewise, told by us where it is ours to tell */
     size_t naccepted;
     uint64_t nbdat_asked, nbdat_answered;
-    uint64_t octets; /* of the body so far */
+    uint64_t start;  /* octets of the body that the peer held at the beginning */
+    uint64_t octets; /* of the body so far, with those */
     struct smtp_stuff stuff;
     bool is_body_wanted; /* BODY_WANTED was given and not yet answered */
     bool is_body_whole;  /* the last piece is in the output */
 
     bool has_verdict;
     bool is_verdict_local;
+    bool is_renamed;     /* MAIL was refused because of the name */
     bool breaks_session; /* the peer waits for the rest of a message that will not come */
     struct smtp_reply verdict;
     const char *verdict_phase;
@@ -135,6 +147,10 @@ struct smtp_client {
 
     struct client_early early;
     struct client_transaction t;
+    struct {
+        struct buffer lines; /* not said yet */
+        size_t asked, answered;
+    } questions; /* of XOUTCOME */
 };
 
 enum client_step { CLIENT_STEP_IDLE, CLIENT_STEP_AGAIN, CLIENT_STEP_EVENT };
@@ -188,5 +204,34 @@ bool client_has_transaction(const struct smtp_client *c);
 bool client_transaction_suits(const struct smtp_client *c, const struct smtp_peer *peer);
 /* EHLO's reply is in: a transaction that waited for it is looked at again. */
 void client_transaction_reconsider(struct smtp_client *c);
+
+bool client_is_envelope_asked(const struct client_transaction *t);
+bool client_is_envelope_answered(const struct client_transaction *t);
+/* The transaction ends with a reply of ours. */
+void client_judge_locally(struct smtp_client *c, struct smtp_reply reply, const char *phase);
+
+/* client_body.c */
+bool client_wants_body(const struct smtp_client *c);
+/* True: BODY_WANTED. Of a message that is all there the end alone is missing, and that is said without it. */
+bool client_want_body(struct smtp_client *c, struct smtp_client_event *event);
+
+/* client_resume.c */
+/* Whether this can stand in a command. */
+bool client_resume_is_name(struct slice transid);
+/* What the peer offers is known: has the transaction a name? */
+void client_resume_plan(struct smtp_client *c);
+/* The parameters of MAIL. */
+void client_resume_say_name(struct smtp_client *c);
+/* The reply at hand refuses MAIL because of its name. */
+bool client_resume_is_renamed(const struct smtp_client *c);
+/* The reply at hand is a 355 to MAIL. False: it must not be, and the session has failed. */
+bool client_resume_on_offset(struct smtp_client *c, struct smtp_client_event *event);
+void client_resume_say_pause(struct smtp_client *c);
+void client_resume_on_pause(struct smtp_client *c);
+/* A pause was asked for, and nothing of the transaction is left at the peer that RSET would take away. */
+bool client_resume_is_paused(const struct smtp_client *c);
+
+/* client_outcome.c */
+enum client_step client_on_outcome(struct smtp_client *c, struct smtp_client_event *event);
 
 #endif

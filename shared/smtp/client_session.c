@@ -460,6 +460,7 @@ enum client_step client_session_step(struct smtp_client *c, struct smtp_client_e
     case CLIENT_STARTTLS: on_starttls(c); break;
     case CLIENT_AUTH: on_auth(c); break;
     case CLIENT_DEVICE: return on_device(c, event);
+    case CLIENT_OUTCOME: return client_on_outcome(c, event);
     case CLIENT_QUIT: client_set_state(c, CLIENT_CLOSED); break;
     case CLIENT_TLS:
     case CLIENT_PROVEN:

@@ -1,11 +1,9 @@
-/* One message: MAIL, RCPT, DATA or BDAT, its octets, and what the replies to all of that mean. */
+/* One message: MAIL, RCPT, DATA or BDAT, and what the replies to all of that and to its octets mean. */
 #include "smtp/client_internal.h"
 
 #include <assert.h>
 
 enum {
-    /* Above so many octets that wait to be sent no further command is put behind them, and no piece of a body is asked for. */
-    OUTPUT_LOW = 32 * 1024,
     ADDRESS_MAX = 512, /* octets; RFC 5321 4.5.3.1.3 has 256, UTF-8 may need more */
     PARAMETER_MAX = 500, /* octets of ORCPT=; RFC 3461 4.2 and 5.4 */
 };
@@ -57,12 +55,12 @@ static size_t next_recipient(const struct client_transaction *t, size_t i)
     return i;
 }
 
-static bool is_envelope_asked(const struct client_transaction *t)
+bool client_is_envelope_asked(const struct client_transaction *t)
 {
     return t->mail != CLIENT_UNSENT && t->rcpt_asked == t->nrcpt_end;
 }
 
-static bool is_envelope_answered(const struct client_transaction *t)
+bool client_is_envelope_answered(const struct client_transaction *t)
 {
     return t->mail == CLIENT_ANSWERED && t->rcpt_answered == t->nrcpt_end;
 }
@@ -72,6 +70,8 @@ enum client_command client_awaited(const struct smtp_client *c)
     const struct client_transaction *t = &c->t;
     if (client_early_awaited(c) != CLIENT_COMMAND_NONE)
         return client_early_awaited(c);
+    if (c->state == CLIENT_OUTCOME)
+        return c->questions.answered < c->questions.asked ? CLIENT_COMMAND_OUTCOME : CLIENT_COMMAND_NONE;
     if (!client_has_transaction(c))
         return CLIENT_COMMAND_NONE;
     if (t->rset == CLIENT_ASKED)
@@ -84,13 +84,15 @@ enum client_command client_awaited(const struct smtp_client *c)
         return CLIENT_COMMAND_DATA;
     if (t->nbdat_answered < t->nbdat_asked)
         return CLIENT_COMMAND_BDAT;
-    return t->dot == CLIENT_ASKED ? CLIENT_COMMAND_DOT : CLIENT_COMMAND_NONE;
+    if (t->dot == CLIENT_ASKED)
+        return CLIENT_COMMAND_DOT;
+    return t->pause == CLIENT_ASKED ? CLIENT_COMMAND_PAUSE : CLIENT_COMMAND_NONE;
 }
 
 bool client_is_uncertain(const struct smtp_client *c)
 {
     const struct client_transaction *t = &c->t;
-    bool may_have_recipients = !is_envelope_answered(t) || t->naccepted > 0;
+    bool may_have_recipients = !client_is_envelope_answered(t) || t->naccepted > 0;
     return client_has_transaction(c) && t->is_body_whole && !t->has_verdict && may_have_recipients &&
            c->octets_sent >= c->last_octet_at;
 }
@@ -109,7 +111,7 @@ static void judge(struct smtp_client *c, const char *phase)
     c->t.verdict_phase = phase;
 }
 
-static void judge_locally(struct smtp_client *c, struct smtp_reply reply, const char *phase)
+void client_judge_locally(struct smtp_client *c, struct smtp_reply reply, const char *phase)
 {
     c->t.has_verdict = c->t.is_verdict_local = true;
     c->t.verdict = reply;
@@ -134,15 +136,15 @@ static void check_needs(struct smtp_client *c)
     const struct smtp_transaction *asked = &c->t.asked;
     uint64_t size_max = has(c, SMTP_CAP_SIZE) ? c->peer.size_max_octets : 0;
     if (asked->is_binary && !has(c, SMTP_CAP_BINARYMIME | SMTP_CAP_CHUNKING))
-        judge_locally(c, SMTP_REPLY(554, 5, 6, 3, "The next hop does not take binary messages (BINARYMIME)"), "MAIL FROM");
+        client_judge_locally(c, SMTP_REPLY(554, 5, 6, 3, "The next hop does not take binary messages (BINARYMIME)"), "MAIL FROM");
     else if (asked->needs_smtputf8 && !has(c, SMTP_CAP_SMTPUTF8))
-        judge_locally(c, SMTP_REPLY(553, 5, 6, 7, "The next hop does not take internationalized addresses or headers (SMTPUTF8)"), "MAIL FROM");
+        client_judge_locally(c, SMTP_REPLY(553, 5, 6, 7, "The next hop does not take internationalized addresses or headers (SMTPUTF8)"), "MAIL FROM");
     else if (asked->has_8bit && !asked->is_binary && !has(c, SMTP_CAP_8BITMIME))
-        judge_locally(c, SMTP_REPLY(554, 5, 6, 3, "The next hop takes only 7-bit text (it lacks 8BITMIME)"), "MAIL FROM");
+        client_judge_locally(c, SMTP_REPLY(554, 5, 6, 3, "The next hop takes only 7-bit text (it lacks 8BITMIME)"), "MAIL FROM");
     else if (size_max > 0 && asked->size_octets > size_max)
-        judge_locally(c, SMTP_REPLY(552, 5, 3, 4, "The message is larger than the next hop takes (SIZE)"), "MAIL FROM");
+        client_judge_locally(c, SMTP_REPLY(552, 5, 3, 4, "The message is larger than the next hop takes (SIZE)"), "MAIL FROM");
     else if (!is_sendable(asked->envelope->sender))
-        judge_locally(c, SMTP_REPLY(553, 5, 1, 7, "The sender's address can't be written in SMTP"), "MAIL FROM");
+        client_judge_locally(c, SMTP_REPLY(553, 5, 1, 7, "The sender's address can't be written in SMTP"), "MAIL FROM");
 }
 
 /* Finds where LIMITS RCPTMAX ends this transaction, and whether any recipient is ours to refuse. */
@@ -165,6 +167,7 @@ static void plan_recipients(struct smtp_client *c)
 static void plan(struct smtp_client *c)
 {
     c->t.uses_bdat = has(c, SMTP_CAP_CHUNKING);
+    client_resume_plan(c);
     check_needs(c);
     if (!c->t.has_verdict)
         plan_recipients(c);
@@ -276,6 +279,7 @@ static void say_mail(struct smtp_client *c)
         client_put(c, SLICE(" ENVID="));
         client_put(c, asked->envelope->envid);
     }
+    client_resume_say_name(c);
     client_put(c, SLICE("\r\n"));
     c->t.mail = CLIENT_ASKED;
 }
@@ -320,14 +324,20 @@ static void say_data(struct smtp_client *c)
 static bool may_say_more(const struct smtp_client *c)
 {
     const struct client_transaction *t = &c->t;
-    return c->failure == SMTP_FAIL_NONE && !t->has_verdict && !t->awaits_facts && buffer_len(&c->out) <= OUTPUT_LOW &&
+    return c->failure == SMTP_FAIL_NONE && !t->has_verdict && !t->awaits_facts && !t->wants_pause && buffer_len(&c->out) <= CLIENT_OUTPUT_LOW &&
            (has(c, SMTP_CAP_PIPELINING) || client_awaited(c) == CLIENT_COMMAND_NONE);
+}
+
+/* Who asks how much of the message is there must hear it before he goes on. */
+static bool has_mail(const struct client_transaction *t)
+{
+    return t->asks ? t->mail == CLIENT_ANSWERED : t->mail != CLIENT_UNSENT;
 }
 
 static bool wants_data(const struct smtp_client *c)
 {
     const struct client_transaction *t = &c->t;
-    return !t->uses_bdat && t->data == CLIENT_UNSENT && is_envelope_asked(t) && (t->naccepted > 0 || !is_envelope_answered(t));
+    return !t->uses_bdat && t->data == CLIENT_UNSENT && client_is_envelope_asked(t) && (t->naccepted > 0 || !client_is_envelope_answered(t));
 }
 
 static void say_commands(struct smtp_client *c)
@@ -339,7 +349,7 @@ static void say_commands(struct smtp_client *c)
         say_rset(c);
     if (t->mail == CLIENT_UNSENT && may_say_more(c))
         say_mail(c);
-    while (t->mail != CLIENT_UNSENT && t->rcpt_asked < t->nrcpt_end && may_say_more(c))
+    while (has_mail(t) && t->rcpt_asked < t->nrcpt_end && may_say_more(c))
         say_rcpt(c);
     if (wants_data(c) && may_say_more(c))
         say_data(c);
@@ -360,15 +370,19 @@ static void on_rset(struct smtp_client *c)
         client_fail_reply(c, SMTP_FAIL_PROTOCOL);
 }
 
-static void on_mail(struct smtp_client *c)
+static bool on_mail(struct smtp_client *c, struct smtp_client_event *event)
 {
+    if (c->reply.code == 355)
+        return client_resume_on_offset(c, event);
     if (is_intermediate(&c->reply)) {
         client_fail_reply(c, SMTP_FAIL_PROTOCOL);
-        return;
+        return false;
     }
     c->t.mail = CLIENT_ANSWERED;
+    c->t.is_renamed = client_resume_is_renamed(c);
     if (!smtp_reply_is_positive(&c->reply))
         judge(c, "MAIL FROM");
+    return false;
 }
 
 /* RFC 5321 4.5.3.1.10: 552 was once the word for "too many recipients", and means "later" then. */
@@ -466,104 +480,16 @@ static enum client_step on_reply(struct smtp_client *c, struct smtp_client_event
     case CLIENT_COMMAND_EHLO:
     case CLIENT_COMMAND_AUTH: client_early_reply(c, client_awaited(c)); break;
     case CLIENT_COMMAND_RSET: on_rset(c); break;
-    case CLIENT_COMMAND_MAIL: on_mail(c); break;
+    case CLIENT_COMMAND_MAIL: return on_mail(c, event) ? CLIENT_STEP_EVENT : CLIENT_STEP_AGAIN;
     case CLIENT_COMMAND_RCPT: return on_rcpt(c, event) ? CLIENT_STEP_EVENT : CLIENT_STEP_AGAIN;
     case CLIENT_COMMAND_DATA: on_data(c); break;
     case CLIENT_COMMAND_BDAT: on_bdat(c); break;
     case CLIENT_COMMAND_DOT: on_dot(c); break;
+    case CLIENT_COMMAND_PAUSE: client_resume_on_pause(c); break;
+    case CLIENT_COMMAND_OUTCOME: /* of no transaction */
     case CLIENT_COMMAND_NONE: on_unasked(c); break;
     }
     return CLIENT_STEP_AGAIN;
-}
-
-/* ---- the body ---- */
-
-/* The first piece may go before anybody has been accepted, where the peer reads ahead and counts octets (RFC 3030 4.2, RFC 2920); the others wait, so
- * that a large message is not sent for nothing. */
-static bool may_send_piece(const struct smtp_client *c)
-{
-    const struct client_transaction *t = &c->t;
-    if (is_envelope_answered(t) && t->naccepted == 0)
-        return false;
-    if (!t->uses_bdat)
-        return t->data == CLIENT_ANSWERED && is_envelope_answered(t);
-    if (!has(c, SMTP_CAP_PIPELINING))
-        return is_envelope_answered(t) && t->nbdat_answered == t->nbdat_asked;
-    return is_envelope_asked(t) && (t->octets == 0 || is_envelope_answered(t));
-}
-
-static bool wants_body(const struct smtp_client *c)
-{
-    return !c->t.is_body_wanted && !c->t.is_body_whole && !c->t.has_verdict && buffer_len(&c->out) <= OUTPUT_LOW && may_send_piece(c);
-}
-
-static void put_chunk(struct smtp_client *c, struct slice octets, bool is_last)
-{
-    client_begin_flight(c);
-    client_put(c, SLICE("BDAT "));
-    client_put_number(c, octets.len);
-    client_put(c, is_last ? SLICE(" LAST\r\n") : SLICE("\r\n"));
-    client_put(c, octets);
-    c->t.nbdat_asked++;
-}
-
-static void refuse_body(struct smtp_client *c)
-{
-    judge_locally(c, SMTP_REPLY(554, 5, 6, 0, "The message holds a NUL, or a CR or LF alone, which can't be sent safely"), "message");
-    c->t.breaks_session = !c->t.uses_bdat; /* the end of DATA can be told only by completing the message */
-    if (c->t.breaks_session)
-        buffer_wipe_free(&c->out);
-}
-
-static enum result put_text(struct smtp_client *c, struct slice octets, bool is_last)
-{
-    client_begin_flight(c);
-    enum result put = smtp_stuff_write(&c->t.stuff, octets, &c->out);
-    if (put == RESULT_OK && is_last)
-        put = smtp_stuff_end(&c->t.stuff, &c->out);
-    if (put == RESULT_OK && is_last)
-        c->t.dot = CLIENT_ASKED;
-    return put;
-}
-
-static void put_piece(struct smtp_client *c, struct slice octets, bool is_last)
-{
-    enum result put = RESULT_OK;
-    bool is_text = c->t.uses_bdat && !c->t.asked.is_binary;
-    if (is_text)
-        put = smtp_stuff_check(&c->t.stuff, octets, is_last);
-    if (put == RESULT_OK && c->t.uses_bdat)
-        put_chunk(c, octets, is_last);
-    else if (put == RESULT_OK)
-        put = put_text(c, octets, is_last);
-    if (put == RESULT_SYNTAX)
-        refuse_body(c);
-    else if (put != RESULT_OK)
-        client_fail(c, SMTP_FAIL_MEMORY);
-}
-
-void smtp_client_body(struct smtp_client *c, struct slice octets, bool is_last, int64_t now_ms)
-{
-    struct client_transaction *t = &c->t;
-    c->now_ms = now_ms;
-    assert(octets.len <= SMTP_CLIENT_CHUNK_MAX && (octets.len > 0 || is_last));
-    if (c->failure != SMTP_FAIL_NONE || !client_has_transaction(c) || !t->is_body_wanted)
-        return;
-    t->is_body_wanted = false;
-    if (t->has_verdict || (is_envelope_answered(t) && t->naccepted == 0))
-        return; /* it was refused while the octets were fetched */
-    t->octets += octets.len;
-    if (t->octets > t->asked.size_octets || (is_last && t->octets != t->asked.size_octets)) {
-        client_fail(c, SMTP_FAIL_ABORTED); /* half a message, or two */
-        return;
-    }
-    if (buffer_len(&c->out) == 0)
-        c->progress_at_ms = now_ms;
-    put_piece(c, octets, is_last);
-    if (t->has_verdict || c->failure != SMTP_FAIL_NONE)
-        return;
-    t->is_body_whole = is_last;
-    c->last_octet_at = c->octets_sent + buffer_len(&c->out);
 }
 
 /* ---- the end ---- */
@@ -575,9 +501,9 @@ static bool is_finished(const struct smtp_client *c)
         return false;
     if (t->breaks_session)
         return true;
-    bool is_for_no_one = is_envelope_answered(t) && t->naccepted == 0;
+    bool is_for_no_one = client_is_envelope_answered(t) && t->naccepted == 0;
     bool has_nobody_to_ask = t->mail == CLIENT_UNSENT && next_recipient(t, 0) == t->nrcpt_end;
-    return client_awaited(c) == CLIENT_COMMAND_NONE && (t->has_verdict || is_for_no_one || has_nobody_to_ask);
+    return client_awaited(c) == CLIENT_COMMAND_NONE && (t->has_verdict || is_for_no_one || has_nobody_to_ask || client_resume_is_paused(c));
 }
 
 /* Whether the peer still has a transaction open: MAIL was accepted, and neither a whole DATA nor a last BDAT that was accepted closed it
@@ -588,17 +514,21 @@ static bool leaves_transaction_open(const struct smtp_client *c)
     bool is_mail_refused = t->has_verdict && t->verdict_phase[0] == 'M';
     if (t->mail == CLIENT_UNSENT)
         return c->needs_rset;
-    if (t->dot == CLIENT_ANSWERED)
+    if (t->dot == CLIENT_ANSWERED || t->pause == CLIENT_ANSWERED)
         return false;
     if (t->nbdat_asked > 0)
         return !(t->has_verdict && smtp_reply_is_positive(&t->verdict));
     return !is_mail_refused;
 }
 
-static enum smtp_sent outcome_of(const struct client_transaction *t)
+static enum smtp_sent outcome_of(const struct smtp_client *c)
 {
+    const struct client_transaction *t = &c->t;
+    bool is_for_no_one = client_is_envelope_answered(t) && t->naccepted == 0;
     if (!t->has_verdict)
-        return SMTP_SENT_NOBODY;
+        return client_resume_is_paused(c) && !is_for_no_one ? SMTP_SENT_PAUSED : SMTP_SENT_NOBODY;
+    if (t->is_renamed)
+        return SMTP_SENT_RENAME;
     if (smtp_reply_is_positive(&t->verdict))
         return SMTP_SENT_ACCEPTED;
     return smtp_reply_is_transient(&t->verdict) ? SMTP_SENT_DEFERRED : SMTP_SENT_REFUSED;
@@ -620,11 +550,13 @@ static void tell_sent(struct smtp_client *c, struct smtp_client_event *event)
     struct client_transaction *t = &c->t;
     *event = (struct smtp_client_event){
         .type = SMTP_CLIENT_SENT,
-        .sent = outcome_of(t),
+        .sent = outcome_of(c),
         .reply = t->has_verdict ? &t->verdict : NULL,
         .is_local = t->is_verdict_local,
         .phase = t->has_verdict ? t->verdict_phase : "RCPT TO",
     };
+    if (event->sent == SMTP_SENT_PAUSED)
+        event->phase = "RSET";
     c->needs_rset = leaves_transaction_open(c);
     c->early.is_contradicted = false;
     if (t->breaks_session)
@@ -636,7 +568,7 @@ static void tell_sent(struct smtp_client *c, struct smtp_client_event *event)
 static void follow_state(struct smtp_client *c)
 {
     const struct client_transaction *t = &c->t;
-    bool is_answered = is_envelope_answered(t) && (t->uses_bdat || t->data == CLIENT_ANSWERED);
+    bool is_answered = client_is_envelope_answered(t) && (t->uses_bdat || t->data == CLIENT_ANSWERED);
     client_set_state(c, !is_answered ? CLIENT_ENVELOPE : t->is_body_whole ? CLIENT_FINAL : CLIENT_BODY);
 }
 
@@ -644,7 +576,7 @@ enum client_step client_transaction_step(struct smtp_client *c, struct smtp_clie
 {
     if (!c->t.has_verdict && !c->t.awaits_facts && tell_local_recipient(c, event))
         return CLIENT_STEP_EVENT;
-    if (is_finished(c) && c->early.is_contradicted && outcome_of(&c->t) != SMTP_SENT_ACCEPTED) {
+    if (is_finished(c) && c->early.is_contradicted && outcome_of(c) != SMTP_SENT_ACCEPTED) {
         fail_contradicted(c);
         return CLIENT_STEP_AGAIN;
     }
@@ -653,11 +585,9 @@ enum client_step client_transaction_step(struct smtp_client *c, struct smtp_clie
         return CLIENT_STEP_EVENT;
     }
     say_commands(c);
-    if (c->failure == SMTP_FAIL_NONE && wants_body(c)) {
-        c->t.is_body_wanted = true;
-        event->type = SMTP_CLIENT_BODY_WANTED;
-        return CLIENT_STEP_EVENT;
-    }
+    client_resume_say_pause(c);
+    if (c->failure == SMTP_FAIL_NONE && client_wants_body(c))
+        return client_want_body(c, event) ? CLIENT_STEP_EVENT : CLIENT_STEP_AGAIN;
     enum client_step step = CLIENT_STEP_IDLE;
     if (client_take_reply(c))
         step = on_reply(c, event);

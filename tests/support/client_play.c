@@ -84,6 +84,8 @@ static bool next_event(struct play *p)
     tell(p, &event);
     if (event.type == SMTP_CLIENT_PROVEN && !p->waits_at_proven)
         smtp_client_login(p->client, p->now_ms);
+    if (event.type == SMTP_CLIENT_BODY_WANTED)
+        p->body_at = (size_t)event.offset;
     if (event.type == SMTP_CLIENT_BODY_WANTED && !p->keeps_body)
         give_body(p);
     return true;
@@ -154,6 +156,18 @@ void play_send(struct play *p, const struct smtp_transaction *transaction, struc
 void play_device(struct play *p, struct slice label)
 {
     smtp_client_ask_device(p->client, label, p->now_ms);
+    play_pump(p);
+}
+
+void play_outcomes(struct play *p, const struct smtp_outcome_question *questions, size_t n)
+{
+    smtp_client_ask_outcomes(p->client, questions, n, p->now_ms);
+    play_pump(p);
+}
+
+void play_pause(struct play *p)
+{
+    smtp_client_pause(p->client, p->now_ms);
     play_pump(p);
 }
 

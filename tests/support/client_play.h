@@ -10,9 +10,11 @@
  * Between two calls the play is at rest: no event is waiting, the output has been taken. An event is a line:
  *
  *   STARTTLS, PROVEN, READY, BODY, CLOSED
+ *   RESUMED 655360                          BODY goes on there
+ *   OUTCOME 0: 550 5.5.4 unknown
  *   DEVICE d1                               or the reply, when there was none
  *   RECIPIENT 0: 250 2.1.5 ok               "(ours)" at the end: is_local
- *   SENT accepted: 250 ok [end of data]     accepted, deferred, refused, nobody
+ *   SENT accepted: 250 ok [end of data]     accepted, deferred, refused, paused, rename, nobody
  *   FAILED shut [MAIL FROM]: 421 bye        "uncertain" behind the phase
  *
  * By itself the play logs in (after PROVEN) unless told otherwise, and hands out the body of the message in pieces; it starts no
@@ -49,6 +51,8 @@ void play_tls(struct play *p, const struct sasl_binding *bindings, size_t nbindi
 /* The message's size, if the transaction has none, is the body's. */
 void play_send(struct play *p, const struct smtp_transaction *transaction, struct slice body);
 void play_device(struct play *p, struct slice label);
+void play_outcomes(struct play *p, const struct smtp_outcome_question *questions, size_t n);
+void play_pause(struct play *p);
 /* The next piece. */
 void play_body(struct play *p);
 void play_quit(struct play *p);

@@ -45,11 +45,23 @@ static void say_device(struct buffer *out, const struct smtp_client_event *event
 
 void transcript_say_client_event(const struct smtp_client_event *event, struct buffer *out)
 {
-    static const char *const names[] = {"STARTTLS", "PROVEN", "READY", "DEVICE", "RECIPIENT", "BODY_WANTED", "SENT", "FAILED", "CLOSED"};
-    static const char *const outcomes[] = {"accepted", "deferred", "refused", "nobody"};
+    static const char *const names[] = {
+        [SMTP_CLIENT_STARTTLS] = "STARTTLS",       [SMTP_CLIENT_PROVEN] = "PROVEN",           [SMTP_CLIENT_READY] = "READY",
+        [SMTP_CLIENT_DEVICE] = "DEVICE",           [SMTP_CLIENT_OUTCOME] = "OUTCOME",         [SMTP_CLIENT_RESUMED] = "RESUMED",
+        [SMTP_CLIENT_RECIPIENT] = "RECIPIENT",     [SMTP_CLIENT_BODY_WANTED] = "BODY_WANTED", [SMTP_CLIENT_SENT] = "SENT",
+        [SMTP_CLIENT_FAILED] = "FAILED",           [SMTP_CLIENT_CLOSED] = "CLOSED",
+    };
+    static const char *const outcomes[] = {
+        [SMTP_SENT_ACCEPTED] = "accepted", [SMTP_SENT_DEFERRED] = "deferred", [SMTP_SENT_REFUSED] = "refused",
+        [SMTP_SENT_PAUSED] = "paused",     [SMTP_SENT_RENAME] = "rename",     [SMTP_SENT_NOBODY] = "nobody",
+    };
     assert_int_equal(buffer_append_cstr(out, names[event->type]), RESULT_OK);
     if (event->type == SMTP_CLIENT_RECIPIENT)
         assert_int_equal(buffer_printf(out, " %zu", event->recipient), RESULT_OK);
+    if (event->type == SMTP_CLIENT_OUTCOME)
+        assert_int_equal(buffer_printf(out, " %zu", event->question), RESULT_OK);
+    if (event->type == SMTP_CLIENT_RESUMED || event->type == SMTP_CLIENT_BODY_WANTED)
+        assert_int_equal(buffer_printf(out, " offset=%llu", (unsigned long long)event->offset), RESULT_OK);
     if (event->type == SMTP_CLIENT_DEVICE)
         say_device(out, event);
     if (event->type == SMTP_CLIENT_SENT)
@@ -99,6 +111,10 @@ static bool take_parameter(struct transcript_sending *sending, struct slice word
         envelope->ret = ret_of(value);
     else if (slice_equal(key, SLICE("envid")))
         envelope->envid = value;
+    else if (slice_equal(key, SLICE("transid")))
+        t->transid = value;
+    else if (slice_equal(key, SLICE("asks")))
+        t->asks_first = true;
     else if (slice_equal(key, SLICE("8bit")))
         t->has_8bit = true;
     else if (slice_equal(key, SLICE("utf8")))
@@ -120,6 +136,20 @@ bool transcript_parse_send(struct slice words, struct transcript_sending *sendin
             return false;
     }
     return true;
+}
+
+size_t transcript_parse_outcomes(struct slice words, struct smtp_outcome_question *questions, size_t max)
+{
+    size_t n = 0;
+    for (bool more = true; more && n < max; n++) {
+        struct slice word, first;
+        uint64_t number = 0;
+        more = slice_cut(words, ' ', &word, &words);
+        slice_cut(word, ':', &questions[n].transid, &first);
+        assert_true(first.len == 0 || slice_to_u64(first, UINT32_MAX, &number));
+        questions[n].first = (uint32_t)number;
+    }
+    return n;
 }
 
 static enum smtp_security security_of(const struct transcript_dialogue *d)

@@ -18,6 +18,8 @@ struct transcript_sending {
 void transcript_say_client_event(const struct smtp_client_event *event, struct buffer *out);
 /* The words behind "send". False: *strange is none of them. */
 bool transcript_parse_send(struct slice words, struct transcript_sending *sending, struct smtp_transaction *out, struct slice *strange);
+/* The words behind "outcomes": "<transid>" or "<transid>:first". Returns how many. */
+size_t transcript_parse_outcomes(struct slice words, struct smtp_outcome_question *questions, size_t max);
 struct smtp_client_config transcript_client_config(const struct transcript_dialogue *dialogue);
 
 #endif

@@ -91,6 +91,13 @@ static void send(struct player *p, struct slice words)
     smtp_client_send(p->client, &transaction, p->now_ms);
 }
 
+static void ask_outcomes(struct player *p, struct slice words)
+{
+    struct smtp_outcome_question questions[SMTP_OUTCOMES_MAX];
+    size_t n = transcript_parse_outcomes(words, questions, SMTP_OUTCOMES_MAX);
+    smtp_client_ask_outcomes(p->client, questions, n, p->now_ms);
+}
+
 static void start_tls(struct player *p, struct slice binding)
 {
     struct sasl_binding bindings[] = {{.name = SLICE("tls-exporter"), .data = binding}};
@@ -111,6 +118,10 @@ static void act(struct player *p)
         smtp_client_body(p->client, rest, word.ptr[0] == 'l', p->now_ms);
     else if (slice_equal(word, SLICE("device")))
         smtp_client_ask_device(p->client, rest, p->now_ms);
+    else if (slice_equal(word, SLICE("outcomes")))
+        ask_outcomes(p, rest);
+    else if (slice_equal(word, SLICE("pause")))
+        smtp_client_pause(p->client, p->now_ms);
     else if (slice_equal(word, SLICE("abort")))
         smtp_client_abort(p->client);
     else if (slice_equal(word, SLICE("quit")))

@@ -179,6 +179,13 @@ static void send_message(struct player *p, struct slice words)
     smtp_client_send(outbound_core(p->outbound), &transaction, loop_now_ms(&p->net.loop));
 }
 
+static void ask_outcomes(struct smtp_client *core, struct slice words, int64_t now_ms)
+{
+    struct smtp_outcome_question questions[SMTP_OUTCOMES_MAX];
+    size_t n = transcript_parse_outcomes(words, questions, SMTP_OUTCOMES_MAX);
+    smtp_client_ask_outcomes(core, questions, n, now_ms);
+}
+
 static void act(struct player *p)
 {
     struct slice word, rest;
@@ -200,6 +207,10 @@ static void act(struct player *p)
         send_message(p, rest);
     else if (slice_equal(word, SLICE("body")) || slice_equal(word, SLICE("last")))
         smtp_client_body(core, rest, word.ptr[0] == 'l', now_ms);
+    else if (slice_equal(word, SLICE("outcomes")))
+        ask_outcomes(core, rest, now_ms);
+    else if (slice_equal(word, SLICE("pause")))
+        smtp_client_pause(core, now_ms);
     else if (slice_equal(word, SLICE("device")))
         smtp_client_ask_device(core, rest, now_ms);
     else if (slice_equal(word, SLICE("abort")))

@@ -79,7 +79,7 @@ static void say(struct talk *talk, const char *word)
 
 static void on_smtp(struct talk *talk, const struct smtp_client_event *event)
 {
-    static const char *const names[] = {"STARTTLS", "PROVEN", "READY", "DEVICE", "RECIPIENT", "BODY", "SENT", "FAILED", "QUITTED"};
+    static const char *const names[] = {"STARTTLS", "PROVEN", "READY", "DEVICE", "OUTCOME", "RESUMED", "RECIPIENT", "BODY", "SENT", "FAILED", "QUITTED"};
     struct smtp_client *core = outbound_core(talk->outbound);
     int64_t now = loop_now_ms(&talk->net.loop);
     if (event->type != SMTP_CLIENT_BODY_WANTED || talk->bodies++ == 0)

@@ -44,7 +44,7 @@ static void say(struct talk *talk, const char *word)
 
 static void on_smtp(struct talk *talk, const struct smtp_client_event *event)
 {
-    static const char *const names[] = {"STARTTLS", "PROVEN", "READY", "DEVICE", "RECIPIENT", "BODY", "SENT", "FAILED", "QUITTED"};
+    static const char *const names[] = {"STARTTLS", "PROVEN", "READY", "DEVICE", "OUTCOME", "RESUMED", "RECIPIENT", "BODY", "SENT", "FAILED", "QUITTED"};
     struct smtp_client *core = outbound_core(talk->outbound);
     int64_t now = loop_now_ms(&talk->net.loop);
     say(talk, names[event->type]);
