@@ -26,6 +26,7 @@ static const struct verb {
     {SLICE("EXPN"), SMTP_VERB_EXPN},
     {SLICE("HELP"), SMTP_VERB_HELP},
     {SLICE("XDEVICE"), SMTP_VERB_XDEVICE},
+    {SLICE("XOUTCOME"), SMTP_VERB_XOUTCOME},
     {SLICE("SEND"), SMTP_VERB_OBSOLETE},
     {SLICE("SOML"), SMTP_VERB_OBSOLETE},
     {SLICE("SAML"), SMTP_VERB_OBSOLETE},
@@ -84,6 +85,34 @@ const char *smtp_verb_name(enum smtp_verb verb)
     return "?";
 }
 
+/* ---- transids ---- */
+
+/* RFC 1845 2: an atom's octet is neither a space, a control, one of the tspecials (RFC 2045 5.1) nor the dot that parts atoms. */
+static bool is_transid_octet(char c)
+{
+    return c > ' ' && c <= '~' && slice_find(SLICE("()<>@,;:\\\"/[]?=."), c) < 0;
+}
+
+/* Atoms with dots between them. */
+static bool is_transid_half(struct slice text)
+{
+    char before = '.';
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.ptr[i] == '.' ? before == '.' : !is_transid_octet(text.ptr[i]))
+            return false;
+        before = text.ptr[i];
+    }
+    return before != '.';
+}
+
+static bool is_transid(struct slice text)
+{
+    struct slice local, domain;
+    if (text.len < 2 || text.len > SMTP_TRANSID_MAX || text.ptr[0] != '<' || text.ptr[text.len - 1] != '>')
+        return false;
+    return slice_cut(slice_of(text.ptr + 1, text.len - 2), '@', &local, &domain) && is_transid_half(local) && is_transid_half(domain);
+}
+
 /* ---- parameters of MAIL and RCPT ---- */
 
 static bool parse_size(struct slice value, struct smtp_command *out)
@@ -134,6 +163,12 @@ static bool parse_auth(struct slice value, struct smtp_command *out)
     return value.len > 0 && (slice_equal(value, SLICE("<>")) || xtext_is_valid(value));
 }
 
+static bool parse_transid(struct slice value, struct smtp_command *out)
+{
+    out->transid = value;
+    return is_transid(value);
+}
+
 static unsigned notify_bit(struct slice word)
 {
     static const struct slice names[] = {SLICE("NEVER"), SLICE("SUCCESS"), SLICE("FAILURE"), SLICE("DELAY")};
@@ -178,6 +213,8 @@ static const struct parameter {
     {SLICE("RET"), SMTP_PARAMETER_RET, SMTP_VERB_MAIL, SMTP_COMMAND_RET, parse_ret},
     {SLICE("ENVID"), SMTP_PARAMETER_ENVID, SMTP_VERB_MAIL, SMTP_COMMAND_ENVID, parse_envid},
     {SLICE("AUTH"), SMTP_PARAMETER_AUTH, SMTP_VERB_MAIL, SMTP_COMMAND_AUTH_PARAMETER, parse_auth},
+    {SLICE("TRANSID"), SMTP_PARAMETER_TRANSID, SMTP_VERB_MAIL, SMTP_COMMAND_TRANSID, parse_transid},
+    {SLICE("XWHOLE"), SMTP_PARAMETER_WHOLE, SMTP_VERB_MAIL, SMTP_COMMAND_TRANSID, NULL},
     {SLICE("NOTIFY"), SMTP_PARAMETER_NOTIFY, SMTP_VERB_RCPT, SMTP_COMMAND_NOTIFY, parse_notify},
     {SLICE("ORCPT"), SMTP_PARAMETER_ORCPT, SMTP_VERB_RCPT, SMTP_COMMAND_ORCPT, parse_orcpt},
 };
@@ -248,6 +285,8 @@ static enum smtp_command_fault parse_mail(struct slice argument, struct smtp_com
     enum smtp_command_fault fault = parse_parameters(SMTP_VERB_MAIL, rest, out);
     if (fault != SMTP_COMMAND_OK)
         return fault;
+    if ((out->given & SMTP_PARAMETER_WHOLE) && !(out->given & SMTP_PARAMETER_TRANSID))
+        return SMTP_COMMAND_TRANSID;
     return out->address.needs_smtputf8 && !(out->given & SMTP_PARAMETER_SMTPUTF8) ? SMTP_COMMAND_UTF8 : SMTP_COMMAND_OK;
 }
 
@@ -307,6 +346,16 @@ static enum smtp_command_fault parse_device(struct slice argument, struct smtp_c
     return argument.len > 0 && xtext_is_valid(argument) ? SMTP_COMMAND_OK : SMTP_COMMAND_DEVICE;
 }
 
+static enum smtp_command_fault parse_outcome(struct slice argument, struct smtp_command *out)
+{
+    uint64_t first = 0;
+    out->argument = argument;
+    out->transid = take_word(&argument);
+    bool is_sound = is_transid(out->transid) && (argument.len == 0 || slice_to_u64(argument, UINT32_MAX, &first));
+    out->first = (uint32_t)first;
+    return is_sound ? SMTP_COMMAND_OK : SMTP_COMMAND_OUTCOME;
+}
+
 enum smtp_command_fault smtp_command_parse(enum smtp_verb verb, struct slice argument, bool is_smtputf8, struct smtp_command *out)
 {
     memset(out, 0, sizeof *out);
@@ -318,7 +367,7 @@ enum smtp_command_fault smtp_command_parse(enum smtp_verb verb, struct slice arg
     case SMTP_VERB_BDAT: return parse_bdat(argument, out);
     case SMTP_VERB_AUTH: return parse_auth_command(argument, out);
     case SMTP_VERB_XDEVICE: return parse_device(argument, out);
-    case SMTP_VERB_XOUTCOME: return SMTP_COMMAND_OUTCOME;
+    case SMTP_VERB_XOUTCOME: return parse_outcome(argument, out);
     case SMTP_VERB_VRFY: out->argument = argument; return argument.len > 0 ? SMTP_COMMAND_OK : SMTP_COMMAND_VRFY;
     case SMTP_VERB_DATA:
     case SMTP_VERB_RSET:
@@ -364,7 +413,7 @@ const struct smtp_reply *smtp_command_fault_reply(enum smtp_command_fault fault)
         [SMTP_COMMAND_BDAT] = SMTP_REPLY_INIT(501, 5, 5, 4, "Write BDAT octets, or BDAT octets LAST; closing, as the rest cannot be told from commands"),
         [SMTP_COMMAND_AUTH] = SMTP_REPLY_INIT(501, 5, 5, 4, "Write AUTH mechanism, and the initial response in base64 if there is one"),
         [SMTP_COMMAND_DEVICE] = SMTP_REPLY_INIT(501, 5, 5, 4, "Write XDEVICE and a label in xtext: 1 to 64 octets of UTF-8, no controls"),
-        [SMTP_COMMAND_TRANSID] = SMTP_REPLY_INIT(501, 5, 5, 4, "Write TRANSID=<local@domain>, at most 80 octets (RFC 1845), once, and XWHOLE only beside it"),
+        [SMTP_COMMAND_TRANSID] = SMTP_REPLY_INIT(501, 5, 5, 4, "Write TRANSID=<local@domain>, at most 80 octets (RFC 1845); XWHOLE only beside it, and without a value"),
         [SMTP_COMMAND_OUTCOME] = SMTP_REPLY_INIT(501, 5, 5, 4, "Write XOUTCOME <local@domain>, and perhaps the number of the recipient to begin with"),
     };
     assert(fault < SMTP_COMMAND_FAULTS);

@@ -1,5 +1,6 @@
 /* One command line of SMTP as a value: the verb (RFC 5321 4.1.1), and the argument by that verb's grammar, with the ESMTP parameters of MAIL
- * and RCPT (SIZE RFC 1870, BODY 6152 and 3030, SMTPUTF8 6531, AUTH 4954, RET ENVID NOTIFY ORCPT 3461), BDAT (3030), AUTH, and our XDEVICE.
+ * and RCPT (SIZE RFC 1870, BODY 6152 and 3030, SMTPUTF8 6531, AUTH 4954, RET ENVID NOTIFY ORCPT 3461, TRANSID 1845, our XWHOLE), BDAT (3030), AUTH, and our XDEVICE and
+ * XOUTCOME.
  *
  * It knows nothing of sessions: whether a command may come now, or an extension was offered, the server core judges. As robust servers do, it takes
  * verbs and keywords in any case, blanks before and behind, tabs for spaces, a space behind "FROM:", and an address without its angle brackets.

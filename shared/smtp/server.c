@@ -30,7 +30,7 @@ static void fill_defaults(struct smtp_server_config *config)
     if (config->size_max_octets == 0)
         config->size_max_octets = UINT64_C(52428800);
     set_default_u32(&config->nrcpt_max, 1000);
-    set_default_u32(&config->command_line_max, 512 + 1024);
+    set_default_u32(&config->command_line_max, 512 + 1024 + 88);
     set_default_u32(&config->auth_line_max, 12288);
     set_default_u32(&config->text_line_max, 1000);
     set_default_u32(&config->errors_max, 20);
@@ -175,7 +175,7 @@ void server_end_transaction(struct smtp_server *server)
     server->envelope = (struct envelope){0};
     server->candidate = (struct envelope_recipient){0};
     server->rcpt_capacity = 0;
-    server->body_octets = 0;
+    server->held_octets = server->body_octets = 0;
     arena_free(&server->arena);
     buffer_shrink(&server->candidate_text);
 }
@@ -325,6 +325,7 @@ void smtp_server_answer(struct smtp_server *server, const struct smtp_reply *rep
     case SMTP_OWED_NOTHING: break;
     case SMTP_OWED_AUTH: server_auth_answered(server, reply); break;
     case SMTP_OWED_DEVICE: server_device_answered(server, reply); break;
+    case SMTP_OWED_OUTCOME: server_outcome_answered(server, reply); break;
     case SMTP_OWED_MAIL: server_mail_answered(server, reply); break;
     case SMTP_OWED_RCPT: server_rcpt_answered(server, reply); break;
     case SMTP_OWED_BODY_BEGIN: server_body_begin_answered(server, reply); break;
@@ -332,6 +333,15 @@ void smtp_server_answer(struct smtp_server *server, const struct smtp_reply *rep
     }
     if (reply->code == 421)
         server_close(server, NULL);
+    server_end_if_wished(server);
+}
+
+void smtp_server_resume(struct smtp_server *server, bool is_told, uint64_t held_octets, size_t nrcpt, int64_t now_ms)
+{
+    assert(server->owed == SMTP_OWED_MAIL && server->nevents == 0);
+    server->owed = SMTP_OWED_NOTHING;
+    server->now_ms = now_ms;
+    server_mail_resumed(server, is_told, held_octets, nrcpt);
     server_end_if_wished(server);
 }
 

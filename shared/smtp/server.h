@@ -20,7 +20,7 @@
  *
  * Which events owe an answer:
  *   AUTH, AUTH_RESPONSE   smtp_server_challenge, or smtp_server_answer with 235 (after smtp_server_set_user), 535, 454, 501 ...
- *   MAIL, RCPT, DEVICE, OUTCOME  smtp_server_answer; MAIL with a TRANSID that is known: smtp_server_resume
+ *   MAIL, RCPT, DEVICE, OUTCOME  smtp_server_answer; MAIL with a TRANSID that is known: smtp_server_resume instead, if it is to go on
  *   BODY_BEGIN            smtp_server_answer: any positive reply lets the body come (354 is then sent for DATA, nothing for BDAT); a
  *                         negative one is the reply to DATA, or to this BDAT, whose octets are read and dropped
  *   BODY_END              smtp_server_answer, which the driver gives only when the store has reported its commit
@@ -31,7 +31,9 @@
  *   greeting -> ready                                     EHLO, HELO
  *   ready -> auth -> ready                                AUTH: answered, cancelled or broken
  *   ready -> ready                                        XDEVICE, once in a session
+ *   ready -> ready                                        XOUTCOME
  *   ready -> mail -> rcpt                                 MAIL, the first RCPT accepted
+ *   ready -> rcpt                                         MAIL that was answered by smtp_server_resume with recipients that are known
  *   rcpt -> data -> body-end -> ready                     DATA ... CRLF.CRLF, the answer to BODY_END
  *   data -> data-drop -> ready | closing                  a body refused half-way is read to its end
  *   rcpt -> chunk -> between -> chunk -> body-end         BDAT, each chunk, the LAST
@@ -50,10 +52,12 @@
  *     driver feeds whatever it has in the clear before it begins the handshake, and the core, in state tls, refuses it.
  *   3 The same octets in any chunking give the same events and the same output.
  *   4 At most one answer is owed at a time, and BODY_END is followed by no event until it is answered.
- *   5 Every transaction that had a MAIL event ends in exactly one TRANSACTION_ENDED or an answered BODY_END.
+ *   5 Every transaction that had a MAIL event ends in exactly one TRANSACTION_ENDED or an answered BODY_END. is_refused stands in the former when what came of the body
+ *     is against the rules of 1, too long in a line or in all: no part of it is worth to be kept for a later session (schema/link.md, CHECKPOINT).
  *   6 No mail without what the configuration requires: TLS (530 5.7.0 "Must issue a STARTTLS command first"), authentication (530 5.7.0).
  *   7 A refused or over-long body is read to its end and answered once; nothing of it is taken for commands. But when four times the size of the
- *     largest message has come since one was last accepted, whoever still sends what is refused gets that answer, and the session ends. */
+ *     largest message has come since one was last accepted, whoever still sends what is refused gets that answer, and the session ends.
+ *   8 What is held of a message (smtp_server_resume) and what comes are together at most size_max_octets. */
 #ifndef POSTERN_SMTP_SERVER_H
 #define POSTERN_SMTP_SERVER_H
 
@@ -70,7 +74,7 @@ struct smtp_server_config {
     uint64_t size_max_octets;    /* of a message, announced with SIZE (RFC 1870); default 52,428,800 */
     uint32_t nrcpt_max;          /* recipients of a transaction; default 1,000; RFC 5321 4.5.3.1.8 demands 100; the next gets 452 4.5.3 */
     uint32_t transactions_max;   /* of a session, then 421; default unlimited */
-    uint32_t command_line_max;   /* octets with CRLF; default 512 + 1024 for the extensions' parameters (RFC 5321 4.5.3.1.4, 3461, 6531) */
+    uint32_t command_line_max;   /* octets with CRLF; default 512 + 1024 for the extensions' parameters (RFC 5321 4.5.3.1.4, 3461, 6531) + 88 (RFC 1845 2 (5)) */
     uint32_t auth_line_max;      /* octets with CRLF; default 12,288 (RFC 4954 4) */
     uint32_t text_line_max;      /* octets with CRLF in DATA; default 1,000 (RFC 5321 4.5.3.1.6); a longer one: 500 5.5.2 at the end */
     uint32_t errors_max;         /* broken or misplaced commands that are borne, the next gets 421 4.7.0 and close; a message accepted forgives; default 20 */
@@ -104,24 +108,30 @@ enum smtp_server_event_type {
     SMTP_SERVER_STARTTLS,          /* send all output, then handshake, then smtp_server_tls_started */
     SMTP_SERVER_MAIL,              /* envelope: sender and parameters; size_octets as declared, 0 if not; data: TRANSID, empty if not given; is_whole: XWHOLE */
     SMTP_SERVER_RCPT,              /* recipient */
-    SMTP_SERVER_BODY_BEGIN,        /* envelope: whole, with the recipients that were accepted; is_bdat */
+    SMTP_SERVER_BODY_BEGIN,        /* envelope: whole, with the recipients that were accepted in this session, perhaps none after smtp_server_resume; is_bdat */
     SMTP_SERVER_BODY,              /* data: octets of the message, dots unstuffed; valid until the next call */
-    SMTP_SERVER_BODY_END,          /* size_octets: of the whole message as passed on in BODY events; has_8bit. After BDAT the last line may lack its CRLF */
-    SMTP_SERVER_TRANSACTION_ENDED, /* RSET, EHLO, refusal, size, disconnection ...: drop what was gathered */
+    SMTP_SERVER_BODY_END,          /* size_octets: as passed on in BODY events, without what was held; has_8bit. After BDAT the last line may lack its CRLF */
+    SMTP_SERVER_TRANSACTION_ENDED, /* RSET, EHLO, refusal, size, disconnection ...: drop what was gathered, or keep it under its name; is_refused: not even that, the core has refused the body */
     SMTP_SERVER_CLOSE,             /* send all output and close; no event comes after it */
 };
 
+/* Every session has room for a few of these, so what no two events need at once shares its place. */
 struct smtp_server_event {
     enum smtp_server_event_type type;
-    unsigned mechanism; /* enum sasl_mechanism */
+    union {
+        unsigned mechanism; /* AUTH: enum sasl_mechanism */
+        uint32_t first;     /* OUTCOME */
+    };
     bool has_data;
     bool is_bdat;
     bool is_whole;
-    uint32_t first;
+    bool is_refused;
     bool has_8bit; /* BODY_END: some octet of the body was above 127, whatever BODY= said; 7BIT with such octets is accepted */
     struct slice data;
-    const struct envelope *envelope;
-    const struct envelope_recipient *recipient;
+    union {
+        const struct envelope *envelope;
+        const struct envelope_recipient *recipient; /* RCPT */
+    };
     uint64_t size_octets;
 };
 

@@ -41,7 +41,24 @@ void server_data(struct smtp_server *server)
     }
 }
 
+/* How much of the message may come yet. The configuration may have shrunk since its first octets came. */
+static uint64_t room(const struct smtp_server *server)
+{
+    uint64_t size_max = server->config.size_max_octets;
+    uint64_t left = server->held_octets < size_max ? size_max - server->held_octets : 0;
+    return server->body_octets < left ? left - server->body_octets : 0;
+}
+
 /* ---- refused half-way ---- */
+
+/* Our own verdict ends the transaction: what is here of it, since earlier sessions too, is part of a message that nobody takes. */
+static void condemn(struct smtp_server *server)
+{
+    bool is_known = server->has_transaction;
+    server_end_transaction(server);
+    if (is_known)
+        server->events[server->nevents - 1].is_refused = true;
+}
 
 static const struct smtp_reply *fault_verdict(enum smtp_data_fault fault)
 {
@@ -61,7 +78,7 @@ static void drop(struct smtp_server *server, const struct smtp_reply *verdict)
     bool is_chunk = server->state == SMTP_SERVER_CHUNK;
     server->verdict = verdict;
     server->after_drop = SMTP_SERVER_READY;
-    server_end_transaction(server);
+    condemn(server);
     server_set_state(server, is_chunk ? SMTP_SERVER_CHUNK_DROP : SMTP_SERVER_DATA_DROP);
 }
 
@@ -105,8 +122,8 @@ static bool is_too_much(struct smtp_server *server, size_t octets)
 /* Passes on a piece, as much of it as the size allows: what is passed on must not depend on how the input was cut. */
 static void pass_on(struct smtp_server *server, struct slice piece)
 {
-    uint64_t room = server->config.size_max_octets - server->body_octets;
-    struct slice fitting = piece.len > room ? slice_take(piece, (size_t)room) : piece;
+    uint64_t most = room(server);
+    struct slice fitting = piece.len > most ? slice_take(piece, (size_t)most) : piece;
     server->body_octets += fitting.len;
     if (fitting.len > 0)
         server_add_event(server, SMTP_SERVER_BODY)->data = fitting;
@@ -220,9 +237,10 @@ void server_bdat(struct smtp_server *server, const struct smtp_command *command,
         refusal = &nobody;
     if (refusal)
         refuse_chunk(server, refusal);
-    else if (command->size_octets > server->config.size_max_octets - server->body_octets)
+    else if (command->size_octets > room(server)) {
+        condemn(server);
         refuse_message(server, &too_large);
-    else if (server->state == SMTP_SERVER_BETWEEN)
+    } else if (server->state == SMTP_SERVER_BETWEEN)
         start_chunk(server, SMTP_SERVER_CHUNK);
     else {
         smtp_data_start_counted(&server->data, server->config.text_line_max, server->envelope.body == MAIL_BODY_BINARYMIME);

@@ -1,5 +1,5 @@
 /* What the files of the server core share; nobody else includes it. server.c is the pump, server_line.c the lines, server_command.c the commands, server_auth.c AUTH,
- * server_device.c XDEVICE, server_body.c DATA and BDAT. */
+ * server_device.c XDEVICE, server_outcome.c XOUTCOME, server_body.c DATA and BDAT. */
 #ifndef POSTERN_SMTP_SERVER_INTERNAL_H
 #define POSTERN_SMTP_SERVER_INTERNAL_H
 
@@ -11,7 +11,7 @@ enum smtp_server_state {
     SMTP_SERVER_GREETING,  /* no EHLO or HELO yet */
     SMTP_SERVER_READY,     /* no transaction */
     SMTP_SERVER_HAS_MAIL,  /* a sender, no recipient */
-    SMTP_SERVER_HAS_RCPT,
+    SMTP_SERVER_HAS_RCPT,  /* or some that the driver knows, of a transaction that goes on */
     SMTP_SERVER_BETWEEN,   /* BDAT chunks were taken, the last is to come */
     SMTP_SERVER_IN_AUTH,
     SMTP_SERVER_IN_TLS,    /* from STARTTLS to smtp_server_tls_started */
@@ -28,6 +28,7 @@ enum smtp_server_owed {
     SMTP_OWED_NOTHING,
     SMTP_OWED_AUTH,
     SMTP_OWED_DEVICE,
+    SMTP_OWED_OUTCOME,
     SMTP_OWED_MAIL,
     SMTP_OWED_RCPT,
     SMTP_OWED_BODY_BEGIN,
@@ -69,10 +70,11 @@ struct smtp_server {
     struct envelope envelope;
     size_t rcpt_capacity;
     struct envelope_recipient candidate; /* of the RCPT event that is not answered; its text is in candidate_text */
-    struct buffer candidate_text;
+    struct buffer candidate_text;        /* or the transid of an OUTCOME event that is not answered */
 
     struct smtp_data data;
-    uint64_t body_octets;                /* of the message so far */
+    uint64_t held_octets;                /* of the message, here since an earlier session */
+    uint64_t body_octets;                /* of the message so far, in this session */
     uint64_t taken_octets;               /* of bodies, as they came, since a message was last accepted */
     uint64_t chunk_octets, chunk_left;   /* of this BDAT */
     enum smtp_server_state after_drop;   /* CHUNK_DROP: where to go on */
@@ -114,6 +116,7 @@ extern const struct smtp_reply server_foreign;
 /* ---- server_command.c ---- */
 void server_command(struct smtp_server *server, struct slice line);
 void server_mail_answered(struct smtp_server *server, const struct smtp_reply *reply);
+void server_mail_resumed(struct smtp_server *server, bool is_told, uint64_t held_octets, size_t nrcpt);
 void server_rcpt_answered(struct smtp_server *server, const struct smtp_reply *reply);
 extern const struct smtp_reply server_no_memory, server_mail_first;
 
@@ -129,6 +132,10 @@ void server_auth_answered(struct smtp_server *server, const struct smtp_reply *r
 /* ---- server_device.c ---- */
 void server_device(struct smtp_server *server, const struct smtp_command *command);
 void server_device_answered(struct smtp_server *server, const struct smtp_reply *reply);
+
+/* ---- server_outcome.c ---- */
+void server_outcome(struct smtp_server *server, const struct smtp_command *command);
+void server_outcome_answered(struct smtp_server *server, const struct smtp_reply *reply);
 
 /* ---- server_body.c ---- */
 void server_data(struct smtp_server *server);

@@ -39,7 +39,9 @@ static const char SESSION[] = "EHLO laptop.example\r\n"
                               "MAIL FROM:<refuse@x.example>\r\nRCPT TO:<one@y.example>\r\nBDAT 5\r\nabcdeBDAT 0 LAST\r\n"
                               "MAIL FROM:<a@x.example>\r\nRCPT TO:<one@y.example>\r\nBDAT 5\r\nabc\r\nBDAT 0 LAST\r\n"
                               "HELP\r\nXYZZY\r\nRSET\r\nMAIL FROM:<a@x.example>\r\nSTARTTLS\r\n";
-static const char AFTER_TLS[] = "EHLO laptop.example\r\nAUTH LOGIN\r\ndXNlcg==\r\ncGFzcw==\r\nXDEVICE Anna's+20laptop\r\nQUIT\r\n";
+static const char AFTER_TLS[] = "EHLO laptop.example\r\nAUTH LOGIN\r\ndXNlcg==\r\ncGFzcw==\r\nXDEVICE Anna's+20laptop\r\nXOUTCOME <n.0@d>\r\n"
+                                "MAIL FROM:<a@x.example> TRANSID=<n.0@d>\r\nRCPT TO:<one@y.example>\r\nBDAT 4 LAST\r\nab\r\n"
+                                "MAIL FROM:<a@x.example> TRANSID=<n.0@d> XWHOLE\r\nBDAT 4 LAST\r\nab\r\nQUIT\r\n";
 
 static const struct smtp_reply SENDER_OK = {.code = 250, .status = {2, 1, 0}, .text = {"Ok", 2}};
 static const struct smtp_reply RCPT_OK = {.code = 250, .status = {2, 1, 5}, .text = {"Ok", 2}};
@@ -47,6 +49,7 @@ static const struct smtp_reply STORED = {.code = 250, .status = {2, 6, 0}, .text
 static const struct smtp_reply FULL = {.code = 452, .status = {4, 3, 1}, .text = {"Disk full", 9}};
 static const struct smtp_reply WELCOME = {.code = 235, .status = {2, 7, 0}, .text = {"Welcome", 7}};
 static const struct smtp_reply DEVICE = {.code = 250, .status = {2, 0, 0}, .text = {"id token", 8}};
+static const struct smtp_reply OUTCOME = {.code = 250, .status = {2, 0, 0}, .text = {"0 recipients from 0\nend", 23}};
 static const struct smtp_reply LATER = {.code = 454, .status = {4, 7, 0}, .text = {"Later", 5}};
 
 static void take_output(struct client *client)
@@ -92,7 +95,10 @@ static void on_event(struct client *client, const struct smtp_server_event *even
         break;
     case SMTP_SERVER_MAIL:
         client->nrcpt_said = 0;
-        answer(client, &SENDER_OK);
+        if (event->data.len > 0)
+            smtp_server_resume(client->server, !event->is_whole, 1000, 1, 0);
+        else
+            answer(client, &SENDER_OK);
         break;
     case SMTP_SERVER_RCPT: answer(client, &RCPT_OK); break;
     case SMTP_SERVER_BODY_BEGIN: begin_body(client, event); break;
@@ -102,8 +108,11 @@ static void on_event(struct client *client, const struct smtp_server_event *even
         client->nmessages++;
         answer(client, &STORED);
         break;
-    case SMTP_SERVER_OUTCOME:
     case SMTP_SERVER_CLOSE: client->is_closed = true; break;
+    case SMTP_SERVER_OUTCOME:
+        assert_true(slice_equal(event->data, SLICE("<n.0@d>")));
+        answer(client, &OUTCOME);
+        break;
     case SMTP_SERVER_DEVICE:
         assert_true(slice_equal(event->data, SLICE("Anna's laptop")));
         answer(client, &DEVICE);
@@ -152,6 +161,8 @@ static void scenario(void *context)
                                               .offers_starttls = true,
                                               .offers_device = true,
                                               .offers_pipeconnect = true,
+                                              .offers_checkpoint = true,
+                                              .outcome = "3f9c 691200",
                                               .ways = "465/tls",
                                               .errors_max = 100};
     struct client client = {.server = smtp_server_new(&config, false, false, 0)};
@@ -169,8 +180,10 @@ static void scenario(void *context)
     /* "Stored" is said for each message that was passed on whole, unless there was no memory to say it; never otherwise. */
     assert_true(count(&client, "250 2.6.0 Stored") <= client.nmessages);
     if (!oom_has_failed()) {
-        assert_int_equal(client.nmessages, 2);
-        assert_int_equal(count(&client, "250 2.6.0 Stored"), 2);
+        assert_int_equal(client.nmessages, 4);
+        assert_int_equal(count(&client, "250 2.6.0 Stored"), 4);
+        assert_int_equal(count(&client, "355 1000 octets are here already\r\n"), 1);
+        assert_int_equal(count(&client, "250-2.0.0 0 recipients from 0\r\n250 2.0.0 end\r\n"), 1);
         assert_int_equal(count(&client, "452 4.3.1 Disk full"), 1);
         assert_int_equal(count(&client, "250 2.0.0 id token"), 1);
         assert_int_equal(count(&client, "221 2.0.0"), 1);

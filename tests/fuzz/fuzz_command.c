@@ -29,6 +29,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             continue;
         check(is_inside(command.argument, line) && is_inside(command.envid, line) && is_inside(command.orcpt, line));
         check(is_inside(command.mechanism, line) && is_inside(command.initial, line));
+        check(is_inside(command.transid, line) && command.transid.len <= SMTP_TRANSID_MAX && slice_find(command.transid, ' ') < 0);
+        check(verb != SMTP_VERB_XOUTCOME || command.transid.len > 4);
+        check(!(command.given & SMTP_PARAMETER_WHOLE) || (command.given & SMTP_PARAMETER_TRANSID));
         check(command.envid.len <= SMTP_ENVID_MAX && command.orcpt.len <= SMTP_ORCPT_MAX && command.address.len <= ADDRESS_MAX);
         check(!(command.notify & DSN_NOTIFY_NEVER) || command.notify == DSN_NOTIFY_NEVER);
         for (size_t i = 0; i < command.address.len; i++)

@@ -46,6 +46,10 @@ static void say_mail(struct buffer *out, const struct smtp_server_event *event)
         say(out, "ret", slice_from_cstr(rets[envelope->ret]));
     if (envelope->envid.len > 0)
         say(out, "envid", envelope->envid);
+    if (event->data.len > 0)
+        say(out, "transid", event->data);
+    if (event->is_whole)
+        say_word(out, "whole");
 }
 
 static void say_rcpt(struct buffer *out, const struct envelope_recipient *recipient)
@@ -79,6 +83,9 @@ void transcript_say_server_event(const struct smtp_server *server, const struct 
             say(out, "data", event->data);
         break;
     case SMTP_SERVER_OUTCOME:
+        say(out, "data", event->data);
+        say_number(out, "first", event->first);
+        break;
     case SMTP_SERVER_DEVICE:
     case SMTP_SERVER_AUTH_RESPONSE: say(out, "data", event->data); break;
     case SMTP_SERVER_MAIL: say_mail(out, event); break;
@@ -94,14 +101,31 @@ void transcript_say_server_event(const struct smtp_server *server, const struct 
         if (event->has_8bit)
             say_word(out, "8bit");
         break;
+    case SMTP_SERVER_TRANSACTION_ENDED: say_word(out, event->is_refused ? "refused" : "intact"); break;
     case SMTP_SERVER_AUTH_CANCELLED:
     case SMTP_SERVER_STARTTLS:
-    case SMTP_SERVER_TRANSACTION_ENDED:
     case SMTP_SERVER_CLOSE: break;
     }
 }
 
 /* ---- acts and options ---- */
+
+bool transcript_parse_resume(struct slice text, struct transcript_resume *out)
+{
+    struct slice word, held, nrcpt;
+    uint64_t n;
+    slice_cut(text, ' ', &word, &nrcpt);
+    out->is_told = slice_equal(word, SLICE("held"));
+    out->held_octets = 0;
+    if (!out->is_told && !slice_equal(word, SLICE("whole")))
+        return false;
+    if (out->is_told && (!slice_cut(nrcpt, ' ', &held, &nrcpt) || !slice_to_u64(held, UINT64_MAX, &out->held_octets)))
+        return false;
+    if (!slice_to_u64(nrcpt, SIZE_MAX, &n))
+        return false;
+    out->nrcpt = (size_t)n;
+    return true;
+}
 
 /* "5.7.1" */
 static bool parse_status(struct slice word, struct smtp_status *out)
@@ -181,6 +205,8 @@ struct smtp_server_config transcript_server_config(const struct transcript_dialo
         .requires_auth = transcript_has(d, "requires_auth"),
         .offers_device = transcript_has(d, "device"),
         .offers_pipeconnect = transcript_has(d, "pipeconnect"),
+        .offers_checkpoint = transcript_has(d, "checkpoint"),
+        .outcome = transcript_has(d, "outcome") ? "3f9c 691200" : NULL,
         .ways = transcript_has(d, "ways") ? "465/tls 587/starttls" : NULL,
         .offers_smtputf8 = !transcript_has(d, "no_smtputf8"),
         .offers_binarymime = !transcript_has(d, "no_binarymime"),

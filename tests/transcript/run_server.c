@@ -163,8 +163,11 @@ static struct smtp_reply parse_answer(struct player *p, struct slice text)
 static void act(struct player *p)
 {
     struct slice word, rest, text = p->step->octets;
+    struct transcript_resume resume;
     slice_cut(text, ' ', &word, &rest);
-    if (slice_equal(word, SLICE("user"))) {
+    if (transcript_parse_resume(text, &resume)) {
+        smtp_server_resume(p->server, resume.is_told, resume.held_octets, resume.nrcpt, p->now_ms);
+    } else if (slice_equal(word, SLICE("user"))) {
         assert_int_equal(smtp_server_set_user(p->server, rest), RESULT_OK);
     } else if (slice_equal(word, SLICE("challenge"))) {
         smtp_server_challenge(p->server, rest, p->now_ms);

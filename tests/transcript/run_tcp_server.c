@@ -245,8 +245,12 @@ static void act(struct player *p)
 {
     struct slice word, rest, text = p->step->octets;
     struct smtp_reply reply;
+    struct transcript_resume resume;
     slice_cut(text, ' ', &word, &rest);
-    if (slice_equal(word, SLICE("user"))) {
+    if (transcript_parse_resume(text, &resume)) {
+        wait_until(p, is_parked, "no event waits for an answer");
+        service_resume_transaction(p->session, resume.is_told, resume.held_octets, resume.nrcpt);
+    } else if (slice_equal(word, SLICE("user"))) {
         assert_int_equal(smtp_server_set_user(service_core(p->session), rest), RESULT_OK);
     } else if (slice_equal(word, SLICE("challenge"))) {
         service_challenge(p->session, rest);

@@ -39,6 +39,7 @@ static const struct verb_row VERBS[] = {
     {SLICE("HELP"), SMTP_VERB_HELP, ""},
     {SLICE("XDEVICE Anna's+20laptop"), SMTP_VERB_XDEVICE, "Anna's+20laptop"},
     {SLICE("xdevice"), SMTP_VERB_XDEVICE, ""},
+    {SLICE("xOutcome <a@b> 5"), SMTP_VERB_XOUTCOME, "<a@b> 5"},
     {SLICE("ETRN x"), SMTP_VERB_OBSOLETE, "x"},
     {SLICE("SOML FROM:<x>"), SMTP_VERB_OBSOLETE, "FROM:<x>"},
     {SLICE("GET / HTTP/1.1"), SMTP_VERB_FOREIGN, "/ HTTP/1.1"},
@@ -78,6 +79,7 @@ struct row {
 };
 
 #define A64 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define TEXT_70 "1234567890123456789012345678901234567890123456789012345678901234567890"
 
 static const struct row ROWS[] = {
     {SLICE("MAIL FROM:<>"), SMTP_COMMAND_OK},
@@ -135,6 +137,38 @@ static const struct row ROWS[] = {
     {SLICE("RCPT TO:<a@>"), SMTP_COMMAND_RECIPIENT},
     {SLICE("RCPT TO:<" A64 "a@b.example>"), SMTP_COMMAND_RECIPIENT_LONG},
     {SLICE("RCPT TO:<\xc3\xa4@b.example>"), SMTP_COMMAND_UTF8},
+    {SLICE("MAIL FROM:<a@b.example> TRANSID=<a@b>"), SMTP_COMMAND_OK},
+    {SLICE("MAIL FROM:<a@b.example> transid=<0d5r8k3mzq1vt.0.9f0c@postern-agent.invalid> xwhole SIZE=5"), SMTP_COMMAND_OK},
+    {SLICE("MAIL FROM:<a@b.example> XWHOLE TRANSID=<!#$%&'*+-^_`{|}~.A@b.C.d>"), SMTP_COMMAND_OK},
+    {SLICE("MAIL FROM:<a@b.example> TRANSID=<" TEXT_70 "@1234567>"), SMTP_COMMAND_OK},
+    {SLICE("MAIL FROM:<a@b.example> TRANSID=<" TEXT_70 "@12345678>"), SMTP_COMMAND_TRANSID},
+    {SLICE("MAIL FROM:<a@b.example> TRANSID"), SMTP_COMMAND_TRANSID},
+    {SLICE("MAIL FROM:<a@b.example> TRANSID="), SMTP_COMMAND_TRANSID},
+    {SLICE("MAIL FROM:<a@b.example> TRANSID=<"), SMTP_COMMAND_TRANSID},
+    {SLICE("MAIL FROM:<a@b.example> TRANSID=<>"), SMTP_COMMAND_TRANSID},
+    {SLICE("MAIL FROM:<a@b.example> TRANSID=a@b"), SMTP_COMMAND_TRANSID},
+    {SLICE("MAIL FROM:<a@b.example> TRANSID=<a@b"), SMTP_COMMAND_TRANSID},
+    {SLICE("MAIL FROM:<a@b.example> TRANSID=a@b>"), SMTP_COMMAND_TRANSID},
+    {SLICE("MAIL FROM:<a@b.example> TRANSID=<a>"), SMTP_COMMAND_TRANSID},
+    {SLICE("MAIL FROM:<a@b.example> TRANSID=<@b>"), SMTP_COMMAND_TRANSID},
+    {SLICE("MAIL FROM:<a@b.example> TRANSID=<a@>"), SMTP_COMMAND_TRANSID},
+    {SLICE("MAIL FROM:<a@b.example> TRANSID=<a@b@c>"), SMTP_COMMAND_TRANSID},
+    {SLICE("MAIL FROM:<a@b.example> TRANSID=<a..b@c>"), SMTP_COMMAND_TRANSID},
+    {SLICE("MAIL FROM:<a@b.example> TRANSID=<.a@c>"), SMTP_COMMAND_TRANSID},
+    {SLICE("MAIL FROM:<a@b.example> TRANSID=<a.@c>"), SMTP_COMMAND_TRANSID},
+    {SLICE("MAIL FROM:<a@b.example> TRANSID=<a@.c>"), SMTP_COMMAND_TRANSID},
+    {SLICE("MAIL FROM:<a@b.example> TRANSID=<a@c.>"), SMTP_COMMAND_TRANSID},
+    {SLICE("MAIL FROM:<a@b.example> TRANSID=<a=b@c>"), SMTP_COMMAND_TRANSID},
+    {SLICE("MAIL FROM:<a@b.example> TRANSID=<a/b@c>"), SMTP_COMMAND_TRANSID},
+    {SLICE("MAIL FROM:<a@b.example> TRANSID=<\"a\"@c>"), SMTP_COMMAND_TRANSID},
+    {SLICE("MAIL FROM:<a@b.example> TRANSID=<a@[c]>"), SMTP_COMMAND_TRANSID},
+    {SLICE("MAIL FROM:<a@b.example> TRANSID=<a\x7f@c>"), SMTP_COMMAND_TRANSID},
+    {SLICE("MAIL FROM:<a@b.example> TRANSID=<\xc3\xa4@c>"), SMTP_COMMAND_TRANSID},
+    {SLICE("MAIL FROM:<a@b.example> TRANSID=<a@b> TRANSID=<a@b>"), SMTP_COMMAND_PARAMETER_TWICE},
+    {SLICE("MAIL FROM:<a@b.example> TRANSID=<a@b> XWHOLE XWHOLE"), SMTP_COMMAND_PARAMETER_TWICE},
+    {SLICE("MAIL FROM:<a@b.example> TRANSID=<a@b> XWHOLE="), SMTP_COMMAND_TRANSID},
+    {SLICE("MAIL FROM:<a@b.example> XWHOLE"), SMTP_COMMAND_TRANSID},
+    {SLICE("RCPT TO:<a@b.example> TRANSID=<a@b>"), SMTP_COMMAND_PARAMETER_UNKNOWN},
     {SLICE("RCPT TO:<a@b.example> SIZE=5"), SMTP_COMMAND_PARAMETER_UNKNOWN},
     {SLICE("RCPT TO:<a@b.example> NOTIFY=success,FAILURE,delay"), SMTP_COMMAND_OK},
     {SLICE("RCPT TO:<a@b.example> NOTIFY=SUCCESS,SUCCESS"), SMTP_COMMAND_OK},
@@ -167,6 +201,17 @@ static const struct row ROWS[] = {
     {SLICE("XDEVICE +c3"), SMTP_COMMAND_DEVICE},
     {SLICE("XDEVICE +C"), SMTP_COMMAND_DEVICE},
     {SLICE("XDEVICE \xc3\xa4"), SMTP_COMMAND_DEVICE},
+    {SLICE("XOUTCOME <a.b@c>"), SMTP_COMMAND_OK},
+    {SLICE("XOUTCOME <a.b@c> 0"), SMTP_COMMAND_OK},
+    {SLICE("XOUTCOME  <a.b@c>\t4294967295 "), SMTP_COMMAND_OK},
+    {SLICE("XOUTCOME <a.b@c> 4294967296"), SMTP_COMMAND_OUTCOME},
+    {SLICE("XOUTCOME <a.b@c> -1"), SMTP_COMMAND_OUTCOME},
+    {SLICE("XOUTCOME <a.b@c> 1 2"), SMTP_COMMAND_OUTCOME},
+    {SLICE("XOUTCOME <a.b@c> x"), SMTP_COMMAND_OUTCOME},
+    {SLICE("XOUTCOME <a.b@c>1"), SMTP_COMMAND_OUTCOME},
+    {SLICE("XOUTCOME a.b@c"), SMTP_COMMAND_OUTCOME},
+    {SLICE("XOUTCOME 5"), SMTP_COMMAND_OUTCOME},
+    {SLICE("XOUTCOME"), SMTP_COMMAND_OUTCOME},
     {SLICE("VRFY"), SMTP_COMMAND_VRFY},
     {SLICE("QUIT now"), SMTP_COMMAND_NO_ARGUMENT},
     {SLICE("DATA 5"), SMTP_COMMAND_NO_ARGUMENT},
@@ -224,6 +269,19 @@ static void test_values_of_rcpt(void **state)
     assert_true(slice_equal(c.orcpt, SLICE("rfc822;x@y")));
 }
 
+static void test_values_of_transid_and_outcome(void **state)
+{
+    (void)state;
+    struct smtp_command c = parse(SLICE("MAIL FROM:<a@b.example> TRANSID=<A.0@b> XWHOLE"), false);
+    assert_true(slice_equal(c.transid, SLICE("<A.0@b>")));
+    assert_int_equal(c.given, SMTP_PARAMETER_TRANSID | SMTP_PARAMETER_WHOLE);
+    assert_int_equal(parse(SLICE("MAIL FROM:<a@b.example>"), false).transid.len, 0);
+    c = parse(SLICE("XOUTCOME <A.0@b>"), false);
+    assert_true(slice_equal(c.transid, SLICE("<A.0@b>")));
+    assert_int_equal(c.first, 0);
+    assert_int_equal(parse(SLICE("XOUTCOME <A.0@b> 64"), false).first, 64);
+}
+
 static void test_values_of_bdat_and_auth(void **state)
 {
     (void)state;
@@ -259,6 +317,7 @@ int main(void)
         cmocka_unit_test(test_forms),
         cmocka_unit_test(test_values_of_mail),
         cmocka_unit_test(test_values_of_rcpt),
+        cmocka_unit_test(test_values_of_transid_and_outcome),
         cmocka_unit_test(test_values_of_bdat_and_auth),
         cmocka_unit_test(test_each_fault_has_words_and_codes),
     };

@@ -1,0 +1,33 @@
+#include "smtp/server_internal.h"
+
+/* XOUTCOME (schema/link.md): what became of a transaction that had a name. */
+
+static const struct smtp_reply no_outcome = SMTP_REPLY_INIT(502, 5, 5, 1, "XOUTCOME is not offered here");
+static const struct smtp_reply login_first = SMTP_REPLY_INIT(530, 5, 7, 0, "Authentication required: log in with AUTH first");
+static const struct smtp_reply short_of_memory = SMTP_REPLY_INIT(452, 4, 3, 1, "Out of memory for now; try again in a while");
+
+void server_outcome(struct smtp_server *server, const struct smtp_command *command)
+{
+    struct buffer *text = &server->candidate_text;
+    if (!server->config.outcome || !server->is_tls) {
+        server_refuse(server, &no_outcome);
+    } else if (!server->is_authenticated) {
+        server_refuse(server, &login_first);
+    } else if (buffer_append(text, command->transid) != RESULT_OK) {
+        server_reply(server, &short_of_memory);
+    } else {
+        server->owed = SMTP_OWED_OUTCOME;
+        struct smtp_server_event *event = server_add_event(server, SMTP_SERVER_OUTCOME);
+        event->data = buffer_slice(text);
+        event->first = command->first;
+    }
+}
+
+/* An address in xtext may need a longer line than others have to read; who asks here is a client of ours. */
+void server_outcome_answered(struct smtp_server *server, const struct smtp_reply *reply)
+{
+    buffer_shrink(&server->candidate_text);
+    if (smtp_reply_write_wide(reply, &server->output) != RESULT_OK)
+        server_close(server, NULL);
+    server->since_ms = server->now_ms;
+}
