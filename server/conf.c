@@ -267,6 +267,43 @@ void conf_unref(struct conf **at)
     free(conf);
 }
 
+/* ---- what a reload leaves as it was --------------------------------------------------------------------------- */
+
+static bool has_same_resolvers(const struct conf *a, const struct conf *b)
+{
+    const struct config_list *left = &a->values.resolver, *right = &b->values.resolver;
+    const struct net_address *l = left->items, *r = right->items;
+    bool is_same = left->count == right->count;
+    for (size_t i = 0; is_same && i < left->count; i++)
+        is_same = net_address_equal(&l[i], &r[i]);
+    return is_same;
+}
+
+static bool has_same_listeners(const struct conf *a, const struct conf *b)
+{
+    const struct config_list *left = &a->values.listen, *right = &b->values.listen;
+    const struct conf_listener *l = left->items, *r = right->items;
+    bool is_same = left->count == right->count;
+    for (size_t i = 0; is_same && i < left->count; i++)
+        is_same = l[i].mode == r[i].mode && l[i].takes_proxy_header == r[i].takes_proxy_header && net_address_equal(&l[i].address, &r[i].address);
+    return is_same;
+}
+
+static bool has_same_proxies(const struct conf *a, const struct conf *b)
+{
+    const struct config_list *left = &a->values.proxy_from, *right = &b->values.proxy_from;
+    return left->count == right->count && (left->count == 0 || memcmp(left->items, right->items, left->count * sizeof(struct net_prefix)) == 0);
+}
+
+bool conf_needs_restart(const struct conf *old, const struct conf *new)
+{
+    const struct conf_values *a = &old->values, *b = &new->values;
+    return !has_same_listeners(old, new) || !has_same_proxies(old, new) || !has_same_resolvers(old, new) || a->threads != b->threads ||
+           a->sessions != b->sessions || a->sessions_per_address != b->sessions_per_address || a->handshake_timeout != b->handshake_timeout ||
+           a->verifier_threads != b->verifier_threads || a->verifier_queue != b->verifier_queue || a->database_size != b->database_size ||
+           a->concurrency != b->concurrency || a->concurrency_per_hop != b->concurrency_per_hop || a->log_level != b->log_level;
+}
+
 /* ---- what follows from them ----------------------------------------------------------------------------------- */
 
 bool conf_may_lack(const struct conf *conf, const struct net_address *listener)

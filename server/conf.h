@@ -81,6 +81,9 @@ MUST_CHECK enum result conf_load_text(struct conf **out, const struct dirs *dirs
 struct conf *conf_ref(struct conf *conf);
 void conf_unref(struct conf **conf);
 
+/* Whether a key differs that takes effect at the next start only ("start" in schema/config/relay.conf). */
+bool conf_needs_restart(const struct conf *old, const struct conf *new);
+
 /* The relay's own name: a full host name, with a dot in it. */
 bool conf_is_host_name(struct slice name);
 
