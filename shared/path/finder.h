@@ -122,8 +122,8 @@ enum finder_probe { FINDER_PROBE_CLEAR, FINDER_PROBE_CAPTIVE, FINDER_PROBE_SILEN
 /* How a session over the path in use has ended. */
 enum finder_end {
     FINDER_END_PEACE,   /* nothing more to send, or the relay closed an idle session */
-    FINDER_END_CARRIED, /* it died, but the relay had decided on a message before: searched again at once */
-    FINDER_END_DIED,    /* it died before the relay decided on anything: demoted here; another path at once where one is untried, three times at most, then back-off */
+    FINDER_END_CARRIED, /* it died, but the relay had decided on a message before, or keeps more of one than it had (finder_carried was told): searched again at once, however often */
+    FINDER_END_DIED,    /* it died before the relay decided on anything or kept anything: demoted here; another path at once where one is untried, three times at most, then back-off */
     FINDER_END_REFUSED, /* the relay itself refuses us (login, 421): no fault of the path; back-off */
 };
 
@@ -150,7 +150,7 @@ void finder_explain(struct finder *finder, size_t trial, enum path_verdict verdi
 /* Just after finder_failed with PATH_WRONG_CERTIFICATE: the name in that certificate. It is cut, and what is no printing character becomes a question mark. */
 void finder_whose(struct finder *finder, size_t trial, struct slice whose);
 void finder_probed(struct finder *finder, enum finder_probe answer, int64_t now_ms);
-/* The path in use has carried a message of so many octets: remembered, and its demotion ends. */
+/* The path in use has carried a message of so many octets, or (0) a part of one that the relay keeps: remembered, and its demotion ends. */
 void finder_carried(struct finder *finder, uint64_t octets, int64_t now_ms);
 /* verdict, words: what becomes of the trial (PATH_DIED_EARLY, PATH_RELAY_REFUSED; PATH_OPEN: as it was). */
 void finder_ended(struct finder *finder, enum finder_end how, enum path_verdict verdict, const char *words, int64_t now_ms);

@@ -39,6 +39,7 @@ struct trip {
     int64_t session_at_ms;
     uint64_t session_octets;
     uint32_t session_carried;
+    uint64_t kept_octets; /* of the first message that waits, by the relay */
     /* The mail. */
     uint32_t nmessages;
     uint64_t octets;
@@ -356,17 +357,24 @@ static void end_session(struct trip *trip, enum finder_end how, enum path_verdic
 static void tell_session(struct trip *trip)
 {
     struct trip_behaviour b = behaviour(trip, &trip->session);
-    trip->session_octets += trip->octets;
+    uint64_t before = trip->session_octets;
+    trip->session_octets += trip->octets - trip->kept_octets;
     trip->session_at_ms = trip->now_ms + MESSAGE_MS;
     if (b.refuses) {
         end_session(trip, FINDER_END_REFUSED, PATH_RELAY_REFUSED, "refused by the relay");
     } else if (trip->nmessages == 0) {
         end_session(trip, FINDER_END_PEACE, PATH_OPEN, "ended in peace");
+    } else if (b.keeps && b.dies_after > 0 && trip->session_octets > b.dies_after) {
+        trip->kept_octets += b.dies_after - before;
+        forget_death(trip, &trip->session);
+        finder_carried(trip->finder, 0, trip->now_ms);
+        end_session(trip, FINDER_END_CARRIED, PATH_DIED_EARLY, "died after octets");
     } else if (b.dies_after > 0 && trip->session_octets > b.dies_after) {
         end_session(trip, trip->session_carried > 0 ? FINDER_END_CARRIED : FINDER_END_DIED, PATH_DIED_EARLY, trip->session_carried > 0 ? "died after a message" : "died");
     } else {
         trip->nmessages--;
         trip->session_carried++;
+        trip->kept_octets = 0;
         forget_death(trip, &trip->session);
         write_log(trip, "carried");
         finder_carried(trip->finder, trip->octets, trip->now_ms);

@@ -15,6 +15,7 @@ struct trip_behaviour {
     int64_t shakes_ms;             /* TRIP_NEVER: silence */
     enum path_verdict unshaken;    /* PATH_UNTRIED: proven */
     uint64_t dies_after;           /* octets of a session; 0: never */
+    bool keeps;                    /* the relay keeps what it got of a message, and the next session goes on there */
     bool refuses;                  /* the relay does, at login */
 };
 

@@ -285,6 +285,25 @@ static void test_who_dies_young_is_demoted_here(void **state)
 }
 
 /* Several paths that let handshakes through and kill what follows cost no back-off, as long as one is left that has not been tried. */
+/* On a train: each session gets 1,000 octets through, and the relay keeps them. Neither is the way to blame nor is there any reason to wait. */
+static void test_a_line_that_is_cut_again_and_again_but_gets_on(void **state)
+{
+    (void)state;
+    struct laptop *laptop = start();
+    const struct memory_path *paths;
+    size_t n;
+    laptop->world.rows[0] = (struct row){.port = 465, .behaviour = {.connects_ms = 10, .shakes_ms = 20, .dies_after = 1000, .keeps = true}};
+    arrive(laptop, 1);
+    trip_mail(laptop->trip, 1, 50 * 1000, FINDER_WISH_NEW_MAIL);
+    trip_run_until_sent(laptop->trip, 60 * 1000);
+    assert_int_equal(trip_waiting(laptop->trip), 0);
+    assert_int_equal(trip_searches(laptop->trip), 50);
+    paths = memory_paths(laptop->memory, &laptop->place.key, WALL + trip_now_ms(laptop->trip), &n);
+    assert_true(n == 1 && paths[0].path.port == 465 && paths[0].demoted_at_ms == 0 && paths[0].carried_at_ms > 0);
+    assert_true(trip_now_ms(laptop->trip) < 50 * 500); /* no wait between them */
+    stop(laptop);
+}
+
 static void test_several_die_and_one_does_not(void **state)
 {
     static const uint16_t deadly[] = {465, 587, 2525};
@@ -652,6 +671,7 @@ int main(void)
         cmocka_unit_test(test_limits_hold_over_all_that_joins),
         cmocka_unit_test(test_the_remembered_path_starts_alone),
         cmocka_unit_test(test_who_dies_young_is_demoted_here),
+        cmocka_unit_test(test_a_line_that_is_cut_again_and_again_but_gets_on),
         cmocka_unit_test(test_several_die_and_one_does_not),
         cmocka_unit_test(test_demotion_without_a_key),
         cmocka_unit_test(test_a_change_of_network),
