@@ -575,6 +575,16 @@ bool smtp_client_is_early(const struct smtp_client *c)
     return c->early.is_on && c->early.ehlo != CLIENT_ANSWERED;
 }
 
+/* No piece is larger than SMTP_CLIENT_CHUNK_MAX, so what was answered is not less than what is left without those that were not; of these the newest is known. */
+uint64_t smtp_client_taken_octets(const struct smtp_client *c)
+{
+    const struct client_transaction *t = &c->t;
+    uint64_t nopen = t->nbdat_asked - t->nbdat_answered, open = nopen > 0 ? (nopen - 1) * SMTP_CLIENT_CHUNK_MAX + t->newest_octets : 0;
+    bool is_refused = t->has_verdict && !smtp_reply_is_positive(&t->verdict);
+    uint64_t taken = t->octets > open + t->start ? t->octets - open : t->start;
+    return !t->uses_bdat || is_refused ? 0 : taken;
+}
+
 const struct smtp_peer *smtp_client_peer(const struct smtp_client *c)
 {
     return &c->peer;

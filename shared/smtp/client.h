@@ -245,6 +245,9 @@ void smtp_client_sent(struct smtp_client *client, size_t n, int64_t now_ms);
 int64_t smtp_client_deadline_ms(const struct smtp_client *client); /* INT64_MAX: none */
 void smtp_client_tick(struct smtp_client *client, int64_t now_ms);
 
+/* Of the message of the running transaction, or of the one under which the session has failed: so many octets at least are the peer's by its own word, by 355 and the replies to BDAT; 0 without CHUNKING, and when it
+ * refuses the message. */
+uint64_t smtp_client_taken_octets(const struct smtp_client *client);
 const struct smtp_peer *smtp_client_peer(const struct smtp_client *client);
 const char *smtp_client_state_name(const struct smtp_client *client);
 

@@ -31,6 +31,7 @@ static void put_chunk(struct smtp_client *c, struct slice octets, bool is_last)
     client_put(c, is_last ? SLICE(" LAST\r\n") : SLICE("\r\n"));
     client_put(c, octets);
     c->t.nbdat_asked++;
+    c->t.newest_octets = octets.len;
 }
 
 static void refuse_body(struct smtp_client *c)

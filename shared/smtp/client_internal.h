@@ -84,6 +84,7 @@ struct client_transaction {
     size_t local;                    /* likewise, told by us where it is ours to tell */
     size_t naccepted;
     uint64_t nbdat_asked, nbdat_answered;
+    size_t newest_octets; /* of the last BDAT asked */
     uint64_t start;  /* octets of the body that the peer held at the beginning */
     uint64_t octets; /* of the body so far, with those */
     struct smtp_stuff stuff;

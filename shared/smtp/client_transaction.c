@@ -2,6 +2,9 @@
 #include "smtp/client_internal.h"
 
 #include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
 
 enum {
     ADDRESS_MAX = 512, /* octets; RFC 5321 4.5.3.1.3 has 256, UTF-8 may need more */
@@ -130,6 +133,36 @@ static bool needs_utf8(const struct smtp_transaction *asked)
     return false;
 }
 
+/* "61.2 MB"; whole octets where is_exact. */
+static void format_size(uint64_t octets, bool is_exact, char *out, size_t size)
+{
+    static const char *const units[] = {"octets", "KB", "MB", "GB"};
+    double value = (double)octets;
+    size_t unit = 0;
+    for (; !is_exact && value >= 1000 && unit < 3; unit++)
+        value /= 1000;
+    if (unit == 0)
+        snprintf(out, size, "%" PRIu64 " octets", octets);
+    else
+        snprintf(out, size, "%.1f %s", value, units[unit]);
+}
+
+static void judge_too_large(struct smtp_client *c, uint64_t octets, uint64_t most)
+{
+    char has[40], takes[40];
+    format_size(octets, false, has, sizeof has);
+    format_size(most, false, takes, sizeof takes);
+    if (strcmp(has, takes) == 0) {
+        format_size(octets, true, has, sizeof has);
+        format_size(most, true, takes, sizeof takes);
+    }
+    struct smtp_reply reply = SMTP_REPLY(552, 5, 3, 4, "The message is larger than the next hop takes (SIZE)");
+    buffer_clear(&c->verdict_text);
+    if (buffer_printf(&c->verdict_text, "The message has %s, the next hop takes at most %s", has, takes) == RESULT_OK)
+        reply.text = buffer_slice(&c->verdict_text);
+    client_judge_locally(c, reply, "MAIL FROM");
+}
+
 /* RFC 6152 3, RFC 3030 3, RFC 6531 3.2, RFC 1870 6.1: what the peer can't take is refused before it hears of the message. */
 static void check_needs(struct smtp_client *c)
 {
@@ -142,7 +175,7 @@ static void check_needs(struct smtp_client *c)
     else if (asked->has_8bit && !asked->is_binary && !has(c, SMTP_CAP_8BITMIME))
         client_judge_locally(c, SMTP_REPLY(554, 5, 6, 3, "The next hop takes only 7-bit text (it lacks 8BITMIME)"), "MAIL FROM");
     else if (size_max > 0 && asked->size_octets > size_max)
-        client_judge_locally(c, SMTP_REPLY(552, 5, 3, 4, "The message is larger than the next hop takes (SIZE)"), "MAIL FROM");
+        judge_too_large(c, asked->size_octets, size_max);
     else if (!is_sendable(asked->envelope->sender))
         client_judge_locally(c, SMTP_REPLY(553, 5, 1, 7, "The sender's address can't be written in SMTP"), "MAIL FROM");
 }

@@ -209,6 +209,70 @@ static void refuses_what_the_peer_lacks(void **state)
     play_close(&p);
 }
 
+/* RFC 1870 6.1, and both numbers for whoever wrote it. */
+static void one_too_large_is_told_in_numbers(void **state)
+{
+    static const struct {
+        const char *size;
+        uint64_t octets;
+        const char *words;
+    } rows[] = {
+        {"250-SIZE 52428800\r\n", 61200000, "The message has 61.2 MB, the next hop takes at most 52.4 MB"},
+        {"250-SIZE 52428800\r\n", 52428801, "The message has 52428801 octets, the next hop takes at most 52428800 octets"},
+        {"250-SIZE 999\r\n", 1000, "The message has 1.0 KB, the next hop takes at most 999 octets"},
+        {"250-SIZE 999999\r\n", UINT64_MAX, "The message has 18446744073.7 GB, the next hop takes at most 1000.0 KB"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct play p;
+        char expected[200];
+        play_open_ready(&p, rows[i].size);
+        play_send(&p, &(struct smtp_transaction){.envelope = &envelope, .size_octets = rows[i].octets}, MESSAGE);
+        snprintf(expected, sizeof expected, "SENT refused: 552 5.3.4 %s [MAIL FROM] (ours)\nREADY\n", rows[i].words);
+        expect_told(expected);
+        expect_said("");
+        play_close(&p);
+    }
+}
+
+/* What the peer has taken by its own word: replies to BDAT, and 355. */
+static void it_tells_what_the_peer_has_taken(void **state)
+{
+    enum { SIZE = 3 * SMTP_CLIENT_CHUNK_MAX + 100 };
+    static char body[SIZE];
+    struct smtp_transaction asked = {.envelope = &envelope, .transid = SLICE("<1@x>")};
+    struct play p;
+    (void)state;
+    memset(body, 'x', sizeof body);
+    for (size_t i = 79; i < sizeof body; i += 80)
+        memcpy(body + i - 1, "\r\n", 2);
+    memcpy(body + sizeof body - 2, "\r\n", 2);
+    play_open_ready(&p, PIPELINING CHUNKING "250-CHECKPOINT\r\n");
+    assert_int_equal(smtp_client_taken_octets(p.client), 0);
+    play_send(&p, &asked, slice_of(body, sizeof body));
+    assert_int_equal(smtp_client_taken_octets(p.client), 0);
+    play_server(&p, "250 ok\r\n250 a\r\n");
+    assert_int_equal(smtp_client_taken_octets(p.client), 0);
+    play_server(&p, "250 taken\r\n");
+    assert_int_equal(smtp_client_taken_octets(p.client), SMTP_CLIENT_CHUNK_MAX);
+    play_server(&p, "250 taken\r\n");
+    play_eof(&p);
+    assert_int_equal(smtp_client_taken_octets(p.client), 2 * SMTP_CLIENT_CHUNK_MAX); /* the session has failed, the word stands */
+    play_close(&p);
+
+    play_open_ready(&p, PIPELINING CHUNKING "250-CHECKPOINT\r\n");
+    asked.asks_first = true;
+    p.piece = 480;
+    play_send(&p, &asked, slice_of(body, sizeof body));
+    play_server(&p, "355 160 are here\r\n");
+    assert_int_equal(smtp_client_taken_octets(p.client), 160);
+    play_server(&p, "250 a\r\n");
+    assert_int_equal(smtp_client_taken_octets(p.client), 160);
+    play_server(&p, "452 4.3.1 full\r\n");
+    assert_int_equal(smtp_client_taken_octets(p.client), 0);
+    play_close(&p);
+}
+
 /* CWE-93: nothing in an address ends the line or the path. */
 static void refuses_addresses_that_cannot_be_written(void **state)
 {
@@ -528,6 +592,8 @@ int main(void)
         cmocka_unit_test(sends_an_empty_last_piece),
         cmocka_unit_test(passes_what_was_asked_for),
         cmocka_unit_test(refuses_what_the_peer_lacks),
+        cmocka_unit_test(one_too_large_is_told_in_numbers),
+        cmocka_unit_test(it_tells_what_the_peer_has_taken),
         cmocka_unit_test(refuses_addresses_that_cannot_be_written),
         cmocka_unit_test(refusals_when_pipelined),
         cmocka_unit_test(lone_dot_for_nobody),
