@@ -31,7 +31,7 @@ LDFLAGS  += -pie -pthread -Wl,-z,relro,-z,now -Wl,--as-needed $(filter -f%,$(FLA
 LDLIBS   += $(MBEDTLS_LIBS) $(PKG_LIBS)
 
 .PHONY: all demo check check-asan check-fault check-lab check-quick fuzz bench lint clean install setup-build setup-check setup-demo \
-        setup-bench programs tests
+        setup-bench setup-fault programs tests
 .DELETE_ON_ERROR:
 .SECONDARY:
 all: setup-build
@@ -39,7 +39,7 @@ all: setup-build
 
 # ---- set-up: nothing but make and apt is taken for granted --------------------------------------------------------
 # (Named one by one: make looks for no pattern rule for a phony target.)
-setup-build setup-check setup-demo setup-bench:
+setup-build setup-check setup-demo setup-bench setup-fault:
 	@deploy/bootstrap $(@:setup-%=%)
 
 # ---- objects, libraries, programs ---------------------------------------------------------------------------------
@@ -94,6 +94,8 @@ OOM_TESTS    := $(call exe,$(wildcard tests/fault/oom_*.c))
 FUZZ_TARGETS := $(call exe,$(wildcard tests/fuzz/fuzz_*.c))
 BENCH_EXE    := $(call exe,$(wildcard tests/bench/bench_*.c))
 LAB_EXE      := $(call exe,$(filter-out %/wire.c %/boottime.c,$(wildcard tests/lab/*.c)))
+# What only check-fault needs: a disk that remembers (libfuse3), and programs without fsync.
+FAULT_EXE    := $(B)/tests/fault/blocklog $(B)/tests/fault/nosync.so
 LIBS          = $(B)/libsupport.a $(B)/libserver.a $(B)/libagent.a $(B)/libpostern.a
 # The two programs use the same words for the like things of theirs, so a test sees one of them: the agent in */agent/ and fuzz_agent_*, else the relay.
 not_linked    = $(if $(findstring /tests/,$@),$(if $(findstring /agent/,$@)$(findstring /fuzz_agent_,$@),$(B)/libserver.a,$(B)/libagent.a))
@@ -108,6 +110,14 @@ $(LAB_EXE): $(B)/tests/%: $(B)/obj/tests/%.o $(LIBS)
 $(HELPERS): $(B)/tests/%: $(B)/obj/tests/%.o $(LIBS)
 	@mkdir -p $(@D)
 	@$(call link)
+$(B)/obj/tests/fault/blocklog.o: CPPFLAGS += -isystem /usr/include/fuse3
+$(B)/tests/fault/blocklog: $(B)/obj/tests/fault/blocklog.o $(B)/libpostern.a
+	@mkdir -p $(@D)
+	@$(call link) -lfuse3
+$(B)/tests/fault/nosync.so: tests/fault/nosync.c
+	@mkdir -p $(@D)
+	@echo "  LD   $@"
+	@$(CC) -D_GNU_SOURCE -std=c17 -g -O2 $(WARN) -fPIC -shared -pthread -o $@ $<
 $(OOM_TESTS): $(B)/tests/%: $(B)/obj/tests/%.o $(LIBS)
 	@mkdir -p $(@D)
 	@$(call link,$(WRAP)) -lcmocka
@@ -146,8 +156,8 @@ check-asan: setup-build setup-check
 	@POSTERN_BUILD=$(CURDIR)/build/asan tests/support/run-pytest -m "not long" tests/lint tests/integration tests/lab
 
 # Long runs.
-check-fault: setup-build setup-check
-	@$(MAKE) --no-print-directory -j$(JOBS) programs tests
+check-fault: setup-build setup-check setup-fault
+	@$(MAKE) --no-print-directory -j$(JOBS) programs tests $(FAULT_EXE)
 	@tests/support/run-pytest tests/fault
 check-lab: setup-build setup-check
 	@$(MAKE) --no-print-directory -j$(JOBS) programs $(LAB_EXE)
