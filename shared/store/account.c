@@ -225,6 +225,8 @@ static enum result remove_run(struct store_task *task, struct database *db)
     if (result == RESULT_OK && database_changes(db) == 0)
         return RESULT_NOT_FOUND;
     if (result == RESULT_OK)
+        result = checkpoint_remove_all(db, t->name);
+    if (result == RESULT_OK)
         result = device_remove_all(db, t->name);
     return result == RESULT_OK ? remove_by(db, SQL_SEND_AS_REMOVE, t->name) : result;
 }

@@ -178,6 +178,12 @@ void query_int(struct query *q, int64_t value)
         keep_failure(q, sqlite3_bind_int64(q->statement, q->next++, value));
 }
 
+void query_null(struct query *q)
+{
+    if (q->code == SQLITE_OK)
+        keep_failure(q, sqlite3_bind_null(q->statement, q->next++));
+}
+
 /* The empty slice may point nowhere, which SQLite would take for NULL. */
 void query_text(struct query *q, struct slice value)
 {

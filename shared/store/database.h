@@ -24,6 +24,7 @@ struct database {
     sqlite3 *handle;
     sqlite3_stmt *statements[SQL_COUNT];
     const struct log *log;
+    bool has_checkpoints; /* the relay's tables are here */
     int last_logged; /* a failure that repeats is logged once until a commit succeeds */
     int last_error;  /* SQLite's extended code of the last failure, for those who must tell a full disk from a failed fsync */
 };
@@ -65,6 +66,7 @@ struct query {
 
 struct query query_open(struct database *db, enum sql which);
 void query_int(struct query *q, int64_t value);
+void query_null(struct query *q);
 /* The slice must live until query_end. */
 void query_text(struct query *q, struct slice value);
 void query_blob(struct query *q, struct slice value);

@@ -161,7 +161,8 @@ static enum result remove_by(struct database *db, enum sql which, struct slice k
 
 enum result device_remove_all(struct database *db, struct slice account)
 {
-    return remove_by(db, SQL_DEVICE_REMOVE_ALL, account);
+    enum result result = checkpoint_disown_all(db, account);
+    return result == RESULT_OK ? remove_by(db, SQL_DEVICE_REMOVE_ALL, account) : result;
 }
 
 /* How many an account has, and which of them was unseen for longest. */
@@ -194,7 +195,8 @@ static enum result make_room(struct device_task *t, struct database *db)
     if (result != RESULT_OK || n < t->most || n == 0)
         return result;
     t->gone = stalest;
-    return remove_by(db, SQL_DEVICE_REMOVE, stalest);
+    result = checkpoint_disown(db, t->devices->account, stalest);
+    return result == RESULT_OK ? remove_by(db, SQL_DEVICE_REMOVE, stalest) : result;
 }
 
 static enum result write_row(struct database *db, const struct store_device *d)
@@ -243,8 +245,11 @@ static enum result seen_run(struct store_task *task, struct database *db)
 static enum result remove_run(struct store_task *task, struct database *db)
 {
     struct device_task *t = (struct device_task *)task;
-    enum result result = remove_by(db, SQL_DEVICE_REMOVE, t->id);
-    return result == RESULT_OK && database_changes(db) == 0 ? RESULT_NOT_FOUND : result;
+    struct store_device device;
+    enum result result = read_one(db, t->id, &t->arena, &device);
+    if (result == RESULT_OK)
+        result = checkpoint_disown(db, device.account, t->id);
+    return result == RESULT_OK ? remove_by(db, SQL_DEVICE_REMOVE, t->id) : result;
 }
 
 static void write_answer(struct store_task *task, bool is_wanted)

@@ -162,6 +162,7 @@ static enum result open_databases(struct store *store, const struct store_config
         result = database_migrate(&store->writer_db, config->schema, why, why_size);
     if (result != RESULT_OK)
         return result;
+    store->writer_db.has_checkpoints = database_number(&store->writer_db, "SELECT count(*) FROM sqlite_schema WHERE name = 'checkpoint'") > 0;
     result = intake_sweep(&store->writer_db);
     if (result != RESULT_OK) {
         snprintf(why, why_size, "half-received mail in %s could not be swept: %s; %s", store->path, sqlite3_errmsg(store->writer_db.handle),

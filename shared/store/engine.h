@@ -18,7 +18,7 @@ struct store_task {
     struct store_task *next;
     struct store_client *client;
     /* On the writer's or reader's thread. A writer's task may run twice: once among others and, when one of those broke the transaction,
-     * once alone. It answers NOT_FOUND, EXISTS or DENIED before its first change, so that these never need a rollback. */
+     * once alone. What it has changed when it answers NOT_FOUND, EXISTS or CANCELLED (nothing, as a rule) is committed: these need no rollback. */
     enum result (*run)(struct store_task *task, struct database *db);
     /* Writer's thread, after a commit that took the task in: for memory that mirrors the disk. NULL: nothing. */
     void (*committed)(struct store_task *task);
@@ -148,7 +148,10 @@ void done_answer(struct store_task *task, bool is_wanted);
 MUST_CHECK enum result message_write(struct database *db, const struct store_job *job, uint32_t nsent);
 /* Chunk 0 or later. */
 MUST_CHECK enum result message_add_chunk(struct database *db, uint64_t message, uint32_t seq, struct slice octets);
+/* Into memory that is the caller's to free. RESULT_NOT_FOUND: past the end. */
+MUST_CHECK enum result message_read_chunk(struct database *db, uint64_t message, uint32_t seq, char **octets, size_t *len);
 MUST_CHECK enum result message_drop_body(struct database *db, uint64_t message);
+MUST_CHECK enum result message_drop_chunks_from(struct database *db, uint64_t message, uint32_t seq);
 /* Everything of it: message, recipients, body. RESULT_NOT_FOUND. */
 MUST_CHECK enum result message_erase(struct database *db, uint64_t message);
 /* Reads into an arena. RESULT_NOT_FOUND. envelope.recipients is left empty. */
@@ -158,12 +161,26 @@ MUST_CHECK enum result message_read_recipients(struct database *db, struct arena
                                                struct store_recipient **out, size_t *n);
 /* database_changes tells whether it applied. */
 MUST_CHECK enum result message_set_outcome(struct database *db, uint64_t message, const struct store_outcome *outcome, int64_t now_ms);
-MUST_CHECK enum result message_is_unfinished(struct database *db, uint64_t message, bool *out);
+MUST_CHECK enum result message_is_there(struct database *db, uint64_t message, bool *out);
+/* A recipient is unfinished; or, with while_awaited, relayed and to be asked about. */
+MUST_CHECK enum result message_needs_body(struct database *db, uint64_t message, bool while_awaited, bool *out);
+/* After the first change of a task "exists" is no answer but a broken database: RESULT_CORRUPT, and the task is rolled back. */
+enum result must_be_new(enum result result);
 
 /* ---- account.c, device.c: inside the caller's transaction ---- */
 /* RESULT_NOT_FOUND. */
 MUST_CHECK enum result account_read(struct database *db, struct slice name, struct arena *arena, struct store_account *out);
 MUST_CHECK enum result device_remove_all(struct database *db, struct slice account);
+
+/* ---- checkpoint.c: names of transactions, inside the caller's transaction; where the database has none (the agent's), nothing ---- */
+MUST_CHECK enum result checkpoint_is_there(struct database *db, uint64_t message, bool *out);
+/* Its message goes, the name stays: so do the recipients that it must know. */
+MUST_CHECK enum result checkpoint_keep_recipients(struct database *db, uint64_t message);
+/* What a device has begun that was removed is as if begun without a token. Before the device's row goes. */
+MUST_CHECK enum result checkpoint_disown(struct database *db, struct slice account, struct slice device);
+MUST_CHECK enum result checkpoint_disown_all(struct database *db, struct slice account);
+/* With the halves. */
+MUST_CHECK enum result checkpoint_remove_all(struct database *db, struct slice account);
 
 /* ---- job.c, intake.c ---- */
 struct store_job *job_new(void); /* NULL: out of memory */

@@ -4,14 +4,20 @@
  *     commit                       the last chunk, the message and its recipients: one request, one transaction
  *
  * A message that fits one chunk is never half on the disk. One that does not has a row in `intake` from its first chunk until the commit; who has one
- * at start is swept.
+ * at start is swept. A body with a name has a row in `checkpoint` instead, which half.c keeps:
+ *
+ *     sync                         the chunk that is begun goes to the disk as it is, and again when it has grown
+ *     suspend                      the same, and the owner gives it up; resume brings it back, perhaps in another life of the program
+ *
+ * What of a named body is whose: `name` never changes; what is in memory (buffer, len, nsent, nsynced, half) is the loop's; what the writer needs of that goes with each
+ * chunk. Whether the body is still ours is only on the disk.
  *
  * Invariants:
  * 1 An intake lives until its owner has given it up and no task points to it.
  * 2 Once a chunk has failed, everything after it fails: `fate`, which the writer alone reads and writes, for those that it ran; `result` for those that
  *   it never saw, set before the next chunk or the commit can be sent. A body with a hole would otherwise be committed when the queue has room again.
  * 3 `result` is never RESULT_BUSY: to the owner that is no failure but a pause that ends (store_intake_append), and after a failure no drain comes. */
-#include "store/engine.h"
+#include "store/half.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -35,7 +41,11 @@ struct store_intake {
     char *buffer;
     size_t len, capacity;
     uint64_t size_octets;
-    uint32_t nsent;     /* chunks given to the writer */
+    uint32_t nsent;     /* whole chunks given to the writer */
+    struct half_name *name; /* NULL: none */
+    struct store_half half;
+    size_t nsynced;     /* octets of the chunk in the buffer that are on the disk already, or on their way */
+    bool has_begun;     /* something of a named body is */
     size_t waiting;     /* octets of them that are not answered */
     size_t ntasks;      /* under way */
     enum result result; /* loop: the first failure */
@@ -47,28 +57,42 @@ struct store_intake {
 struct chunk_task {
     struct store_task task;
     struct store_intake *intake;
-    uint64_t message;
-    uint32_t seq;
-    char *octets;
-    size_t len;
+    struct half_piece piece;
+    char *octets; /* where those of the piece lie */
 };
 
 struct abort_task {
     struct store_task task;
     uint64_t message;
+    uint32_t generation; /* of a named one; else 0 */
 };
+
+static struct store_intake *intake_new(struct store_client *client, uint64_t id, void (*on_drain)(void *context), void *context)
+{
+    struct store_intake *intake = calloc(1, sizeof *intake);
+    if (intake)
+        *intake = (struct store_intake){.client = client, .id = id, .on_drain = on_drain, .context = context};
+    return intake;
+}
 
 struct store_intake *store_intake_new(struct store_client *client, uint64_t id, void (*on_drain)(void *context), void *context)
 {
-    struct store_intake *intake = calloc(1, sizeof *intake);
-    if (intake) {
-        intake->client = client;
-        intake->id = id;
-        intake->on_drain = on_drain;
-        intake->context = context;
+    struct store_intake *intake = intake_new(client, id, on_drain, context);
+    if (intake)
         client_count_intake(client, 1);
-    }
     return intake;
+}
+
+enum result store_intake_name(struct store_intake *intake, const struct store_naming *naming)
+{
+    assert(!intake->name && intake->size_octets == 0);
+    intake->name = half_name_new(naming);
+    return intake->name ? RESULT_OK : RESULT_MEMORY;
+}
+
+void store_intake_note(struct store_intake *intake, const struct store_half *half)
+{
+    intake->half = *half;
 }
 
 static void release(struct store_intake *intake)
@@ -76,37 +100,47 @@ static void release(struct store_intake *intake)
     if (!intake->is_given_up || intake->ntasks > 0)
         return;
     store_job_free(&intake->job);
+    half_name_free(&intake->name);
     free(intake->buffer);
     free(intake);
+}
+
+/* The owner has nothing more to do with it. */
+static void give_up(struct store_intake *intake)
+{
+    client_count_intake(intake->client, -1);
+    intake->is_given_up = true;
+    release(intake);
 }
 
 /* ---- chunks ---- */
 
 static enum result mark_half(struct database *db, uint64_t message)
 {
-    struct query q = query_open(db, SQL_MESSAGE_GET);
-    query_int(&q, (int64_t)message);
-    bool is_taken = query_row(&q);
-    enum result result = query_end(&q);
+    bool is_taken = false;
+    enum result result = message_is_there(db, message, &is_taken);
     if (result != RESULT_OK || is_taken)
         return is_taken ? RESULT_EXISTS : result;
-    q = query_open(db, SQL_INTAKE_ADD);
+    struct query q = query_open(db, SQL_INTAKE_ADD);
     query_int(&q, (int64_t)message);
     return query_run(&q);
 }
 
 static enum result chunk_run(struct store_task *task, struct database *db)
 {
-    struct chunk_task *chunk = (struct chunk_task *)task;
-    enum result result = chunk->seq == 0 ? mark_half(db, chunk->message) : RESULT_OK;
-    return result == RESULT_OK ? message_add_chunk(db, chunk->message, chunk->seq, slice_of(chunk->octets, chunk->len)) : result;
+    const struct chunk_task *chunk = (struct chunk_task *)task;
+    const struct half_piece *piece = &chunk->piece;
+    if (chunk->intake->name)
+        return half_put(db, chunk->intake->name, piece);
+    enum result result = piece->seq == 0 ? mark_half(db, piece->message) : RESULT_OK;
+    return result == RESULT_OK ? message_add_chunk(db, piece->message, piece->seq, piece->octets) : result;
 }
 
 static void chunk_answer(struct store_task *task, bool is_wanted)
 {
     struct chunk_task *chunk = (struct chunk_task *)task;
     struct store_intake *intake = chunk->intake;
-    intake->waiting -= chunk->len;
+    intake->waiting -= chunk->piece.octets.len;
     if (task->result != RESULT_OK && intake->result == RESULT_OK)
         intake->result = task->result == RESULT_BUSY ? RESULT_MEMORY : task->result; /* the database was locked by a person's hand */
     free(chunk->octets);
@@ -121,22 +155,43 @@ static void chunk_answer(struct store_task *task, bool is_wanted)
     }
 }
 
-static void send_chunk(struct store_intake *intake)
+/* What is in the buffer, or in a copy of it. */
+static struct half_piece piece_of(const struct store_intake *intake, const char *octets)
+{
+    return (struct half_piece){
+        .message = intake->id,
+        .seq = intake->nsent,
+        .octets = slice_of(octets, intake->len),
+        .half = intake->half,
+        .is_first = !intake->has_begun,
+        .replaces = intake->nsynced > 0,
+    };
+}
+
+/* Takes `octets`. */
+static enum result send_octets(struct store_intake *intake, char *octets)
 {
     struct chunk_task *chunk = task_new(intake->client, sizeof *chunk, chunk_run, chunk_answer);
     chunk->intake = intake;
-    chunk->message = intake->id;
-    chunk->seq = intake->nsent++;
-    chunk->octets = intake->buffer;
-    chunk->len = intake->len;
+    chunk->octets = octets;
+    chunk->piece = piece_of(intake, octets);
     chunk->task.octets = intake->len;
     chunk->task.is_mail = true;
     chunk->task.fate = &intake->fate;
-    intake->buffer = NULL;
-    intake->len = intake->capacity = 0;
-    intake->waiting += chunk->len;
+    intake->waiting += intake->len;
     intake->ntasks++;
-    if (writer_send(&chunk->task) != RESULT_OK) /* the queue is full, or memory is out */
+    enum result result = writer_send(&chunk->task);
+    intake->has_begun |= result == RESULT_OK;
+    return result;
+}
+
+static void send_chunk(struct store_intake *intake)
+{
+    enum result result = send_octets(intake, intake->buffer);
+    intake->buffer = NULL;
+    intake->len = intake->capacity = intake->nsynced = 0;
+    intake->nsent++;
+    if (result != RESULT_OK) /* the queue is full, or memory is out */
         intake->result = RESULT_MEMORY;
 }
 
@@ -179,6 +234,97 @@ enum result store_intake_append(struct store_intake *intake, struct slice octets
     return intake->is_paused ? RESULT_BUSY : RESULT_OK;
 }
 
+/* ---- a pause: what has come stays on the disk ---- */
+
+/* What can't be resumed is not worth a commit. */
+static bool is_worth_syncing(const struct store_intake *intake)
+{
+    return intake->name && intake->half.header_came > 0 && intake->result == RESULT_OK && intake->len > intake->nsynced;
+}
+
+/* When it can't be done now, no harm: the chunk is written when it is whole. */
+void store_intake_sync(struct store_intake *intake)
+{
+    char *copy = is_worth_syncing(intake) ? malloc(intake->len) : NULL;
+    if (!copy)
+        return;
+    memcpy(copy, intake->buffer, intake->len);
+    if (send_octets(intake, copy) == RESULT_OK)
+        intake->nsynced = intake->len;
+}
+
+void store_intake_suspend(struct store_intake **intake)
+{
+    struct store_intake *given = *intake;
+    if (!given || !given->name || given->half.header_came == 0) {
+        store_intake_abort(intake);
+        return;
+    }
+    *intake = NULL;
+    if (is_worth_syncing(given))
+        send_chunk(given);
+    give_up(given);
+}
+
+struct resume_task {
+    struct store_task task;
+    struct store_intake *intake;
+    uint64_t end; /* in stored octets */
+    char *octets;
+    size_t len;
+    store_intake_done *done;
+    void *context;
+};
+
+static enum result resume_run(struct store_task *task, struct database *db)
+{
+    struct resume_task *t = (struct resume_task *)task;
+    free(t->octets); /* of its first run */
+    return half_reopen(db, t->intake->name, t->intake->id, t->end, &t->octets, &t->len);
+}
+
+static void resume_answer(struct store_task *task, bool is_wanted)
+{
+    struct resume_task t = *(struct resume_task *)task;
+    struct store_intake *intake = t.intake;
+    task_free(task);
+    if (!is_wanted || t.task.result != RESULT_OK) {
+        free(t.octets);
+        if (intake) {
+            intake->is_given_up = true;
+            release(intake);
+        }
+        if (is_wanted)
+            t.done(t.context, t.task.result, NULL);
+        return;
+    }
+    intake->buffer = t.octets;
+    intake->len = intake->nsynced = intake->capacity = t.len;
+    intake->size_octets = t.end;
+    intake->nsent = (uint32_t)(t.end / STORE_CHUNK);
+    intake->has_begun = true;
+    client_count_intake(intake->client, 1);
+    t.done(t.context, RESULT_OK, intake);
+}
+
+void store_intake_resume(struct store_client *client, const struct store_checkpoint *checkpoint, const struct store_naming *naming, void (*on_drain)(void *context),
+                         void *drain_context, store_intake_done *done, void *context)
+{
+    struct resume_task *t = task_new(client, sizeof *t, resume_run, resume_answer);
+    t->done = done;
+    t->context = context;
+    t->end = checkpoint->came_octets - checkpoint->half.header_came + checkpoint->half.header_stored;
+    t->intake = intake_new(client, checkpoint->message, on_drain, drain_context);
+    if (t->intake) {
+        t->intake->half = checkpoint->half;
+        t->intake->name = half_name_new(naming);
+    }
+    if (!t->intake || !t->intake->name)
+        t->task.result = RESULT_MEMORY;
+    t->task.is_urgent = true;
+    writer_send(&t->task);
+}
+
 /* ---- the end of a body: dropped ---- */
 
 static enum result drop_half(struct database *db, uint64_t message)
@@ -193,7 +339,8 @@ static enum result drop_half(struct database *db, uint64_t message)
 
 static enum result abort_run(struct store_task *task, struct database *db)
 {
-    return drop_half(db, ((struct abort_task *)task)->message);
+    const struct abort_task *t = (struct abort_task *)task;
+    return t->generation ? half_abort(db, t->message, t->generation) : drop_half(db, t->message);
 }
 
 static void abort_answer(struct store_task *task, bool is_wanted)
@@ -206,10 +353,11 @@ static void abort_answer(struct store_task *task, bool is_wanted)
 
 static void send_abort(struct store_intake *intake)
 {
-    if (intake->nsent == 0 || !client_is_open(intake->client))
+    if (!intake->has_begun || !client_is_open(intake->client))
         return;
     struct abort_task *t = task_new(intake->client, sizeof *t, abort_run, abort_answer);
     t->message = intake->id;
+    t->generation = intake->name ? half_generation(intake->name) : 0;
     writer_send(&t->task);
 }
 
@@ -220,9 +368,7 @@ void store_intake_abort(struct store_intake **intake)
         return;
     *intake = NULL;
     send_abort(given);
-    client_count_intake(given->client, -1);
-    given->is_given_up = true;
-    release(given);
+    give_up(given);
 }
 
 static enum result first_half(struct database *db, uint64_t *message, bool *is_there)
@@ -259,7 +405,10 @@ enum result intake_sweep(struct database *db)
 static enum result commit_run(struct store_task *task, struct database *db)
 {
     struct store_intake *intake = (struct store_intake *)task;
-    return message_write(db, intake->job, intake->nsent);
+    if (!intake->name)
+        return message_write(db, intake->job, intake->nsent);
+    struct half_piece last = piece_of(intake, intake->job->body.ptr);
+    return half_commit(db, intake->name, &last, intake->job);
 }
 
 static void commit_committed(struct store_task *task)

@@ -77,11 +77,24 @@ struct job_task {
 
 static enum result read_small_body(struct database *db, struct store_job *job)
 {
-    struct query q = query_open(db, SQL_BODY_GET);
-    query_int(&q, (int64_t)job->message.id);
-    enum result result = query_row(&q) ? arena_copy(&job->arena, query_get_slice(&q, 0), &job->body) : RESULT_NOT_FOUND;
-    enum result ended = query_end(&q);
-    return ended == RESULT_OK ? result : ended;
+    size_t len;
+    enum result result = message_read_chunk(db, job->message.id, 0, &job->memory, &len);
+    job->body = slice_of(job->memory, result == RESULT_OK ? len : 0);
+    return result;
+}
+
+/* Those of one transaction, the first: an attempt has one name. */
+static void take_lowest(struct store_job *job)
+{
+    size_t n = 0, all = job->nrecipients;
+    uint32_t lowest = UINT32_MAX;
+    for (size_t i = 0; i < all; i++)
+        lowest = job->recipients[i].transaction < lowest ? job->recipients[i].transaction : lowest;
+    for (size_t i = 0; i < all; i++)
+        if (job->recipients[i].transaction == lowest)
+            job->recipients[n++] = job->recipients[i];
+    job->nrecipients = n;
+    job->nlater = all - n;
 }
 
 static enum result share_recipients(struct store_job *job)
@@ -105,6 +118,7 @@ static enum result job_run(struct store_task *task, struct database *db)
         result = message_read_recipients(db, &job->arena, t->message, &t->hop, &job->recipients, &job->nrecipients);
     if (result == RESULT_OK && job->nrecipients == 0)
         return RESULT_NOT_FOUND;
+    take_lowest(job);
     if (result == RESULT_OK)
         result = share_recipients(job);
     if (result == RESULT_OK && job->message.nchunks == 1)
@@ -151,27 +165,10 @@ struct body_task {
     void *context;
 };
 
-static enum result take_octets(struct body_task *t, struct slice octets)
-{
-    t->octets = malloc(octets.len + 1);
-    if (!t->octets)
-        return RESULT_MEMORY;
-    if (octets.len > 0)
-        memcpy(t->octets, octets.ptr, octets.len);
-    t->len = octets.len;
-    return RESULT_OK;
-}
-
 static enum result body_run(struct store_task *task, struct database *db)
 {
     struct body_task *t = (struct body_task *)task;
-    struct query q = query_open(db, t->seq == 0 ? SQL_BODY_GET : SQL_CHUNK_GET);
-    query_int(&q, (int64_t)t->message);
-    if (t->seq > 0)
-        query_int(&q, t->seq);
-    enum result result = query_row(&q) ? take_octets(t, query_get_slice(&q, 0)) : RESULT_NOT_FOUND;
-    enum result ended = query_end(&q);
-    return ended == RESULT_OK ? result : ended;
+    return message_read_chunk(db, t->message, t->seq, &t->octets, &t->len);
 }
 
 static void body_answer(struct store_task *task, bool is_wanted)

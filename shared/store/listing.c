@@ -66,6 +66,7 @@ static enum result take_due(struct queue_task *t, const struct query *q)
         return result;
     int64_t at = query_get_int(q, 2);
     due->is_held &= query_get_int(q, 3) == STORE_HELD;
+    due->size_octets = (uint64_t)query_get_int(q, 4);
     if (at < due->due_at_ms)
         due->due_at_ms = at;
     return RESULT_OK;
@@ -238,7 +239,7 @@ static struct list_task *list_new(struct store_client *client, store_listing_row
 void store_message_list(struct store_client *client, enum store_list which, uint64_t after, uint32_t limit, store_listing_row *row, void *context)
 {
     struct list_task *t = list_new(client, row, context);
-    t->ids = which == STORE_LIST_ALL ? SQL_MESSAGE_AFTER : SQL_UNFINISHED_AFTER;
+    t->ids = which == STORE_LIST_ALL ? SQL_MESSAGE_AFTER : which == STORE_LIST_AWAITED ? SQL_AWAITED_AFTER : SQL_UNFINISHED_AFTER;
     t->after = after;
     t->left = limit;
     reader_send(&t->task);

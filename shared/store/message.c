@@ -42,15 +42,15 @@ static enum result write_outcomes(const struct finish_task *t, struct database *
 static enum result finish_run(struct store_task *task, struct database *db)
 {
     struct finish_task *t = (struct finish_task *)task;
-    bool is_unfinished = true;
+    bool needs_body = true;
     enum result result = write_outcomes(t, db);
     if (result == RESULT_OK && t->own)
         result = message_write(db, t->own, 0);
     if (result == RESULT_EXISTS)
         return RESULT_CORRUPT; /* the outcomes are written already: roll back */
-    if (result == RESULT_OK && !t->keep_body)
-        result = message_is_unfinished(db, t->message, &is_unfinished);
-    return result == RESULT_OK && !is_unfinished ? message_drop_body(db, t->message) : result;
+    if (result == RESULT_OK)
+        result = message_needs_body(db, t->message, t->keep_body, &needs_body);
+    return result == RESULT_OK && !needs_body ? message_drop_body(db, t->message) : result;
 }
 
 static void finish_committed(struct store_task *task)
@@ -136,7 +136,7 @@ static enum result change_states(struct database *db, enum sql which, const stru
 {
     struct query q = query_open(db, which);
     query_int(&q, (int64_t)t->message);
-    if (which == SQL_RECIPIENT_RELEASE)
+    if (which != SQL_RECIPIENT_HOLD)
         query_int(&q, t->at_ms);
     enum result result = query_run(&q);
     return result == RESULT_OK && database_changes(db) == 0 ? RESULT_NOT_FOUND : result;
@@ -152,9 +152,16 @@ static enum result release_run(struct store_task *task, struct database *db)
     return change_states(db, SQL_RECIPIENT_RELEASE, (struct change_task *)task);
 }
 
+static enum result requeue_run(struct store_task *task, struct database *db)
+{
+    return change_states(db, SQL_RECIPIENT_REQUEUE, (struct change_task *)task);
+}
+
 static enum result remove_run(struct store_task *task, struct database *db)
 {
-    return message_erase(db, ((struct change_task *)task)->message);
+    uint64_t message = ((struct change_task *)task)->message;
+    enum result result = checkpoint_keep_recipients(db, message);
+    return result == RESULT_OK ? message_erase(db, message) : result;
 }
 
 static void change_committed(struct store_task *task)
@@ -190,6 +197,56 @@ void store_message_remove(struct store_client *client, uint64_t id, store_done *
     send_change(client, remove_run, id, 0, done, context);
 }
 
+void store_message_requeue(struct store_client *client, uint64_t id, int64_t due_at_ms, store_done *done, void *context)
+{
+    send_change(client, requeue_run, id, due_at_ms, done, context);
+}
+
+/* ---- the same message again ---- */
+
+struct find_task {
+    struct store_task task;
+    uint8_t digest[STORE_DIGEST];
+    int64_t since_ms;
+    uint64_t id;
+    store_octets_done *done;
+    void *context;
+};
+
+static enum result find_run(struct store_task *task, struct database *db)
+{
+    struct find_task *t = (struct find_task *)task;
+    struct query q = query_open(db, SQL_MESSAGE_WITH_DIGEST);
+    query_blob(&q, slice_of(t->digest, STORE_DIGEST));
+    query_int(&q, t->since_ms);
+    bool is_there = query_row(&q);
+    t->id = is_there ? (uint64_t)query_get_int(&q, 0) : 0;
+    enum result result = query_end(&q);
+    return result == RESULT_OK && !is_there ? RESULT_NOT_FOUND : result;
+}
+
+static void find_answer(struct store_task *task, bool is_wanted)
+{
+    struct find_task t = *(struct find_task *)task;
+    uint8_t octets[8];
+    task_free(task);
+    for (int i = 0; i < 8; i++)
+        octets[i] = (uint8_t)(t.id >> (56 - 8 * i));
+    if (is_wanted)
+        t.done(t.context, t.task.result, slice_of(octets, t.task.result == RESULT_OK ? sizeof octets : 0));
+}
+
+void store_message_find(struct store_client *client, const uint8_t digest[static STORE_DIGEST], int64_t since_ms, store_octets_done *done, void *context)
+{
+    struct find_task *t = task_new(client, sizeof *t, find_run, find_answer);
+    memcpy(t->digest, digest, STORE_DIGEST);
+    t->since_ms = since_ms;
+    t->done = done;
+    t->context = context;
+    t->task.is_urgent = true;
+    writer_send(&t->task);
+}
+
 /* ---- sweeping ---- */
 
 enum { SWEEP_STEP = 100 }; /* messages looked at in one transaction, so that new mail never waits long */
@@ -212,8 +269,12 @@ static enum result sweep_run(struct store_task *task, struct database *db)
         nseen++;
     }
     enum result result = query_end(&q);
-    for (size_t i = 0; i < n && result == RESULT_OK; i++)
-        result = message_erase(db, finished[i]);
+    for (size_t i = 0; i < n && result == RESULT_OK; i++) {
+        bool has_name = false;
+        result = checkpoint_is_there(db, finished[i], &has_name);
+        if (result == RESULT_OK && !has_name)
+            result = message_erase(db, finished[i]);
+    }
     t->has_more = result == RESULT_OK && !is_young && nseen == SWEEP_STEP;
     return result;
 }

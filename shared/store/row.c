@@ -2,11 +2,15 @@
 #include "store/engine.h"
 
 #include <assert.h>
+#include <stdlib.h>
+#include <string.h>
 
 enum {
     REPLY_MAX = 4096, /* octets kept of a reply */
     HOST_MAX = 255,
 };
+
+static const uint8_t NO_DIGEST[STORE_DIGEST];
 
 static enum result add_message_row(struct database *db, const struct store_message *m)
 {
@@ -27,6 +31,10 @@ static enum result add_message_row(struct database *db, const struct store_messa
     query_int(&q, m->expires_at_ms);
     query_int(&q, m->nchunks);
     query_int(&q, m->header_octets);
+    if (memcmp(m->digest, NO_DIGEST, STORE_DIGEST) != 0)
+        query_blob(&q, slice_of(m->digest, STORE_DIGEST));
+    else
+        query_null(&q);
     return query_run(&q);
 }
 
@@ -45,11 +53,12 @@ static enum result add_recipient_row(struct database *db, uint64_t message, cons
     query_text(&q, r->reply);
     query_text(&q, r->host);
     query_int(&q, r->at_ms);
+    query_int(&q, r->transaction);
     return query_run(&q);
 }
 
 /* After the first change of a task "exists" is no answer but a broken database: the task must be rolled back. */
-static enum result must_be_new(enum result result)
+enum result must_be_new(enum result result)
 {
     return result == RESULT_EXISTS ? RESULT_CORRUPT : result;
 }
@@ -72,6 +81,34 @@ enum result message_add_chunk(struct database *db, uint64_t message, uint32_t se
     return must_be_new(query_run(&q));
 }
 
+static enum result copy_octets(struct slice octets, char **out, size_t *len)
+{
+    *out = malloc(octets.len + 1);
+    if (!*out)
+        return RESULT_MEMORY;
+    if (octets.len > 0)
+        memcpy(*out, octets.ptr, octets.len);
+    *len = octets.len;
+    return RESULT_OK;
+}
+
+enum result message_read_chunk(struct database *db, uint64_t message, uint32_t seq, char **octets, size_t *len)
+{
+    struct query q = query_open(db, seq == 0 ? SQL_BODY_GET : SQL_CHUNK_GET);
+    query_int(&q, (int64_t)message);
+    if (seq > 0)
+        query_int(&q, seq);
+    *octets = NULL;
+    *len = 0;
+    enum result result = query_row(&q) ? copy_octets(query_get_slice(&q, 0), octets, len) : RESULT_NOT_FOUND;
+    enum result ended = query_end(&q);
+    if (ended == RESULT_OK)
+        return result;
+    free(*octets);
+    *octets = NULL;
+    return ended;
+}
+
 static enum result run_for(struct database *db, enum sql which, uint64_t message)
 {
     struct query q = query_open(db, which);
@@ -83,6 +120,16 @@ enum result message_drop_body(struct database *db, uint64_t message)
 {
     enum result result = run_for(db, SQL_BODY_REMOVE, message);
     return result == RESULT_OK ? run_for(db, SQL_CHUNK_REMOVE, message) : result;
+}
+
+enum result message_drop_chunks_from(struct database *db, uint64_t message, uint32_t seq)
+{
+    if (seq == 0)
+        return message_drop_body(db, message);
+    struct query q = query_open(db, SQL_CHUNK_REMOVE_FROM);
+    query_int(&q, (int64_t)message);
+    query_int(&q, seq);
+    return query_run(&q);
 }
 
 enum result message_erase(struct database *db, uint64_t message)
@@ -125,6 +172,9 @@ static enum result take_message(const struct query *q, struct arena *arena, stru
         .nchunks = (uint32_t)query_get_int(q, 14),
         .header_octets = (uint32_t)query_get_int(q, 15),
     };
+    struct slice digest = query_get_slice(q, 16);
+    if (digest.len == STORE_DIGEST)
+        memcpy(out->digest, digest.ptr, STORE_DIGEST);
     return result;
 }
 
@@ -153,6 +203,7 @@ static enum result take_recipient(const struct query *q, struct arena *arena, st
         .reply = take_text(q, 8, arena, &result),
         .host = take_text(q, 9, arena, &result),
         .at_ms = query_get_int(q, 10),
+        .transaction = (uint32_t)query_get_int(q, 11),
     };
     return result;
 }
@@ -195,25 +246,37 @@ enum result message_read_recipients(struct database *db, struct arena *arena, ui
 
 enum result message_set_outcome(struct database *db, uint64_t message, const struct store_outcome *outcome, int64_t now_ms)
 {
-    bool is_unfinished = outcome->state == STORE_QUEUED || outcome->state == STORE_UNCERTAIN;
+    bool is_final = outcome->state == STORE_DELIVERED || outcome->state == STORE_BOUNCED;
     struct query q = query_open(db, SQL_RECIPIENT_OUTCOME);
     query_int(&q, (int64_t)message);
     query_int(&q, outcome->seq);
     query_int(&q, outcome->state);
-    query_int(&q, is_unfinished ? outcome->next_attempt_ms : 0);
+    query_int(&q, is_final ? 0 : outcome->next_attempt_ms);
     query_text(&q, slice_take(outcome->reply, REPLY_MAX));
     query_text(&q, slice_take(outcome->host, HOST_MAX));
     query_int(&q, now_ms);
     query_int(&q, outcome->counts);
+    query_int(&q, outcome->transaction);
     return query_run(&q);
 }
 
-enum result message_is_unfinished(struct database *db, uint64_t message, bool *out)
+static enum result has_row(struct database *db, enum sql which, uint64_t message, bool *out)
 {
-    struct query q = query_open(db, SQL_UNFINISHED_ONE);
+    struct query q = query_open(db, which);
     query_int(&q, (int64_t)message);
     *out = query_row(&q);
     return query_end(&q);
+}
+
+enum result message_is_there(struct database *db, uint64_t message, bool *out)
+{
+    return has_row(db, SQL_MESSAGE_GET, message, out);
+}
+
+enum result message_needs_body(struct database *db, uint64_t message, bool while_awaited, bool *out)
+{
+    enum result result = has_row(db, SQL_UNFINISHED_ONE, message, out);
+    return result == RESULT_OK && !*out && while_awaited ? has_row(db, SQL_AWAITED_ONE, message, out) : result;
 }
 
 enum result message_write(struct database *db, const struct store_job *job, uint32_t nsent)

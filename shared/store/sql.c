@@ -9,10 +9,12 @@ _Static_assert(STORE_QUEUED == 0 && STORE_HELD == 1 && STORE_RELAYED == 2 && STO
 
 #define MESSAGE_COLUMNS                                                                                                                              \
     "id, account, sender, body_type, is_smtputf8, ret, envid, size, has_8bit, is_binary, needs_smtputf8, is_dsn, received_at, expires_at, nchunks, " \
-    "header_octets"
-#define RECIPIENT_COLUMNS "seq, address, notify, orcpt, hop, state, attempts, next_attempt_at, reply, host, at"
+    "header_octets, digest"
+#define RECIPIENT_COLUMNS "seq, address, notify, orcpt, hop, state, attempts, next_attempt_at, reply, host, at, transaction_number"
 #define ACCOUNT_COLUMNS "name, is_enabled, password_hash, scram_salt, scram_iterations, scram_stored_key, scram_server_key, created_at, changed_at"
 #define DEVICE_COLUMNS "id, account, label, token, created_at, seen_at"
+#define CHECKPOINT_COLUMNS \
+    "message, generation, reply, octets, header_came, header_stored, has_8bit_header, is_header_utf8, has_8bit_body, has_lines, received_at"
 
 const char *const store_sql[SQL_COUNT] = {
     [SQL_BEGIN] = "BEGIN IMMEDIATE",
@@ -30,30 +32,38 @@ const char *const store_sql[SQL_COUNT] = {
     [SQL_CHUNK_ADD] = "INSERT INTO chunk (message, seq, octets) VALUES (?1, ?2, ?3)",
     [SQL_CHUNK_GET] = "SELECT octets FROM chunk WHERE message = ?1 AND seq = ?2",
     [SQL_CHUNK_REMOVE] = "DELETE FROM chunk WHERE message = ?1",
+    [SQL_CHUNK_REMOVE_FROM] = "DELETE FROM chunk WHERE message = ?1 AND seq >= ?2",
 
-    [SQL_MESSAGE_ADD] = "INSERT INTO message (" MESSAGE_COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+    [SQL_MESSAGE_ADD] = "INSERT INTO message (" MESSAGE_COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
     [SQL_MESSAGE_GET] = "SELECT " MESSAGE_COLUMNS " FROM message WHERE id = ?1",
     [SQL_MESSAGE_REMOVE] = "DELETE FROM message WHERE id = ?1",
     [SQL_MESSAGE_AFTER] = "SELECT id FROM message WHERE id > ?1 ORDER BY id LIMIT ?2",
-    [SQL_MESSAGE_FROM] = "SELECT id, received_at, EXISTS (SELECT 1 FROM recipient WHERE message = message.id AND state IN (0, 1, 5)) FROM message "
-                         "WHERE id > ?1 ORDER BY id LIMIT ?2",
+    [SQL_MESSAGE_FROM] = "SELECT id, received_at, EXISTS (SELECT 1 FROM recipient WHERE message = message.id AND (state IN (0, 1, 5) OR (state = 2 AND "
+                         "next_attempt_at > 0))) FROM message WHERE id > ?1 ORDER BY id LIMIT ?2",
+    [SQL_MESSAGE_WITH_DIGEST] = "SELECT id FROM message WHERE digest = ?1 AND received_at >= ?2 ORDER BY received_at LIMIT 1",
 
-    [SQL_RECIPIENT_ADD] = "INSERT INTO recipient (message, " RECIPIENT_COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+    [SQL_RECIPIENT_ADD] = "INSERT INTO recipient (message, " RECIPIENT_COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
     [SQL_RECIPIENT_ALL] = "SELECT " RECIPIENT_COLUMNS " FROM recipient WHERE message = ?1 ORDER BY seq",
     [SQL_RECIPIENT_FOR_HOP] = "SELECT " RECIPIENT_COLUMNS " FROM recipient WHERE message = ?1 AND hop = ?2 AND state IN (0, 5) ORDER BY seq",
     /* The legal transitions (schema/README.md): what is finished stays, only relayed may still become delivered or bounced; what a person
      * holds stays held unless the attempt that was under way has finished it. */
     [SQL_RECIPIENT_OUTCOME] =
         "UPDATE recipient SET state = CASE WHEN state = 1 AND ?3 IN (0, 5) THEN 1 ELSE ?3 END, attempts = attempts + (?8 AND state <> 2), "
-        "next_attempt_at = ?4, reply = ?5, host = ?6, at = CASE WHEN ?8 THEN ?7 ELSE at END "
+        "next_attempt_at = ?4, reply = ?5, host = ?6, at = CASE WHEN ?8 THEN ?7 ELSE at END, transaction_number = ?9 "
         "WHERE message = ?1 AND seq = ?2 AND (state IN (0, 1, 5) OR (state = 2 AND ?3 IN (2, 3, 4)))",
     [SQL_RECIPIENT_HOLD] = "UPDATE recipient SET state = 1 WHERE message = ?1 AND state IN (0, 5)",
     [SQL_RECIPIENT_RELEASE] = "UPDATE recipient SET state = CASE state WHEN 1 THEN 0 ELSE state END, next_attempt_at = ?2 "
                               "WHERE message = ?1 AND state IN (0, 1, 5)",
+    /* Back from the relay that has lost it: only where the body is still here (one of no octets has no row). */
+    [SQL_RECIPIENT_REQUEUE] = "UPDATE recipient SET state = 0, next_attempt_at = ?2 WHERE message = ?1 AND state = 2 AND next_attempt_at > 0 AND "
+                              "(EXISTS (SELECT 1 FROM body WHERE message = ?1) OR EXISTS (SELECT 1 FROM message WHERE id = ?1 AND nchunks = 0))",
     [SQL_RECIPIENT_REMOVE] = "DELETE FROM recipient WHERE message = ?1",
     [SQL_UNFINISHED_AFTER] = "SELECT DISTINCT message FROM recipient WHERE state IN (0, 1, 5) AND message > ?1 ORDER BY message LIMIT ?2",
     [SQL_UNFINISHED_ONE] = "SELECT 1 FROM recipient WHERE state IN (0, 1, 5) AND message = ?1 LIMIT 1",
-    [SQL_QUEUE_AFTER] = "SELECT message, hop, next_attempt_at, state FROM recipient WHERE state IN (0, 1, 5) AND message > ?1 ORDER BY message",
+    [SQL_AWAITED_AFTER] = "SELECT DISTINCT message FROM recipient WHERE state = 2 AND next_attempt_at > 0 AND message > ?1 ORDER BY message LIMIT ?2",
+    [SQL_AWAITED_ONE] = "SELECT 1 FROM recipient WHERE state = 2 AND next_attempt_at > 0 AND message = ?1 LIMIT 1",
+    [SQL_QUEUE_AFTER] = "SELECT message, hop, next_attempt_at, state, (SELECT size FROM message WHERE id = recipient.message) FROM recipient "
+                        "WHERE state IN (0, 1, 5) AND message > ?1 ORDER BY message",
     [SQL_COUNT_UNFINISHED] =
         "SELECT count(*), total(is_held), total(is_uncertain AND NOT is_held), total(size) FROM "
         "(SELECT max(state = 1) AS is_held, max(state = 5) AS is_uncertain, (SELECT size FROM message WHERE id = recipient.message) AS size "
@@ -74,6 +84,33 @@ const char *const store_sql[SQL_COUNT] = {
     [SQL_DEVICE_SEEN] = "UPDATE device SET seen_at = max(seen_at, ?2) WHERE id = ?1",
     [SQL_DEVICE_REMOVE] = "DELETE FROM device WHERE id = ?1",
     [SQL_DEVICE_REMOVE_ALL] = "DELETE FROM device WHERE account = ?1",
+    /* Those that a session sees (schema/link.md, Who it is): ?3 its device, ?5 that it has proved the account's password. The last column: which of several
+     * comes first; one that is over before a half, so that nothing is taken twice. */
+    [SQL_CHECKPOINT_SEEN] = "SELECT " CHECKPOINT_COLUMNS ", digest = ?6, (digest = ?6) * 8 + (reply <> '') * 4 + (device = ?3) * 2 + (helo = ?4) "
+                            "FROM checkpoint WHERE account = ?1 AND transid = ?2 AND ((device = ?3 AND ?3 <> '') OR (device = '' AND helo = ?4) OR ?5)",
+    [SQL_CHECKPOINT_GET] = "SELECT " CHECKPOINT_COLUMNS " FROM checkpoint WHERE message = ?1",
+    /* A device that was removed while its session went on is none any more. */
+    [SQL_CHECKPOINT_ADD] = "INSERT INTO checkpoint (" CHECKPOINT_COLUMNS ", account, device, helo, transid, digest, touched_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, "
+                           "?7, ?8, ?9, ?10, ?11, ?12, CASE WHEN EXISTS (SELECT 1 FROM device WHERE id = ?13) THEN ?13 ELSE '' END, ?14, ?15, ?16, ?17)",
+    [SQL_CHECKPOINT_SET] = "UPDATE checkpoint SET reply = ?3, octets = ?4, header_came = ?5, header_stored = ?6, has_8bit_header = ?7, is_header_utf8 = ?8, "
+                           "has_8bit_body = ?9, has_lines = ?10, received_at = ?11 WHERE message = ?1 AND generation = ?2 AND reply = ''",
+    [SQL_CHECKPOINT_CLAIM] = "UPDATE checkpoint SET generation = generation + 1, touched_at = max(touched_at, ?2) WHERE message = ?1",
+    [SQL_CHECKPOINT_REMOVE] = "DELETE FROM checkpoint WHERE message = ?1",
+    [SQL_CHECKPOINT_HALVES] = "SELECT message, octets FROM checkpoint WHERE reply = '' AND account = ?1 AND device = (SELECT device FROM checkpoint WHERE "
+                              "message = ?2) ORDER BY touched_at DESC",
+    [SQL_CHECKPOINT_OLD] = "SELECT message, reply = '' FROM checkpoint WHERE touched_at < ?1 LIMIT ?2",
+    [SQL_CHECKPOINT_OF] = "SELECT message, reply = '' FROM checkpoint WHERE account = ?1 LIMIT ?2",
+    /* Two that will bear one name when the device has gone. */
+    [SQL_CHECKPOINT_TWINS] = "SELECT a.message, a.reply = '', b.message, b.reply = '' FROM checkpoint a CROSS JOIN checkpoint b ON b.account = a.account AND "
+                             "b.transid = a.transid AND b.device = '' AND b.helo = a.helo WHERE a.account = ?1 AND a.device = ?2 LIMIT 1",
+    [SQL_CHECKPOINT_WITH_DEVICE] = "SELECT device FROM checkpoint WHERE account = ?1 AND device <> '' LIMIT 1",
+    [SQL_CHECKPOINT_DISOWN] = "UPDATE checkpoint SET device = '' WHERE account = ?1 AND device = ?2",
+    [SQL_CHECKPOINT_RCPT_ADD] = "INSERT INTO checkpoint_recipient (message, seq, address, notify, orcpt) VALUES (?1, ?2, ?3, ?4, ?5)",
+    [SQL_CHECKPOINT_RCPT_KEEP] = "INSERT INTO checkpoint_recipient (message, seq, address, notify, orcpt) SELECT message, seq, address, notify, orcpt "
+                                 "FROM recipient WHERE message = ?1 AND EXISTS (SELECT 1 FROM checkpoint WHERE message = ?1)",
+    [SQL_CHECKPOINT_RCPT_GET] = "SELECT address, notify, orcpt FROM checkpoint_recipient WHERE message = ?1 ORDER BY seq",
+    [SQL_CHECKPOINT_RCPT_REMOVE] = "DELETE FROM checkpoint_recipient WHERE message = ?1",
+
     [SQL_SETTING_GET] = "SELECT value FROM setting WHERE name = ?1",
     [SQL_SETTING_PUT] = "INSERT OR REPLACE INTO setting (name, value) VALUES (?1, ?2)",
 };

@@ -141,7 +141,8 @@ void store_intake_commit(struct store_intake **intake, const struct store_messag
 /* The transaction has a name: from its first chunk on the half is kept on the disk with it (checkpoints, below). Before the first append; all of it is copied. */
 struct store_naming;
 MUST_CHECK enum result store_intake_name(struct store_intake *intake, const struct store_naming *naming);
-/* Where in the stored octets those of the sender lie: stored = came - header_came + header_stored, from header_stored on. To be told as soon as the header is whole; before, a half can't be resumed. */
+/* Where in the stored octets those of the sender lie: stored = came - header_came + header_stored, from header_stored on. To be told as soon as the header is whole; before, a half can't be resumed;
+ * and again when a fact has changed, before the octets that changed it are appended. */
 struct store_half {
     uint64_t header_came, header_stored; /* octets; 0: not known yet */
     bool has_8bit_header, is_header_utf8, has_8bit_body, has_lines; /* has_lines: it goes on at the beginning of a line only (all but BINARYMIME) */
@@ -150,7 +151,8 @@ struct store_half {
 void store_intake_note(struct store_intake *intake, const struct store_half *half);
 /* Writes what is gathered of a named body, so that no more than what comes later can be lost; goes on. No answer. */
 void store_intake_sync(struct store_intake *intake);
-/* The sender has gone: what is gathered of a named body stays on the disk until it is resumed. Takes the intake. As abort for one without a name or a whole header. No answer. */
+/* The sender has gone: what is gathered of a named body stays on the disk until it is resumed. Takes the intake. As abort for one without a name or a whole header. No answer.
+ * Not for a body that was refused: who went on behind what was refused would not see it any more. */
 void store_intake_suspend(struct store_intake **intake);
 /* Drops what was gathered, on disk too. Takes the intake. No answer. */
 void store_intake_abort(struct store_intake **intake);
@@ -235,7 +237,7 @@ void store_message_get(struct store_client *client, uint64_t id, store_listing_r
 void store_message_hold(struct store_client *client, uint64_t id, store_done *done, void *context);
 void store_message_release(struct store_client *client, uint64_t id, int64_t now_ms, store_done *done, void *context); /* and retry: due now */
 void store_message_remove(struct store_client *client, uint64_t id, store_done *done, void *context);
-/* Forgets finished messages older than before_ms. */
+/* Forgets finished messages older than before_ms; not those that are asked about, nor those whose name is known (checkpoints). */
 void store_sweep(struct store_client *client, int64_t before_ms, store_done *done, void *context);
 
 struct store_counts {
@@ -312,8 +314,8 @@ struct store_naming {
     struct slice reply;                          /* told when it is committed */
     const struct envelope_recipient *recipients;
     size_t nrcpt;
-    uint32_t most_halves;                        /* of a device; a further one drops the one untouched for longest */
-    uint64_t most_octets;                        /* likewise, of all their octets together */
+    uint32_t most_halves;                        /* of a device; a further one drops the one untouched for longest; 0: no limit */
+    uint64_t most_octets;                        /* likewise, of all their octets together; the one that grows is never dropped */
 };
 /* Goes on with a half, at came_octets: reads back what is there of its last chunk, and drops what lies behind the offset. done with the intake, named as before under the claim's generation, or NULL: RESULT_CANCELLED (claimed by another
  * since), RESULT_NOT_FOUND, RESULT_IO, RESULT_MEMORY. Its id is the checkpoint's message. */

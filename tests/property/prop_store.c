@@ -39,6 +39,19 @@ static bool is_unfinished(enum store_state s)
     return s == STORE_QUEUED || s == STORE_HELD || s == STORE_UNCERTAIN;
 }
 
+static bool is_final(enum store_state s)
+{
+    return s == STORE_DELIVERED || s == STORE_BOUNCED;
+}
+
+static bool is_awaited(const struct expected *e)
+{
+    bool is = false;
+    for (size_t i = 0; i < e->nrcpt; i++)
+        is |= e->rcpt[i].state == STORE_RELAYED && e->rcpt[i].next_ms > 0;
+    return is;
+}
+
 static bool has_work(const struct expected *e)
 {
     bool has = false;
@@ -89,9 +102,9 @@ static enum result finish(struct run *run, uint64_t id)
         return result == RESULT_NOT_FOUND ? RESULT_OK : RESULT_CORRUPT;
     enum store_state from = e->rcpt[seq].state;
     e->rcpt[seq].attempts += from != STORE_RELAYED;
-    e->rcpt[seq].next_ms = to == STORE_QUEUED || to == STORE_UNCERTAIN ? 777 : 0;
+    e->rcpt[seq].next_ms = to == STORE_DELIVERED || to == STORE_BOUNCED ? 0 : 777;
     e->rcpt[seq].state = from == STORE_HELD && (to == STORE_QUEUED || to == STORE_UNCERTAIN) ? STORE_HELD : to;
-    e->has_body &= keep_body || has_work(e);
+    e->has_body &= has_work(e) || (keep_body && is_awaited(e));
     return result;
 }
 
@@ -135,7 +148,7 @@ static enum result sweep(struct run *run, uint64_t id)
     struct world_done d = {0};
     store_sweep(run->w.client, (int64_t)id * 10, world_on_done, &d);
     for (uint64_t i = 1; i < id; i++)
-        run->messages[i].is_there &= has_work(&run->messages[i]);
+        run->messages[i].is_there &= has_work(&run->messages[i]) || is_awaited(&run->messages[i]);
     return world_wait_done(&run->w, &d);
 }
 
@@ -166,7 +179,7 @@ static void on_row(void *context, enum result result, const struct store_listing
         for (size_t i = 0; i < e->nrcpt && !seen->problem; i++) {
             const struct store_recipient *r = &rows[k].recipients[i];
             if (r->state != e->rcpt[i].state || r->attempts != e->rcpt[i].attempts ||
-                (is_unfinished(r->state) && r->next_attempt_ms != e->rcpt[i].next_ms))
+                (!is_final(r->state) && r->next_attempt_ms != e->rcpt[i].next_ms))
                 seen->problem = "a recipient is in another state";
         }
     }

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <sqlite3.h>
 
 static int setup(void **state)
 {
@@ -254,11 +255,15 @@ static void an_old_database_learns_of_devices(void **state)
     struct world *w = *state;
     const struct schema_file *newest = w->config.schema, first[] = {newest[0], {NULL, NULL}};
     struct world old;
+    sqlite3 *db;
     world_make(&old);
     old.config.schema = first;
     assert_int_equal(world_open(&old), RESULT_OK);
-    assert_int_equal(world_put(&old, 1, SLICE("x"), 1, 0), RESULT_OK);
     world_close(&old);
+    assert_int_equal(sqlite3_open(old.path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "INSERT INTO message VALUES (1, '', '', 0, 0, 0, '', 1, 0, 0, 0, 0, 5, 6, 1, 0); INSERT INTO body VALUES (1, x'78');"
+                                      "INSERT INTO recipient VALUES (1, 0, 'a@b.example', 0, '', '', 0, 0, 0, '', '', 0)", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
     old.config.schema = newest;
     assert_int_equal(world_open(&old), RESULT_OK);
     assert_string_equal(world_state(&old, 1), "queued");

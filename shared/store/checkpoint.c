@@ -1,0 +1,419 @@
+/* Names of transactions: who may go on, what was said of one that is over, and the end of a name.
+ *
+ * A claim is a write: it takes the half away from whoever had it (generation), and it is the moment at which a half that can't be gone on with is dropped. Everything
+ * is decided on the writer's thread, in the order of its queue; only what became of a message that is over is read beside it. */
+#include "store/half.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    CLAIM_ARENA_MAX = 16 * 1024 * 1024, /* octets: thousands of recipients */
+    DROP_STEP = 100,                    /* names forgotten in one transaction, so that new mail never waits long */
+};
+
+/* ---- rows ---- */
+
+static enum result take_row(const struct query *q, struct arena *arena, struct checkpoint_row *out)
+{
+    *out = (struct checkpoint_row){
+        .message = (uint64_t)query_get_int(q, 0),
+        .generation = (uint32_t)query_get_int(q, 1),
+        .octets = (uint64_t)query_get_int(q, 3),
+        .half = {.header_came = (uint64_t)query_get_int(q, 4),
+                 .header_stored = (uint64_t)query_get_int(q, 5),
+                 .has_8bit_header = query_get_int(q, 6) != 0,
+                 .is_header_utf8 = query_get_int(q, 7) != 0,
+                 .has_8bit_body = query_get_int(q, 8) != 0,
+                 .has_lines = query_get_int(q, 9) != 0,
+                 .received_at_ms = query_get_int(q, 10)},
+    };
+    return arena_copy(arena, query_get_slice(q, 2), &out->reply);
+}
+
+enum result checkpoint_find(struct database *db, const struct store_claim *claim, struct arena *arena, struct checkpoint_row *out)
+{
+    enum { IS_SAME = 11, RANK = 12 };
+    struct query q = query_open(db, SQL_CHECKPOINT_SEEN);
+    query_text(&q, claim->account);
+    query_text(&q, claim->transid);
+    query_text(&q, claim->device);
+    query_text(&q, claim->helo);
+    query_int(&q, claim->is_by_password);
+    query_blob(&q, slice_of(claim->digest, STORE_DIGEST));
+    enum result result = RESULT_NOT_FOUND;
+    int64_t best = -1;
+    while ((result == RESULT_OK || result == RESULT_NOT_FOUND) && query_row(&q)) {
+        if (query_get_int(&q, RANK) <= best)
+            continue;
+        best = query_get_int(&q, RANK);
+        result = take_row(&q, arena, out);
+        out->is_same = query_get_int(&q, IS_SAME) != 0;
+    }
+    enum result ended = query_end(&q);
+    return ended == RESULT_OK ? result : ended;
+}
+
+enum result checkpoint_get(struct database *db, uint64_t message, struct arena *arena, struct checkpoint_row *out)
+{
+    struct query q = query_open(db, SQL_CHECKPOINT_GET);
+    query_int(&q, (int64_t)message);
+    *out = (struct checkpoint_row){0};
+    enum result result = query_row(&q) ? take_row(&q, arena, out) : RESULT_NOT_FOUND;
+    enum result ended = query_end(&q);
+    return ended == RESULT_OK ? result : ended;
+}
+
+enum result checkpoint_is_there(struct database *db, uint64_t message, bool *out)
+{
+    *out = false;
+    if (!db->has_checkpoints)
+        return RESULT_OK;
+    struct query q = query_open(db, SQL_CHECKPOINT_GET);
+    query_int(&q, (int64_t)message);
+    *out = query_row(&q);
+    return query_end(&q);
+}
+
+static enum result run_for(struct database *db, enum sql which, uint64_t message)
+{
+    struct query q = query_open(db, which);
+    query_int(&q, (int64_t)message);
+    return query_run(&q);
+}
+
+enum result checkpoint_drop(struct database *db, uint64_t message, bool is_half)
+{
+    enum result result = run_for(db, SQL_CHECKPOINT_REMOVE, message);
+    if (result == RESULT_OK)
+        result = run_for(db, SQL_CHECKPOINT_RCPT_REMOVE, message);
+    return result == RESULT_OK && is_half ? message_drop_body(db, message) : result;
+}
+
+enum result checkpoint_keep_recipients(struct database *db, uint64_t message)
+{
+    return db->has_checkpoints ? run_for(db, SQL_CHECKPOINT_RCPT_KEEP, message) : RESULT_OK;
+}
+
+/* ---- a device, an account goes ---- */
+
+/* RESULT_NOT_FOUND: no two rows will bear one name. */
+static enum result find_twins(struct database *db, struct slice account, struct slice device, uint64_t message[2], bool is_half[2])
+{
+    struct query q = query_open(db, SQL_CHECKPOINT_TWINS);
+    query_text(&q, account);
+    query_text(&q, device);
+    bool is_there = query_row(&q);
+    for (int i = 0; i < 2 && is_there; i++) {
+        message[i] = (uint64_t)query_get_int(&q, 2 * i);
+        is_half[i] = query_get_int(&q, 2 * i + 1) != 0;
+    }
+    enum result result = query_end(&q);
+    return result == RESULT_OK && !is_there ? RESULT_NOT_FOUND : result;
+}
+
+/* What is over is kept before a half, then the newer. */
+static enum result drop_one_twin(struct database *db, const uint64_t message[2], const bool is_half[2])
+{
+    int loser = is_half[0] != is_half[1] ? is_half[1] : message[0] > message[1];
+    return checkpoint_drop(db, message[loser], is_half[loser]);
+}
+
+enum result checkpoint_disown(struct database *db, struct slice account, struct slice device)
+{
+    uint64_t message[2];
+    bool is_half[2];
+    if (!db->has_checkpoints)
+        return RESULT_OK;
+    enum result result;
+    while ((result = find_twins(db, account, device, message, is_half)) == RESULT_OK) {
+        result = drop_one_twin(db, message, is_half);
+        if (result != RESULT_OK)
+            return result;
+    }
+    if (result != RESULT_NOT_FOUND)
+        return result;
+    struct query q = query_open(db, SQL_CHECKPOINT_DISOWN);
+    query_text(&q, account);
+    query_text(&q, device);
+    return query_run(&q);
+}
+
+/* RESULT_NOT_FOUND: the account's names have none any more. */
+static enum result find_device(struct database *db, struct slice account, struct arena *arena, struct slice *device)
+{
+    struct query q = query_open(db, SQL_CHECKPOINT_WITH_DEVICE);
+    query_text(&q, account);
+    enum result result = query_row(&q) ? arena_copy(arena, query_get_slice(&q, 0), device) : RESULT_NOT_FOUND;
+    enum result ended = query_end(&q);
+    return ended == RESULT_OK ? result : ended;
+}
+
+enum result checkpoint_disown_all(struct database *db, struct slice account)
+{
+    struct arena arena = {0};
+    struct slice device;
+    enum result result = RESULT_OK;
+    while (db->has_checkpoints && result == RESULT_OK) {
+        result = find_device(db, account, &arena, &device);
+        if (result == RESULT_OK)
+            result = checkpoint_disown(db, account, device);
+        arena_reset(&arena);
+    }
+    arena_free(&arena);
+    return result == RESULT_NOT_FOUND ? RESULT_OK : result;
+}
+
+/* Of those that a statement lists, one step; n: how many there were. */
+static enum result drop_some(struct database *db, struct query *q, size_t *n)
+{
+    uint64_t message[DROP_STEP];
+    bool is_half[DROP_STEP];
+    query_int(q, DROP_STEP);
+    for (*n = 0; *n < DROP_STEP && query_row(q); ++*n) {
+        message[*n] = (uint64_t)query_get_int(q, 0);
+        is_half[*n] = query_get_int(q, 1) != 0;
+    }
+    enum result result = query_end(q);
+    for (size_t i = 0; i < *n && result == RESULT_OK; i++)
+        result = checkpoint_drop(db, message[i], is_half[i]);
+    return result;
+}
+
+enum result checkpoint_remove_all(struct database *db, struct slice account)
+{
+    enum result result = RESULT_OK;
+    for (size_t n = DROP_STEP; db->has_checkpoints && result == RESULT_OK && n == DROP_STEP;) {
+        struct query q = query_open(db, SQL_CHECKPOINT_OF);
+        query_text(&q, account);
+        result = drop_some(db, &q, &n);
+    }
+    return result;
+}
+
+/* ---- a claim ---- */
+
+struct claim_task {
+    struct store_task task;
+    struct store_claim claim;
+    struct arena arena;
+    struct store_checkpoint *found;
+    struct store_recipient *recipients; /* outcome alone: `n` of them from `first` on */
+    size_t n;
+    uint32_t first, most, total;
+    union {
+        store_checkpoint_done *claimed;
+        store_recipients_done *told;
+    };
+    void *context;
+};
+
+static enum result grow(struct arena *arena, struct envelope_recipient **rows, size_t n, size_t *capacity)
+{
+    if (n < *capacity)
+        return RESULT_OK;
+    size_t wanted = *capacity ? 2 * *capacity : 4;
+    struct envelope_recipient *more = arena_alloc(arena, wanted * sizeof *more);
+    if (!more)
+        return RESULT_MEMORY;
+    for (size_t i = 0; i < n; i++)
+        more[i] = (*rows)[i];
+    *rows = more;
+    *capacity = wanted;
+    return RESULT_OK;
+}
+
+static enum result read_kept_recipients(struct database *db, struct arena *arena, uint64_t message, struct store_checkpoint *out)
+{
+    struct envelope_recipient *rows = NULL;
+    size_t n = 0, capacity = 0;
+    struct query q = query_open(db, SQL_CHECKPOINT_RCPT_GET);
+    query_int(&q, (int64_t)message);
+    enum result result = RESULT_OK;
+    while (result == RESULT_OK && query_row(&q)) {
+        result = grow(arena, &rows, n, &capacity);
+        if (result == RESULT_OK)
+            result = arena_copy(arena, query_get_slice(&q, 0), &rows[n].address);
+        if (result == RESULT_OK)
+            result = arena_copy(arena, query_get_slice(&q, 2), &rows[n].orcpt);
+        if (result == RESULT_OK)
+            rows[n++].notify = (unsigned)query_get_int(&q, 1);
+    }
+    out->recipients = rows;
+    out->nrcpt = n;
+    enum result ended = query_end(&q);
+    return ended == RESULT_OK ? result : ended;
+}
+
+/* The message's own, while there is one. */
+static enum result read_recipients(struct database *db, struct arena *arena, uint64_t message, struct store_checkpoint *out)
+{
+    struct store_recipient *rows;
+    size_t n;
+    enum result result = message_read_recipients(db, arena, message, NULL, &rows, &n);
+    if (result != RESULT_OK || n == 0)
+        return result == RESULT_OK ? read_kept_recipients(db, arena, message, out) : result;
+    struct envelope_recipient *copy = arena_alloc(arena, n * sizeof *copy);
+    for (size_t i = 0; i < n && copy; i++)
+        copy[i] = rows[i].envelope;
+    out->recipients = copy;
+    out->nrcpt = n;
+    return copy ? RESULT_OK : RESULT_MEMORY;
+}
+
+static enum result describe(struct claim_task *t, struct database *db, const struct checkpoint_row *row, uint64_t end)
+{
+    struct store_checkpoint *out = t->found = arena_alloc(&t->arena, sizeof *t->found);
+    if (!out)
+        return RESULT_MEMORY;
+    *out = (struct store_checkpoint){
+        .message = row->message,
+        .generation = row->generation + 1,
+        .reply = row->reply,
+        .came_octets = end - row->half.header_stored + row->half.header_came,
+        .half = row->half,
+    };
+    return read_recipients(db, &t->arena, row->message, out);
+}
+
+static enum result take_over(struct database *db, const struct store_claim *claim, const struct checkpoint_row *row)
+{
+    struct query q = query_open(db, SQL_CHECKPOINT_CLAIM);
+    query_int(&q, (int64_t)row->message);
+    query_int(&q, claim->served_ms);
+    return query_run(&q);
+}
+
+/* RESULT_NOT_FOUND: it was dropped, because nobody can or wants to go on with it. */
+static enum result open_half(struct database *db, const struct store_claim *claim, const struct checkpoint_row *row, uint64_t *end)
+{
+    enum result result = RESULT_OK;
+    *end = 0;
+    if (!claim->is_whole)
+        result = half_end(db, row, end);
+    if (result != RESULT_OK || *end > 0)
+        return result;
+    result = checkpoint_drop(db, row->message, true);
+    return result == RESULT_OK ? RESULT_NOT_FOUND : result;
+}
+
+static enum result claim_run(struct store_task *task, struct database *db)
+{
+    struct claim_task *t = (struct claim_task *)task;
+    struct checkpoint_row row;
+    enum result result = checkpoint_find(db, &t->claim, &t->arena, &row);
+    if (result == RESULT_OK && !row.is_same)
+        result = RESULT_DENIED;
+    uint64_t end = result == RESULT_OK ? row.octets : 0;
+    if (result == RESULT_OK && row.reply.len == 0)
+        result = open_half(db, &t->claim, &row, &end);
+    if (result == RESULT_OK)
+        result = take_over(db, &t->claim, &row);
+    return result == RESULT_OK ? describe(t, db, &row, end) : result;
+}
+
+static void claim_answer(struct store_task *task, bool is_wanted)
+{
+    struct claim_task t = *(struct claim_task *)task;
+    task_free(task);
+    if (is_wanted)
+        t.claimed(t.context, t.task.result, t.task.result == RESULT_OK ? t.found : NULL);
+    arena_free(&t.arena);
+}
+
+static struct claim_task *claim_new(struct store_client *client, enum result (*run)(struct store_task *, struct database *),
+                                    void (*answer)(struct store_task *, bool), const struct store_claim *claim, void *context)
+{
+    struct claim_task *t = task_new(client, sizeof *t, run, answer);
+    t->arena = ARENA(CLAIM_ARENA_MAX);
+    t->claim = *claim;
+    t->context = context;
+    struct slice *const texts[] = {&t->claim.account, &t->claim.device, &t->claim.helo, &t->claim.transid};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts && t->task.result == RESULT_OK; i++)
+        t->task.result = arena_copy(&t->arena, *texts[i], texts[i]);
+    return t;
+}
+
+void store_checkpoint_claim(struct store_client *client, const struct store_claim *claim, store_checkpoint_done *done, void *context)
+{
+    struct claim_task *t = claim_new(client, claim_run, claim_answer, claim, context);
+    t->claimed = done;
+    t->task.is_urgent = true;
+    writer_send(&t->task);
+}
+
+/* ---- what became of it ---- */
+
+static enum result outcome_run(struct store_task *task, struct database *db)
+{
+    struct claim_task *t = (struct claim_task *)task;
+    struct checkpoint_row row;
+    size_t n = 0;
+    enum result result = checkpoint_find(db, &t->claim, &t->arena, &row);
+    if (result == RESULT_OK && row.reply.len == 0)
+        result = RESULT_NOT_FOUND;
+    if (result == RESULT_OK)
+        result = message_read_recipients(db, &t->arena, row.message, NULL, &t->recipients, &n);
+    t->total = (uint32_t)n;
+    t->n = t->first < n ? n - t->first : 0;
+    if (t->n > t->most)
+        t->n = t->most;
+    return result;
+}
+
+static void outcome_answer(struct store_task *task, bool is_wanted)
+{
+    struct claim_task t = *(struct claim_task *)task;
+    bool is_known = t.task.result == RESULT_OK;
+    task_free(task);
+    if (is_wanted)
+        t.told(t.context, t.task.result, is_known && t.n > 0 ? t.recipients + t.first : NULL, is_known ? t.n : 0, is_known ? t.total : 0);
+    arena_free(&t.arena);
+}
+
+void store_checkpoint_outcome(struct store_client *client, const struct store_claim *claim, uint32_t first, uint32_t most, store_recipients_done *done, void *context)
+{
+    struct claim_task *t = claim_new(client, outcome_run, outcome_answer, claim, context);
+    memset(t->claim.digest, 0, sizeof t->claim.digest);
+    t->told = done;
+    t->first = first;
+    t->most = most;
+    reader_send(&t->task);
+}
+
+/* ---- the end of names ---- */
+
+struct forget_task {
+    struct done_task base;
+    int64_t served_ms;
+    bool has_more;
+};
+
+static enum result forget_run(struct store_task *task, struct database *db)
+{
+    struct forget_task *t = (struct forget_task *)task;
+    struct query q = query_open(db, SQL_CHECKPOINT_OLD);
+    size_t n = 0;
+    query_int(&q, t->served_ms);
+    enum result result = drop_some(db, &q, &n);
+    t->has_more = n == DROP_STEP;
+    return result;
+}
+
+static void forget_answer(struct store_task *task, bool is_wanted)
+{
+    struct forget_task *t = (struct forget_task *)task;
+    if (is_wanted && task->result == RESULT_OK && t->has_more)
+        writer_send(task);
+    else
+        done_answer(task, is_wanted);
+}
+
+void store_checkpoint_sweep(struct store_client *client, int64_t served_ms, store_done *done, void *context)
+{
+    struct forget_task *t = task_new(client, sizeof *t, forget_run, forget_answer);
+    t->base.done = done;
+    t->base.context = context;
+    t->served_ms = served_ms;
+    writer_send(&t->base.task);
+}

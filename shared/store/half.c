@@ -1,0 +1,351 @@
+/* Bodies with a name on the disk: written, cut off, read back, ended.
+ *
+ *     none --put--> half --put--> half --commit--> over
+ *                    half --abort, claim by XWHOLE, limit--> none
+ *
+ * Invariants:
+ * 1 Chunk and row are written in one transaction: `octets` of the row is what lies in body and chunk, at any moment that a recovery can see.
+ * 2 Only who has the generation of the row changes it: that is one UPDATE, whose WHERE decides. Who has not changes nothing.
+ * 3 A name is begun only where its session sees no other, and ended only where it sees none that is over: two sessions that raced make one message.
+ * 4 Of a message there are, at any moment, a half or the message, never both (schema/README.md). */
+#include "store/half.h"
+
+#include <stdlib.h>
+
+enum { NAME_ARENA_MAX = 8 * 1024 * 1024 /* octets: thousands of recipients */ };
+
+/* ---- the name in memory ---- */
+
+static enum result copy_claim(struct arena *arena, struct store_claim *claim)
+{
+    struct slice *const texts[] = {&claim->account, &claim->device, &claim->helo, &claim->transid};
+    enum result result = RESULT_OK;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts && result == RESULT_OK; i++)
+        result = arena_copy(arena, *texts[i], texts[i]);
+    return result;
+}
+
+static enum result copy_recipients(struct arena *arena, struct store_naming *naming)
+{
+    struct envelope_recipient *copy = arena_alloc(arena, (naming->nrcpt + 1) * sizeof *copy);
+    enum result result = copy ? RESULT_OK : RESULT_MEMORY;
+    for (size_t i = 0; i < naming->nrcpt && result == RESULT_OK; i++) {
+        copy[i] = naming->recipients[i];
+        result = arena_copy(arena, copy[i].address, &copy[i].address);
+        if (result == RESULT_OK)
+            result = arena_copy(arena, copy[i].orcpt, &copy[i].orcpt);
+    }
+    naming->recipients = copy;
+    return result;
+}
+
+struct half_name *half_name_new(const struct store_naming *naming)
+{
+    struct half_name *name = calloc(1, sizeof *name);
+    if (!name)
+        return NULL;
+    *name = (struct half_name){.arena = ARENA(NAME_ARENA_MAX), .naming = *naming};
+    enum result result = copy_claim(&name->arena, &name->naming.claim);
+    if (result == RESULT_OK)
+        result = arena_copy(&name->arena, naming->reply, &name->naming.reply);
+    if (result == RESULT_OK)
+        result = copy_recipients(&name->arena, &name->naming);
+    if (result != RESULT_OK)
+        half_name_free(&name);
+    return name;
+}
+
+void half_name_free(struct half_name **name)
+{
+    if (!*name)
+        return;
+    arena_free(&(*name)->arena);
+    free(*name);
+    *name = NULL;
+}
+
+uint32_t half_generation(const struct half_name *name)
+{
+    return name->naming.generation ? name->naming.generation : 1;
+}
+
+/* ---- its row ---- */
+
+static uint64_t octets_with(const struct half_piece *piece)
+{
+    return (uint64_t)piece->seq * STORE_CHUNK + piece->octets.len;
+}
+
+static void bind_row(struct query *q, const struct half_name *name, const struct half_piece *piece, struct slice reply)
+{
+    query_int(q, (int64_t)piece->message);
+    query_int(q, half_generation(name));
+    query_text(q, reply);
+    query_int(q, (int64_t)octets_with(piece));
+    query_int(q, (int64_t)piece->half.header_came);
+    query_int(q, (int64_t)piece->half.header_stored);
+    query_int(q, piece->half.has_8bit_header);
+    query_int(q, piece->half.is_header_utf8);
+    query_int(q, piece->half.has_8bit_body);
+    query_int(q, piece->half.has_lines);
+    query_int(q, piece->half.received_at_ms);
+}
+
+/* RESULT_CANCELLED: not ours any more. */
+static enum result set_row(struct database *db, const struct half_name *name, const struct half_piece *piece, struct slice reply)
+{
+    struct query q = query_open(db, SQL_CHECKPOINT_SET);
+    bind_row(&q, name, piece, reply);
+    enum result result = query_run(&q);
+    return result == RESULT_OK && database_changes(db) == 0 ? RESULT_CANCELLED : result;
+}
+
+static enum result add_row(struct database *db, const struct half_name *name, const struct half_piece *piece, struct slice reply)
+{
+    const struct store_claim *claim = &name->naming.claim;
+    struct query q = query_open(db, SQL_CHECKPOINT_ADD);
+    bind_row(&q, name, piece, reply);
+    query_text(&q, claim->account);
+    query_text(&q, claim->device);
+    query_text(&q, claim->helo);
+    query_text(&q, claim->transid);
+    query_blob(&q, slice_of(claim->digest, STORE_DIGEST));
+    query_int(&q, claim->served_ms);
+    return query_run(&q);
+}
+
+static enum result add_recipients(struct database *db, const struct half_name *name, uint64_t message)
+{
+    enum result result = RESULT_OK;
+    for (size_t i = 0; i < name->naming.nrcpt && result == RESULT_OK; i++) {
+        const struct envelope_recipient *r = &name->naming.recipients[i];
+        struct query q = query_open(db, SQL_CHECKPOINT_RCPT_ADD);
+        query_int(&q, (int64_t)message);
+        query_int(&q, (int64_t)i);
+        query_text(&q, r->address);
+        query_int(&q, r->notify);
+        query_text(&q, r->orcpt);
+        result = must_be_new(query_run(&q));
+    }
+    return result;
+}
+
+/* What this session sees under the name, other than `message` itself. RESULT_OK: nothing; RESULT_EXISTS: one that is over; RESULT_CANCELLED: a half. */
+static enum result look_for_others(struct database *db, const struct half_name *name, uint64_t message)
+{
+    struct arena arena = {0};
+    struct checkpoint_row row;
+    enum result result = checkpoint_find(db, &name->naming.claim, &arena, &row);
+    if (result == RESULT_NOT_FOUND || (result == RESULT_OK && row.message == message))
+        result = RESULT_OK;
+    else if (result == RESULT_OK)
+        result = row.reply.len > 0 ? RESULT_EXISTS : RESULT_CANCELLED;
+    arena_free(&arena);
+    return result;
+}
+
+/* ---- octets come ---- */
+
+static enum result begin(struct database *db, const struct half_name *name, const struct half_piece *piece)
+{
+    bool is_taken = false;
+    enum result result = message_is_there(db, piece->message, &is_taken);
+    if (result == RESULT_OK)
+        result = is_taken ? RESULT_EXISTS : look_for_others(db, name, piece->message);
+    if (result == RESULT_EXISTS && !is_taken)
+        result = RESULT_CANCELLED;
+    if (result == RESULT_OK)
+        result = add_row(db, name, piece, (struct slice){0});
+    return result == RESULT_OK ? add_recipients(db, name, piece->message) : result;
+}
+
+enum { DROPS_MAX = 16 }; /* at a time: the next chunk drops more */
+
+/* The halves beyond what the device may have, the longest untouched last in the list; never the one that grows. */
+static enum result find_too_many(struct database *db, const struct half_name *name, uint64_t message, uint64_t octets, uint64_t *drops, size_t *n)
+{
+    const struct store_naming *naming = &name->naming;
+    uint32_t count = 1;
+    struct query q = query_open(db, SQL_CHECKPOINT_HALVES);
+    query_text(&q, naming->claim.account);
+    query_int(&q, (int64_t)message);
+    *n = 0;
+    while (*n < DROPS_MAX && query_row(&q)) {
+        if ((uint64_t)query_get_int(&q, 0) == message)
+            continue;
+        octets += (uint64_t)query_get_int(&q, 1);
+        count++;
+        if ((naming->most_halves && count > naming->most_halves) || (naming->most_octets && octets > naming->most_octets))
+            drops[(*n)++] = (uint64_t)query_get_int(&q, 0);
+    }
+    return query_end(&q);
+}
+
+static enum result keep_within_limits(struct database *db, const struct half_name *name, const struct half_piece *piece)
+{
+    uint64_t drops[DROPS_MAX];
+    size_t n;
+    enum result result = find_too_many(db, name, piece->message, octets_with(piece), drops, &n);
+    for (size_t i = 0; i < n && result == RESULT_OK; i++) {
+        result = checkpoint_drop(db, drops[i], true);
+        log_event(db->log, LOG_INFO, "half-body-dropped", LOG_INT("message", drops[i]), LOG_TEXT("reason", "the device has too many"));
+    }
+    return result;
+}
+
+enum result half_put(struct database *db, const struct half_name *name, const struct half_piece *piece)
+{
+    enum result result = piece->is_first ? begin(db, name, piece) : set_row(db, name, piece, (struct slice){0});
+    if (result == RESULT_OK && piece->replaces)
+        result = message_drop_chunks_from(db, piece->message, piece->seq);
+    if (result == RESULT_OK)
+        result = message_add_chunk(db, piece->message, piece->seq, piece->octets);
+    return result == RESULT_OK ? keep_within_limits(db, name, piece) : result;
+}
+
+/* ---- the end ---- */
+
+static enum result commit_at_once(struct database *db, const struct half_name *name, const struct half_piece *last, const struct store_job *job)
+{
+    enum result result = look_for_others(db, name, last->message);
+    if (result == RESULT_OK)
+        result = message_write(db, job, last->seq);
+    return result == RESULT_OK ? must_be_new(add_row(db, name, last, name->naming.reply)) : result;
+}
+
+/* The half goes, so that it is never there beside the message; its recipients are the message's. */
+static enum result commit_half(struct database *db, const struct half_name *name, const struct half_piece *last, const struct store_job *job)
+{
+    enum result result = look_for_others(db, name, last->message);
+    if (result == RESULT_CANCELLED) /* another half is no obstacle to one that is whole */
+        result = RESULT_OK;
+    if (result == RESULT_OK)
+        result = set_row(db, name, last, name->naming.reply);
+    if (result == RESULT_OK && last->replaces)
+        result = message_drop_chunks_from(db, last->message, last->seq);
+    if (result == RESULT_OK)
+        result = must_be_new(message_write(db, job, last->seq));
+    if (result != RESULT_OK)
+        return result;
+    struct query q = query_open(db, SQL_CHECKPOINT_RCPT_REMOVE);
+    query_int(&q, (int64_t)last->message);
+    return query_run(&q);
+}
+
+enum result half_commit(struct database *db, const struct half_name *name, const struct half_piece *last, const struct store_job *job)
+{
+    return last->is_first ? commit_at_once(db, name, last, job) : commit_half(db, name, last, job);
+}
+
+/* RESULT_NOT_FOUND, RESULT_CANCELLED. */
+static enum result get_ours(struct database *db, uint64_t message, uint32_t generation, struct checkpoint_row *row)
+{
+    struct arena arena = {0};
+    enum result result = checkpoint_get(db, message, &arena, row);
+    if (result == RESULT_OK && (row->generation != generation || row->reply.len > 0))
+        result = RESULT_CANCELLED;
+    row->reply = (struct slice){0};
+    arena_free(&arena);
+    return result;
+}
+
+enum result half_abort(struct database *db, uint64_t message, uint32_t generation)
+{
+    struct checkpoint_row row;
+    enum result result = get_ours(db, message, generation, &row);
+    return result == RESULT_OK ? checkpoint_drop(db, message, true) : result == RESULT_CANCELLED ? RESULT_NOT_FOUND : result;
+}
+
+/* ---- and again ---- */
+
+/* Behind the last CRLF among the first n octets of a chunk; 0: there is none. is_lf_next: the chunk after begins with LF. */
+static size_t last_line_end(const char *octets, size_t n, bool is_lf_next)
+{
+    if (is_lf_next && n > 0 && octets[n - 1] == '\r')
+        return n + 1;
+    while (n > 1 && !(octets[n - 1] == '\n' && octets[n - 2] == '\r'))
+        n--;
+    return n > 1 ? n : 0;
+}
+
+/* From `from` backwards, chunk by chunk; a line is shorter than a chunk, so one or two are read. */
+static enum result find_line_end(struct database *db, const struct checkpoint_row *row, uint64_t from, uint64_t *end)
+{
+    bool is_lf_next = false;
+    enum result result = RESULT_OK;
+    *end = row->half.header_stored; /* it ends with a line, too */
+    while (result == RESULT_OK && from > row->half.header_stored) {
+        uint32_t seq = (uint32_t)((from - 1) / STORE_CHUNK);
+        uint64_t start = (uint64_t)seq * STORE_CHUNK;
+        char *octets;
+        size_t len;
+        result = message_read_chunk(db, row->message, seq, &octets, &len);
+        if (result == RESULT_OK && len < from - start)
+            result = RESULT_NOT_FOUND;
+        size_t found = result == RESULT_OK ? last_line_end(octets, (size_t)(from - start), is_lf_next) : 0;
+        is_lf_next = result == RESULT_OK && octets[0] == '\n';
+        free(octets);
+        from = start;
+        if (found == 0)
+            continue;
+        if (start + found > *end)
+            *end = start + found;
+        break;
+    }
+    return result;
+}
+
+enum result half_end(struct database *db, const struct checkpoint_row *row, uint64_t *end)
+{
+    *end = 0;
+    if (row->half.header_came == 0 || row->octets < row->half.header_stored)
+        return RESULT_OK;
+    *end = row->octets;
+    enum result result = row->half.has_lines ? find_line_end(db, row, row->octets, end) : RESULT_OK;
+    if (result != RESULT_NOT_FOUND)
+        return result;
+    *end = 0; /* octets that the row promises are not there: the sender has them all */
+    return RESULT_OK;
+}
+
+/* Read first, for it may be cut. */
+static enum result read_begun(struct database *db, uint64_t message, uint64_t end, char **octets, size_t *len)
+{
+    size_t wanted = (size_t)(end % STORE_CHUNK);
+    if (wanted == 0)
+        return RESULT_OK;
+    enum result result = message_read_chunk(db, message, (uint32_t)(end / STORE_CHUNK), octets, len);
+    if (result == RESULT_OK && *len < wanted)
+        result = RESULT_CORRUPT;
+    *len = wanted;
+    return result == RESULT_NOT_FOUND ? RESULT_CORRUPT : result;
+}
+
+static enum result cut_off(struct database *db, const struct half_name *name, const struct checkpoint_row *row, uint64_t end, struct slice begun)
+{
+    struct half_piece piece = {.message = row->message, .seq = (uint32_t)(end / STORE_CHUNK), .octets = begun, .half = row->half};
+    enum result result = set_row(db, name, &piece, (struct slice){0});
+    if (result == RESULT_OK)
+        result = message_drop_chunks_from(db, row->message, piece.seq);
+    return result == RESULT_OK && begun.len > 0 ? message_add_chunk(db, row->message, piece.seq, begun) : result;
+}
+
+enum result half_reopen(struct database *db, const struct half_name *name, uint64_t message, uint64_t end, char **octets, size_t *len)
+{
+    struct checkpoint_row row;
+    *octets = NULL;
+    *len = 0;
+    enum result result = get_ours(db, message, half_generation(name), &row);
+    if (result == RESULT_OK && end > row.octets)
+        result = RESULT_NOT_FOUND;
+    if (result == RESULT_OK)
+        result = read_begun(db, message, end, octets, len);
+    if (result == RESULT_OK && end < row.octets)
+        result = cut_off(db, name, &row, end, slice_of(*octets, *len));
+    if (result == RESULT_OK)
+        return RESULT_OK;
+    free(*octets);
+    *octets = NULL;
+    *len = 0;
+    return result;
+}

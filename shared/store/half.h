@@ -1,0 +1,56 @@
+/* Bodies with a name, as they lie on the disk: for intake.c, which brings their octets, and checkpoint.c, which knows who may go on with them.
+ *
+ * Every function runs on the writer's thread inside its caller's transaction. A half is a row of `checkpoint` without reply and, of its body, `octets` without gap; who
+ * writes it says under which generation he has it. Nothing here remembers anything between two calls: a task may run twice. */
+#ifndef POSTERN_STORE_HALF_H
+#define POSTERN_STORE_HALF_H
+
+#include "store/engine.h"
+
+/* An intake's name; copied when it gets it and never changed: both threads read it. */
+struct half_name {
+    struct arena arena;
+    struct store_naming naming;
+};
+/* NULL: out of memory. */
+struct half_name *half_name_new(const struct store_naming *naming);
+void half_name_free(struct half_name **name);
+/* Under which its body is written; whoever begins one has the first, 1. */
+uint32_t half_generation(const struct half_name *name);
+
+/* A row of `checkpoint`. */
+struct checkpoint_row {
+    uint64_t message;
+    uint32_t generation;
+    struct slice reply; /* empty: a half */
+    uint64_t octets;    /* as stored */
+    struct store_half half;
+    bool is_same; /* the claim's digest; of checkpoint_find alone */
+};
+/* The one that this session sees; of several one that is over, rather than a half. RESULT_NOT_FOUND. */
+MUST_CHECK enum result checkpoint_find(struct database *db, const struct store_claim *claim, struct arena *arena, struct checkpoint_row *out);
+MUST_CHECK enum result checkpoint_get(struct database *db, uint64_t message, struct arena *arena, struct checkpoint_row *out);
+/* The name; of a half also all that is here. */
+MUST_CHECK enum result checkpoint_drop(struct database *db, uint64_t message, bool is_half);
+
+/* One chunk of a named body. */
+struct half_piece {
+    uint64_t message;
+    uint32_t seq;
+    struct slice octets;
+    struct store_half half;
+    bool is_first; /* nothing of this body was given to the writer yet, and it is not resumed: the name is begun here */
+    bool replaces; /* a shorter one of this number may be on the disk */
+};
+/* RESULT_EXISTS: the message's number is taken; RESULT_CANCELLED: somebody else has the name. */
+MUST_CHECK enum result half_put(struct database *db, const struct half_name *name, const struct half_piece *piece);
+/* The job, whose body is the last piece, becomes a message, and its name is over. RESULT_EXISTS: the number is taken, or the name is over already; RESULT_CANCELLED. */
+MUST_CHECK enum result half_commit(struct database *db, const struct half_name *name, const struct half_piece *last, const struct store_job *job);
+/* RESULT_NOT_FOUND: there is none, or it is somebody else's. */
+MUST_CHECK enum result half_abort(struct database *db, uint64_t message, uint32_t generation);
+/* How many of its stored octets can be gone on behind: up to a whole line, if it has lines. 0: none, because the header is not whole. */
+MUST_CHECK enum result half_end(struct database *db, const struct checkpoint_row *row, uint64_t *end);
+/* Cuts it off there; the octets of the chunk that is begun go to memory that is the caller's to free. RESULT_NOT_FOUND, RESULT_CANCELLED. */
+MUST_CHECK enum result half_reopen(struct database *db, const struct half_name *name, uint64_t message, uint64_t end, char **octets, size_t *len);
+
+#endif

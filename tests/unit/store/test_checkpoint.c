@@ -1,0 +1,375 @@
+/* Transactions with a name, through the store's door: what was kept, who goes on, and what is answered for ever (schema/link.md, CHECKPOINT). */
+#include "support/store_names.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static int setup(void **state)
+{
+    struct world *w = malloc(sizeof *w);
+    world_make(w);
+    *state = w;
+    return world_open(w) == RESULT_OK ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+    world_end(*state);
+    free(*state);
+    return 0;
+}
+
+static void reopen(struct world *w)
+{
+    world_close(w);
+    assert_int_equal(world_open(w), RESULT_OK);
+}
+
+/* ---- one that is over ---- */
+
+static void a_name_that_is_over_answers_as_it_did(void **state)
+{
+    struct world *w = *state;
+    assert_int_equal(names_claim(w, names_plain("t1")).result, RESULT_NOT_FOUND);
+    struct store_intake *intake = names_begin(w, 5, names_naming(names_plain("t1"), 0));
+    names_note(intake, true);
+    names_append(intake, 0, 1000);
+    assert_int_equal(names_commit(w, intake), RESULT_OK);
+    for (int round = 0; round < 3; round++) {
+        struct store_claim by = names_plain("t1");
+        by.is_whole = round == 1;
+        struct names_claimed c = names_claim(w, by);
+        assert_int_equal(c.result, RESULT_OK);
+        assert_string_equal(c.reply, "250 2.0.0 Ok: queued as X");
+        assert_int_equal(c.message, 5);
+        assert_int_equal(c.came_octets, names_came(1000));
+        assert_int_equal(c.nrcpt, 2);
+        assert_string_equal(c.first, "carl@example.net");
+        names_assert_body(w, 5, 1000);
+        if (round == 1)
+            reopen(w);
+    }
+    struct store_claim other = names_plain("t1");
+    other.digest[0] = 2;
+    assert_int_equal(names_claim(w, other).result, RESULT_DENIED);
+    intake = names_begin(w, 6, names_naming(names_plain("t1"), 0));
+    names_append(intake, 0, 10);
+    assert_int_equal(names_commit(w, intake), RESULT_EXISTS);
+    assert_string_equal(world_state(w, 6), "none");
+}
+
+/* Its recipients are known although the message has gone: who says them again is not told to send them another way. */
+static void a_removed_message_leaves_its_name(void **state)
+{
+    struct world *w = *state;
+    struct store_intake *intake = names_begin(w, 5, names_naming(names_plain("t1"), 0));
+    names_append(intake, 0, 1000);
+    assert_int_equal(names_commit(w, intake), RESULT_OK);
+    assert_int_equal(world_remove(w, 5), RESULT_OK);
+    struct names_claimed c = names_claim(w, names_plain("t1"));
+    assert_int_equal(c.result, RESULT_OK);
+    assert_string_equal(c.reply, "250 2.0.0 Ok: queued as X");
+    assert_int_equal(c.came_octets, 1000);
+    assert_int_equal(c.nrcpt, 2);
+    assert_string_equal(c.first, "carl@example.net");
+}
+
+/* ---- halves ---- */
+
+/* Up to the last whole line, whatever the place of the cut; across a restart or not; again and again. */
+static void a_half_goes_on_at_a_line(void **state)
+{
+    struct world *w = *state;
+    static const size_t CUTS[] = {NAMES_HEADER + NAMES_ADDED, NAMES_HEADER + NAMES_ADDED + 1, 3000, STORE_CHUNK - 1, STORE_CHUNK, STORE_CHUNK + 1, STORE_CHUNK + 30, 2 * STORE_CHUNK, 3 * STORE_CHUNK - 7};
+    for (size_t i = 0; i < sizeof CUTS / sizeof *CUTS; i++) {
+        uint64_t id = 10 + i;
+        char transid[8];
+        snprintf(transid, sizeof transid, "t%zu", i);
+        names_leave_half(w, id, names_naming(names_plain(transid), 0), CUTS[i], true);
+        if (i % 2)
+            reopen(w);
+        struct names_claimed c = names_claim(w, names_plain(transid));
+        assert_int_equal(c.result, RESULT_OK);
+        assert_string_equal(c.reply, "");
+        assert_int_equal(c.message, id);
+        size_t end = NAMES_HEADER + NAMES_ADDED + (CUTS[i] - NAMES_HEADER - NAMES_ADDED) / 50 * 50;
+        assert_int_equal(c.came_octets, names_came(end));
+        assert_int_equal(c.nrcpt, 2);
+        assert_true(c.half.has_8bit_header && c.half.has_8bit_body && c.half.has_lines && !c.half.is_header_utf8);
+        assert_int_equal(c.half.received_at_ms, 77);
+        struct names_resumed r = names_resume(w, &c, names_plain(transid));
+        assert_int_equal(r.result, RESULT_OK);
+        names_append(r.intake, end, end + 120);
+        store_intake_suspend(&r.intake);
+        r.intake = names_go_on(w, transid);
+        names_append(r.intake, end + 100, NAMES_BODY);
+        assert_int_equal(names_commit(w, r.intake), RESULT_OK);
+        names_assert_body(w, id, NAMES_BODY);
+    }
+    world_close(w);
+    assert_int_equal(names_number(w, "SELECT (SELECT count(*) FROM checkpoint WHERE reply = '') + (SELECT count(*) FROM checkpoint_recipient) + (SELECT count(*) FROM intake)"), 0);
+    assert_int_equal(world_open(w), RESULT_OK);
+}
+
+static void one_without_lines_goes_on_anywhere(void **state)
+{
+    struct world *w = *state;
+    names_leave_half(w, 5, names_naming(names_plain("t1"), 0), STORE_CHUNK + 13, false);
+    assert_int_equal(names_claim(w, names_plain("t1")).came_octets, names_came(STORE_CHUNK + 13));
+    struct store_intake *intake = names_go_on(w, "t1");
+    names_append(intake, STORE_CHUNK + 13, 100000);
+    assert_int_equal(names_commit(w, intake), RESULT_OK);
+    names_assert_body(w, 5, 100000);
+}
+
+/* CR LF across a border of chunks; garbage longer than a chunk. */
+static void line_ends_are_found_across_chunks(void **state)
+{
+    struct world *w = *state;
+    static char body[3 * STORE_CHUNK];
+    static const struct {
+        size_t cr, size, end;
+    } ROWS[] = {
+        {STORE_CHUNK - 1, STORE_CHUNK + 1, STORE_CHUNK + 1},     {STORE_CHUNK - 1, STORE_CHUNK, NAMES_HEADER + NAMES_ADDED},
+        {STORE_CHUNK - 1, 2 * STORE_CHUNK + 9, STORE_CHUNK + 1}, {STORE_CHUNK - 2, 2 * STORE_CHUNK + 9, STORE_CHUNK},
+        {500, 2 * STORE_CHUNK + 9, 502},                         {2 * STORE_CHUNK + 8, 2 * STORE_CHUNK + 9, NAMES_HEADER + NAMES_ADDED},
+    };
+    for (size_t i = 0; i < sizeof ROWS / sizeof *ROWS; i++) {
+        char transid[8];
+        snprintf(transid, sizeof transid, "t%zu", i);
+        memset(body, 'x', sizeof body);
+        memcpy(body + ROWS[i].cr, "\r\n", 2);
+        struct store_intake *intake = names_begin(w, 20 + i, names_naming(names_plain(transid), 0));
+        names_note(intake, true);
+        (void)!store_intake_append(intake, slice_of(body, ROWS[i].size));
+        store_intake_suspend(&intake);
+        struct names_claimed c = names_claim(w, names_plain(transid));
+        assert_int_equal(c.came_octets, names_came(ROWS[i].end));
+        struct names_resumed r = names_resume(w, &c, names_plain(transid));
+        memset(body + ROWS[i].end, 'y', sizeof body - ROWS[i].end);
+        (void)!store_intake_append(r.intake, slice_of(body + ROWS[i].end, sizeof body - ROWS[i].end));
+        assert_int_equal(names_commit(w, r.intake), RESULT_OK);
+        struct slice got = world_body(w, 20 + i);
+        assert_true(slice_equal(got, slice_of(body, sizeof body)));
+        free((char *)got.ptr);
+    }
+}
+
+/* What is synced outlives the program's death; what comes behind replaces it. */
+static void a_synced_half_is_there(void **state)
+{
+    struct world *w = *state;
+    struct store_intake *intake = names_begin(w, 5, names_naming(names_plain("t1"), 0));
+    names_append(intake, 0, 10);
+    store_intake_sync(intake); /* the header is not whole: nothing that could be resumed */
+    names_settle(w);
+    assert_int_equal(names_number(w, NAMES_CHUNKS), 0);
+    names_note(intake, true);
+    names_append(intake, 10, 3000);
+    store_intake_sync(intake);
+    store_intake_sync(intake); /* nothing new */
+    names_settle(w);
+    assert_int_equal(names_number(w, "SELECT octets FROM checkpoint"), 3000);
+    names_append(intake, 3000, STORE_CHUNK + 4000);
+    store_intake_sync(intake);
+    names_settle(w);
+    assert_int_equal(names_number(w, "SELECT octets FROM checkpoint"), STORE_CHUNK + 4000);
+    assert_int_equal(names_number(w, NAMES_CHUNKS), 2);
+    names_append(intake, STORE_CHUNK + 4000, 2 * STORE_CHUNK);
+    names_append(intake, 2 * STORE_CHUNK, NAMES_BODY);
+    assert_int_equal(names_commit(w, intake), RESULT_OK);
+    names_assert_body(w, 5, NAMES_BODY);
+}
+
+static void a_synced_small_message_is_committed_whole(void **state)
+{
+    struct world *w = *state;
+    struct store_intake *intake = names_begin(w, 5, names_naming(names_plain("t1"), 0));
+    names_note(intake, true);
+    names_append(intake, 0, 3000);
+    store_intake_sync(intake);
+    names_append(intake, 3000, 4000);
+    assert_int_equal(names_commit(w, intake), RESULT_OK);
+    names_assert_body(w, 5, 4000);
+    reopen(w);
+    names_assert_body(w, 5, 4000);
+}
+
+static void a_half_without_a_whole_header_is_nothing(void **state)
+{
+    struct world *w = *state;
+    struct store_intake *intake = names_begin(w, 5, names_naming(names_plain("t1"), 0));
+    names_append(intake, 0, STORE_CHUNK + 1); /* one chunk goes to the disk */
+    names_settle(w);
+    assert_int_equal(names_number(w, NAMES_CHUNKS), 1);
+    struct names_claimed c = names_claim(w, names_plain("t1"));
+    assert_int_equal(c.result, RESULT_NOT_FOUND);
+    assert_int_equal(names_number(w, NAMES_CHUNKS) + names_number(w, NAMES_ROWS), 0);
+    store_intake_suspend(&intake);
+    names_settle(w);
+    assert_int_equal(names_number(w, NAMES_CHUNKS) + names_number(w, NAMES_ROWS), 0);
+}
+
+static void a_refused_body_takes_its_name_along(void **state)
+{
+    struct world *w = *state;
+    struct store_intake *intake = names_begin(w, 5, names_naming(names_plain("t1"), 0));
+    names_note(intake, true);
+    names_append(intake, 0, NAMES_BODY);
+    names_settle(w);
+    assert_int_equal(names_number(w, "SELECT count(*) FROM checkpoint"), 1);
+    store_intake_abort(&intake);
+    names_settle(w);
+    assert_int_equal(names_number(w, NAMES_CHUNKS) + names_number(w, NAMES_ROWS), 0);
+    names_leave_half(w, 6, names_naming(names_plain("t1"), 0), NAMES_BODY, true); /* may be used again */
+    intake = names_go_on(w, "t1");
+    store_intake_abort(&intake);
+    names_settle(w);
+    assert_int_equal(names_number(w, NAMES_CHUNKS) + names_number(w, NAMES_ROWS), 0);
+}
+
+static void xwhole_drops_the_half(void **state)
+{
+    struct world *w = *state;
+    struct store_claim by = names_plain("t1");
+    names_leave_half(w, 5, names_naming(by, 0), NAMES_BODY, true);
+    by.is_whole = true;
+    by.digest[0] = 9;
+    assert_int_equal(names_claim(w, by).result, RESULT_DENIED);
+    assert_int_equal(names_number(w, "SELECT count(*) FROM checkpoint"), 1);
+    by.digest[0] = 1;
+    assert_int_equal(names_claim(w, by).result, RESULT_NOT_FOUND);
+    assert_int_equal(names_number(w, NAMES_CHUNKS) + names_number(w, NAMES_ROWS), 0);
+}
+
+/* ---- one at a time ---- */
+
+/* Whoever wrote before finds himself refused, at a chunk, a sync, a suspend and a commit, and harms nobody. */
+static void a_claim_takes_it_away(void **state)
+{
+    struct world *w = *state;
+    for (int how = 0; how < 4; how++) {
+        uint64_t id = 30 + (uint64_t)how;
+        char transid[8];
+        snprintf(transid, sizeof transid, "t%d", how);
+        struct store_intake *old = names_begin(w, id, names_naming(names_plain(transid), 0));
+        names_note(old, true);
+        names_append(old, 0, STORE_CHUNK + 5000);
+        store_intake_sync(old);
+        struct store_intake *new = names_go_on(w, transid);
+        size_t end = NAMES_HEADER + NAMES_ADDED + (STORE_CHUNK + 5000 - NAMES_HEADER - NAMES_ADDED) / 50 * 50;
+        if (how == 0) { /* chunks, and a commit after them */
+            names_append(old, STORE_CHUNK + 5000, 3 * STORE_CHUNK);
+            names_append(old, 3 * STORE_CHUNK, 3 * STORE_CHUNK + 10);
+            assert_int_equal(names_commit(w, old), RESULT_CANCELLED);
+        } else if (how == 1) {
+            names_append(old, STORE_CHUNK + 5000, STORE_CHUNK + 9000);
+            store_intake_sync(old);
+            names_settle(w);
+            store_intake_abort(&old);
+        } else if (how == 2) {
+            names_append(old, STORE_CHUNK + 5000, STORE_CHUNK + 9000);
+            store_intake_suspend(&old);
+        } else {
+            assert_int_equal(names_commit(w, old), RESULT_CANCELLED);
+        }
+        names_settle(w);
+        char sql[128];
+        snprintf(sql, sizeof sql, "SELECT octets FROM checkpoint WHERE message = %d AND reply = ''", 30 + how);
+        assert_int_equal(names_number(w, sql), end);
+        names_append(new, end, NAMES_BODY);
+        assert_int_equal(names_commit(w, new), RESULT_OK);
+        names_assert_body(w, id, NAMES_BODY);
+    }
+}
+
+/* The half that another has dropped by XWHOLE does not come back. */
+static void what_was_dropped_does_not_come_back(void **state)
+{
+    struct world *w = *state;
+    struct store_claim by = names_plain("t1");
+    struct store_intake *old = names_begin(w, 5, names_naming(by, 0));
+    names_note(old, true);
+    names_append(old, 0, 5000);
+    store_intake_sync(old);
+    by.is_whole = true;
+    assert_int_equal(names_claim(w, by).result, RESULT_NOT_FOUND);
+    names_append(old, 5000, STORE_CHUNK + 1);
+    store_intake_suspend(&old);
+    names_settle(w);
+    assert_int_equal(names_number(w, NAMES_CHUNKS) + names_number(w, NAMES_ROWS), 0);
+}
+
+/* Both were told that nobody knows it. */
+static void of_two_that_begin_one_goes_on(void **state)
+{
+    struct world *w = *state;
+    struct store_intake *one = names_begin(w, 5, names_naming(names_plain("t1"), 0)), *two = names_begin(w, 6, names_naming(names_plain("t1"), 0));
+    names_note(one, true);
+    names_note(two, true);
+    names_append(one, 0, STORE_CHUNK + 1);
+    names_append(two, 0, STORE_CHUNK + 1);
+    assert_int_equal(names_commit(w, two), RESULT_CANCELLED);
+    names_append(one, STORE_CHUNK + 1, NAMES_BODY);
+    assert_int_equal(names_commit(w, one), RESULT_OK);
+    names_assert_body(w, 5, NAMES_BODY);
+    assert_string_equal(world_state(w, 6), "none");
+    /* small ones: both are ready at once */
+    one = names_begin(w, 7, names_naming(names_plain("t2"), 0));
+    two = names_begin(w, 8, names_naming(names_plain("t2"), 0));
+    names_append(one, 0, 100);
+    names_append(two, 0, 100);
+    assert_int_equal(names_commit(w, one), RESULT_OK);
+    assert_int_equal(names_commit(w, two), RESULT_EXISTS);
+    /* and a half against one that was over before its second chunk */
+    one = names_begin(w, 9, names_naming(names_plain("t3"), 0));
+    two = names_begin(w, 10, names_naming(names_plain("t3"), 0));
+    names_append(one, 0, 100);
+    names_append(two, 0, 2 * STORE_CHUNK);
+    names_settle(w);
+    assert_int_equal(names_commit(w, one), RESULT_CANCELLED);
+    assert_int_equal(names_commit(w, two), RESULT_OK);
+    world_close(w);
+    assert_int_equal(names_number(w, "SELECT count(*) FROM message"), 3);
+    assert_int_equal(names_number(w, "SELECT count(*) FROM checkpoint"), 3);
+    assert_int_equal(names_number(w, "SELECT count(*) FROM chunk WHERE message NOT IN (SELECT id FROM message)"), 0);
+    assert_int_equal(world_open(w), RESULT_OK);
+}
+
+static void a_resume_after_another_claim_is_refused(void **state)
+{
+    struct world *w = *state;
+    names_leave_half(w, 5, names_naming(names_plain("t1"), 0), 5000, true);
+    struct names_claimed first = names_claim(w, names_plain("t1")), second = names_claim(w, names_plain("t1"));
+    assert_int_equal(names_resume(w, &first, names_plain("t1")).result, RESULT_CANCELLED);
+    struct names_resumed r = names_resume(w, &second, names_plain("t1"));
+    assert_int_equal(r.result, RESULT_OK);
+    store_intake_abort(&r.intake);
+    assert_int_equal(names_resume(w, &second, names_plain("t1")).result, RESULT_NOT_FOUND);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_name_that_is_over_answers_as_it_did, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_removed_message_leaves_its_name, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_half_goes_on_at_a_line, setup, teardown),
+        cmocka_unit_test_setup_teardown(one_without_lines_goes_on_anywhere, setup, teardown),
+        cmocka_unit_test_setup_teardown(line_ends_are_found_across_chunks, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_synced_half_is_there, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_synced_small_message_is_committed_whole, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_half_without_a_whole_header_is_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_refused_body_takes_its_name_along, setup, teardown),
+        cmocka_unit_test_setup_teardown(xwhole_drops_the_half, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_claim_takes_it_away, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_was_dropped_does_not_come_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(of_two_that_begin_one_goes_on, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_resume_after_another_claim_is_refused, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

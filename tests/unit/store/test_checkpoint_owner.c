@@ -1,0 +1,308 @@
+/* Transactions with a name: whose they are, how many of them, and how long. */
+#include "support/store_names.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static int setup(void **state)
+{
+    struct world *w = malloc(sizeof *w);
+    world_make(w);
+    *state = w;
+    return world_open(w) == RESULT_OK ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+    world_end(*state);
+    free(*state);
+    return 0;
+}
+
+/* ---- who it is ---- */
+
+static void add_account(struct world *w, const char *name)
+{
+    struct world_done d = {0};
+    struct store_account account = {.name = slice_from_cstr(name), .password_hash = SLICE("$x"), .scram = {.salt = {1}, .salt_len = 1, .iterations = 4096}};
+    store_account_put(w->client, &account, true, world_on_done, &d);
+    assert_int_equal(world_wait_done(w, &d), RESULT_OK);
+}
+
+struct added {
+    bool is_done;
+    enum result result;
+};
+
+static void on_added(void *context, enum result result, struct slice gone)
+{
+    (void)gone;
+    *(struct added *)context = (struct added){true, result};
+}
+
+static void add_device(struct world *w, const char *id, uint32_t most)
+{
+    struct added added = {0};
+    static int64_t seen;
+    store_device_add(w->client, &(struct store_device){.id = slice_from_cstr(id), .account = SLICE("bob"), .label = SLICE("laptop"), .seen_at_ms = ++seen}, 0, most, on_added, &added);
+    world_wait(w, &added.is_done);
+    assert_int_equal(added.result, RESULT_OK);
+}
+
+static void remove_device(struct world *w, const char *id)
+{
+    struct world_done d = {0};
+    store_device_remove(w->client, slice_from_cstr(id), world_on_done, &d);
+    assert_int_equal(world_wait_done(w, &d), RESULT_OK);
+}
+
+static void who_sees_what(void **state)
+{
+    struct world *w = *state;
+    static const struct {
+        const char *device, *helo;
+        bool is_by_password;
+        const char *begun_device, *begun_helo;
+        bool sees;
+    } ROWS[] = {
+        {"one", "x", false, "one", "x", true},  {"one", "y", false, "one", "x", true},  {"two", "x", false, "one", "x", false},
+        {"", "x", false, "one", "x", false},    {"", "x", true, "one", "x", true},      {"", "y", true, "one", "x", true},
+        {"one", "x", false, "", "x", true},     {"one", "y", false, "", "x", false},    {"", "x", false, "", "x", true},
+        {"", "y", false, "", "x", false},       {"", "y", true, "", "x", true},
+    };
+    add_account(w, "bob");
+    add_device(w, "one", 9);
+    add_device(w, "two", 9);
+    for (size_t i = 0; i < sizeof ROWS / sizeof *ROWS; i++) {
+        char transid[8];
+        snprintf(transid, sizeof transid, "t%zu", i);
+        names_leave_half(w, 40 + i, names_naming(names_claim_by(ROWS[i].begun_device, ROWS[i].begun_helo, transid), 0), 5000, true);
+        struct store_claim by = names_claim_by(ROWS[i].device, ROWS[i].helo, transid);
+        by.is_by_password = ROWS[i].is_by_password;
+        if (names_claim(w, by).result != (ROWS[i].sees ? RESULT_OK : RESULT_NOT_FOUND))
+            fail_msg("row %zu", i);
+        by.account = SLICE("eve");
+        by.is_by_password = true;
+        assert_int_equal(names_claim(w, by).result, RESULT_NOT_FOUND);
+    }
+    /* Unseen by the one, the name is free for the other. */
+    names_leave_half(w, 60, names_naming(names_claim_by("two", "x", "t0"), 0), 3000, true);
+    assert_int_equal(names_claim(w, names_claim_by("two", "x", "t0")).message, 60);
+    assert_int_equal(names_claim(w, names_claim_by("one", "x", "t0")).message, 40);
+}
+
+static void what_a_removed_device_began_is_found(void **state)
+{
+    struct world *w = *state;
+    add_account(w, "bob");
+    add_device(w, "one", 2);
+    names_leave_half(w, 5, names_naming(names_claim_by("one", "x", "t1"), 0), 5000, true);
+    assert_int_equal(names_claim(w, names_claim_by("", "x", "t1")).result, RESULT_NOT_FOUND);
+    remove_device(w, "one");
+    assert_int_equal(names_claim(w, names_claim_by("", "x", "t1")).message, 5);
+    assert_int_equal(names_claim(w, names_claim_by("", "y", "t1")).result, RESULT_NOT_FOUND);
+    add_device(w, "two", 2);
+    assert_int_equal(names_claim(w, names_claim_by("two", "x", "t1")).message, 5);
+    /* evicted by the third */
+    names_leave_half(w, 6, names_naming(names_claim_by("two", "x", "t2"), 0), 5000, true);
+    add_device(w, "three", 2);
+    add_device(w, "four", 2);
+    assert_int_equal(names_claim(w, names_claim_by("four", "x", "t2")).message, 6);
+    /* gone with the password */
+    names_leave_half(w, 7, names_naming(names_claim_by("four", "x", "t3"), 0), 5000, true);
+    names_leave_half(w, 8, names_naming(names_claim_by("three", "x", "t4"), 0), 5000, true);
+    struct world_done d = {0};
+    struct store_account changed = {.name = SLICE("bob"), .password_hash = SLICE("$y"), .scram = {.salt = {2}, .salt_len = 1, .iterations = 4096, .stored_key = {5}}};
+    store_account_put(w->client, &changed, false, world_on_done, &d);
+    assert_int_equal(world_wait_done(w, &d), RESULT_OK);
+    assert_int_equal(names_claim(w, names_claim_by("", "x", "t3")).message, 7);
+    assert_int_equal(names_claim(w, names_claim_by("", "x", "t4")).message, 8);
+    /* a session that outlived its device */
+    names_leave_half(w, 9, names_naming(names_claim_by("gone", "x", "t5"), 0), 5000, true);
+    assert_int_equal(names_claim(w, names_claim_by("", "x", "t5")).message, 9);
+}
+
+static void put_small(struct world *w, uint64_t id, struct store_claim by)
+{
+    struct store_intake *intake = names_begin(w, id, names_naming(by, 0));
+    names_append(intake, 0, 100);
+    assert_int_equal(names_commit(w, intake), RESULT_OK);
+}
+
+/* What is over wins, else the newer; what loses leaves nothing. */
+static void of_two_of_one_name_one_is_kept(void **state)
+{
+    struct world *w = *state;
+    add_account(w, "bob");
+    add_device(w, "one", 9);
+    names_leave_half(w, 5, names_naming(names_claim_by("one", "x", "t1"), 0), 70000, true);
+    put_small(w, 6, names_claim_by("", "x", "t1"));
+    put_small(w, 7, names_claim_by("one", "x", "t2"));
+    names_leave_half(w, 8, names_naming(names_claim_by("", "x", "t2"), 0), 70000, true);
+    names_leave_half(w, 9, names_naming(names_claim_by("one", "x", "t3"), 0), 70000, true);
+    names_leave_half(w, 10, names_naming(names_claim_by("", "x", "t3"), 0), 70000, true);
+    names_leave_half(w, 12, names_naming(names_claim_by("one", "x", "t4"), 0), 70000, true);
+    names_leave_half(w, 11, names_naming(names_claim_by("", "x", "t4"), 0), 70000, true);
+    put_small(w, 13, names_claim_by("one", "x", "t5"));
+    put_small(w, 14, names_claim_by("", "x", "t5"));
+    remove_device(w, "one");
+    assert_int_equal(names_claim(w, names_claim_by("", "x", "t1")).message, 6);
+    assert_int_equal(names_claim(w, names_claim_by("", "x", "t2")).message, 7);
+    assert_int_equal(names_claim(w, names_claim_by("", "x", "t3")).message, 10);
+    assert_int_equal(names_claim(w, names_claim_by("", "x", "t4")).message, 12);
+    assert_int_equal(names_claim(w, names_claim_by("", "x", "t5")).message, 14);
+    assert_int_equal(names_number(w, "SELECT count(*) FROM checkpoint WHERE device = ''"), 5);
+    assert_int_equal(names_number(w, "SELECT count(DISTINCT message) FROM checkpoint_recipient"), 2);
+    assert_int_equal(names_number(w, "SELECT count(*) FROM chunk"), 2);
+}
+
+static void an_account_takes_its_names_along(void **state)
+{
+    struct world *w = *state;
+    struct world_done d = {0};
+    add_account(w, "bob");
+    add_device(w, "one", 9);
+    for (uint64_t i = 0; i < 110; i++) {
+        char transid[8];
+        snprintf(transid, sizeof transid, "t%d", (int)i);
+        put_small(w, 100 + i, names_claim_by(i % 2 ? "one" : "", "x", transid));
+    }
+    names_leave_half(w, 5, names_naming(names_claim_by("one", "x", "h"), 0), 70000, true);
+    struct store_claim eve = names_claim_by("", "x", "h");
+    eve.account = SLICE("eve");
+    names_leave_half(w, 6, names_naming(eve, 0), 5000, true);
+    store_account_remove(w->client, SLICE("bob"), world_on_done, &d);
+    assert_int_equal(world_wait_done(w, &d), RESULT_OK);
+    assert_int_equal(names_number(w, "SELECT count(*) FROM checkpoint"), 1);
+    assert_int_equal(names_number(w, "SELECT count(*) FROM checkpoint_recipient"), 2);
+    assert_int_equal(names_number(w, "SELECT count(*) FROM chunk"), 0);
+    assert_int_equal(names_claim(w, eve).message, 6);
+}
+
+/* ---- bounds and ends ---- */
+
+static void halves_are_bounded(void **state)
+{
+    struct world *w = *state;
+    struct store_naming naming = names_naming(names_plain("t1"), 0);
+    naming.most_halves = 2;
+    for (int i = 0; i < 4; i++) {
+        char transid[8];
+        snprintf(transid, sizeof transid, "t%d", i);
+        naming.claim = names_plain(transid);
+        naming.claim.served_ms = i == 0 ? 5000 : 1000 + i; /* the first was touched last */
+        names_leave_half(w, 5 + (uint64_t)i, naming, 5000, true);
+    }
+    assert_int_equal(names_number(w, "SELECT sum(message) FROM checkpoint WHERE message IN (5, 8)"), 13);
+    naming.most_halves = 9;
+    naming.most_octets = 80000;
+    naming.claim = names_plain("t9");
+    naming.claim.served_ms = 2000;
+    struct store_intake *big = names_begin(w, 9, naming);
+    names_note(big, true);
+    names_append(big, 0, 2 * STORE_CHUNK + 1); /* with each of the two there is less room: the longest untouched goes first, the one that grows never */
+    names_settle(w);
+    assert_int_equal(names_number(w, "SELECT sum(message) FROM checkpoint"), 9);
+    assert_int_equal(names_number(w, "SELECT octets FROM checkpoint"), 2 * STORE_CHUNK);
+    store_intake_abort(&big);
+    names_settle(w);
+    assert_int_equal(names_number(w, NAMES_CHUNKS) + names_number(w, NAMES_ROWS), 0);
+}
+
+static enum result sweep_names(struct world *w, int64_t served_ms)
+{
+    struct world_done d = {0};
+    store_checkpoint_sweep(w->client, served_ms, world_on_done, &d);
+    return world_wait_done(w, &d);
+}
+
+static void names_are_forgotten_in_time(void **state)
+{
+    struct world *w = *state;
+    struct world_done d[2] = {{0}};
+    for (int i = 0; i < 250; i++) {
+        char transid[8];
+        snprintf(transid, sizeof transid, "t%d", i);
+        put_small(w, 100 + (uint64_t)i, names_plain(transid));
+    }
+    names_leave_half(w, 5, names_naming(names_plain("h"), 0), 70000, true);
+    struct store_claim later = names_plain("t7");
+    later.served_ms = 2000;
+    assert_int_equal(names_claim(w, later).result, RESULT_OK); /* touched */
+    assert_int_equal(world_finish(w, 107, 0, STORE_DELIVERED, "250 ok", false), RESULT_OK);
+    assert_int_equal(world_finish(w, 107, 1, STORE_DELIVERED, "250 ok", false), RESULT_OK);
+    store_sweep(w->client, INT64_MAX, world_on_done, &d[0]);
+    assert_int_equal(world_wait_done(w, &d[0]), RESULT_OK);
+    assert_string_equal(world_state(w, 107), "delivered"); /* its name is known */
+    assert_int_equal(sweep_names(w, 1000), RESULT_OK);
+    assert_int_equal(names_number(w, "SELECT count(*) FROM checkpoint"), 251);
+    assert_int_equal(sweep_names(w, 1001), RESULT_OK);
+    assert_int_equal(names_number(w, "SELECT message FROM checkpoint"), 107);
+    assert_int_equal(names_number(w, "SELECT count(*) FROM chunk"), 0);
+    assert_int_equal(sweep_names(w, 2001), RESULT_OK);
+    store_sweep(w->client, INT64_MAX, world_on_done, &d[1]);
+    assert_int_equal(world_wait_done(w, &d[1]), RESULT_OK);
+    assert_string_equal(world_state(w, 107), "none");
+    assert_int_equal(names_claim(w, later).result, RESULT_NOT_FOUND);
+}
+
+/* ---- what became of it ---- */
+
+struct told {
+    bool is_done;
+    enum result result;
+    size_t n;
+    uint32_t total, first;
+    enum store_state state;
+};
+
+static void on_told(void *context, enum result result, const struct store_recipient *recipients, size_t n, uint32_t total)
+{
+    *(struct told *)context = (struct told){true, result, n, total, n ? recipients[0].seq : 99, n ? recipients[0].state : STORE_QUEUED};
+}
+
+static struct told ask(struct world *w, const char *transid, uint32_t first, uint32_t most)
+{
+    struct told told = {0};
+    struct store_claim by = names_plain(transid);
+    memset(by.digest, 0, sizeof by.digest);
+    store_checkpoint_outcome(w->client, &by, first, most, on_told, &told);
+    world_wait(w, &told.is_done);
+    return told;
+}
+
+static void outcomes_are_told(void **state)
+{
+    struct world *w = *state;
+    assert_int_equal(ask(w, "t1", 0, 9).result, RESULT_NOT_FOUND);
+    names_leave_half(w, 4, names_naming(names_plain("h"), 0), 5000, true);
+    assert_int_equal(ask(w, "h", 0, 9).result, RESULT_NOT_FOUND);
+    put_small(w, 5, names_plain("t1"));
+    assert_int_equal(world_finish(w, 5, 1, STORE_DELIVERED, "250 ok", false), RESULT_OK);
+    struct told all = ask(w, "t1", 0, 9), second = ask(w, "t1", 1, 1), none = ask(w, "t1", 2, 9);
+    assert_true(all.result == RESULT_OK && all.n == 2 && all.total == 2 && all.first == 0 && all.state == STORE_QUEUED);
+    assert_true(second.result == RESULT_OK && second.n == 1 && second.total == 2 && second.first == 1 && second.state == STORE_DELIVERED);
+    assert_true(none.result == RESULT_OK && none.n == 0 && none.total == 2);
+    assert_int_equal(world_remove(w, 5), RESULT_OK);
+    struct told gone = ask(w, "t1", 0, 9);
+    assert_true(gone.result == RESULT_OK && gone.n == 0 && gone.total == 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(who_sees_what, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_a_removed_device_began_is_found, setup, teardown),
+        cmocka_unit_test_setup_teardown(of_two_of_one_name_one_is_kept, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_account_takes_its_names_along, setup, teardown),
+        cmocka_unit_test_setup_teardown(halves_are_bounded, setup, teardown),
+        cmocka_unit_test_setup_teardown(names_are_forgotten_in_time, setup, teardown),
+        cmocka_unit_test_setup_teardown(outcomes_are_told, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,246 @@
+/* What the agent keeps while the relay has it: names by number, what is asked about, what comes back, and what has been taken before. */
+#include "support/store_world.h"
+
+#include "schema.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static int setup(void **state)
+{
+    struct world *w = malloc(sizeof *w);
+    world_make(w);
+    w->config.schema = schema_agent;
+    *state = w;
+    return world_open(w) == RESULT_OK ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+    world_end(*state);
+    free(*state);
+    return 0;
+}
+
+static enum result finish(struct world *w, uint64_t id, struct store_outcome outcome, bool keep_body)
+{
+    struct world_done d = {0};
+    store_attempt_finish(w->client, id, &outcome, 1, 555, NULL, keep_body, world_on_done, &d);
+    return world_wait_done(w, &d);
+}
+
+static size_t body_octets(struct world *w, uint64_t id)
+{
+    struct slice got = world_body(w, id);
+    free((char *)got.ptr);
+    return got.len;
+}
+
+struct ids {
+    bool is_last;
+    enum result result;
+    char text[64];
+    struct store_recipient first;
+    uint8_t digest[STORE_DIGEST];
+};
+
+static void on_row(void *context, enum result result, const struct store_listing *rows, size_t n, bool is_last)
+{
+    struct ids *ids = context;
+    ids->result = result;
+    ids->is_last = is_last;
+    for (size_t i = 0; i < n; i++) {
+        size_t len = strlen(ids->text);
+        snprintf(ids->text + len, sizeof ids->text - len, "%d ", (int)rows[i].message.id);
+        ids->first = rows[i].recipients[0];
+        memcpy(ids->digest, rows[i].message.digest, STORE_DIGEST);
+    }
+}
+
+static struct ids awaited(struct world *w)
+{
+    struct ids ids = {0};
+    store_message_list(w->client, STORE_LIST_AWAITED, 0, 100, on_row, &ids);
+    world_wait(w, &ids.is_last);
+    assert_int_equal(ids.result, RESULT_OK);
+    return ids;
+}
+
+static struct ids get(struct world *w, uint64_t id)
+{
+    struct ids ids = {0};
+    store_message_get(w->client, id, on_row, &ids);
+    world_wait(w, &ids.is_last);
+    return ids;
+}
+
+static void a_job_has_one_name(void **state)
+{
+    struct world *w = *state;
+    struct store_job *job;
+    assert_int_equal(world_put(w, 7, SLICE("x"), 4, 0), RESULT_OK);
+    assert_int_equal(world_load(w, 7, SLICE(""), &job), RESULT_OK); /* from memory */
+    assert_true(job->nrecipients == 4 && job->nlater == 0 && job->recipients[0].transaction == 0);
+    store_job_free(&job);
+    assert_int_equal(finish(w, 7, (struct store_outcome){.seq = 1, .state = STORE_QUEUED, .next_attempt_ms = 9, .transaction = 2}, true), RESULT_OK);
+    assert_int_equal(finish(w, 7, (struct store_outcome){.seq = 3, .state = STORE_QUEUED, .next_attempt_ms = 9, .transaction = 1}, true), RESULT_OK);
+    assert_int_equal(world_load(w, 7, SLICE(""), &job), RESULT_OK);
+    assert_true(job->nrecipients == 2 && job->nlater == 2 && job->message.envelope.nrcpt == 2);
+    assert_true(job->recipients[0].seq == 0 && job->recipients[1].seq == 2);
+    store_job_free(&job);
+    assert_int_equal(world_finish(w, 7, 0, STORE_DELIVERED, "250 ok", true), RESULT_OK);
+    assert_int_equal(world_finish(w, 7, 2, STORE_BOUNCED, "550 no", true), RESULT_OK);
+    assert_int_equal(world_load(w, 7, SLICE(""), &job), RESULT_OK);
+    assert_true(job->nrecipients == 1 && job->nlater == 1 && job->recipients[0].seq == 3 && job->recipients[0].transaction == 1);
+    assert_true(slice_equal(job->body, SLICE("x")));
+    store_job_free(&job);
+}
+
+static void on_due(void *context, const struct store_due *due, size_t n, bool is_last, enum result result)
+{
+    assert_int_equal(result, RESULT_OK);
+    assert_int_equal(n, 2);
+    assert_true(is_last && due[0].size_octets == 1 && due[1].size_octets == 70000);
+    *(bool *)context = true;
+}
+
+static void the_queue_knows_sizes(void **state)
+{
+    struct world *w = *state;
+    static char large[70000];
+    bool is_done = false;
+    assert_int_equal(world_put(w, 7, SLICE("x"), 2, 0), RESULT_OK);
+    assert_int_equal(world_put(w, 8, slice_of(large, sizeof large), 2, 0), RESULT_OK);
+    store_queue_load(w->client, on_due, &is_done);
+    world_wait(w, &is_done);
+}
+
+/* The body stays while somebody is asked about, and no longer. */
+static void a_copy_is_kept_while_it_is_asked_about(void **state)
+{
+    struct world *w = *state;
+    struct world_done d = {0};
+    for (uint64_t id = 1; id <= 3; id++)
+        assert_int_equal(world_put(w, id, SLICE("body"), 2, 0), RESULT_OK);
+    for (uint32_t seq = 0; seq < 2; seq++) {
+        assert_int_equal(finish(w, 1, (struct store_outcome){.seq = seq, .state = STORE_RELAYED, .next_attempt_ms = 900 + seq}, true), RESULT_OK);
+        assert_int_equal(finish(w, 2, (struct store_outcome){.seq = seq, .state = STORE_RELAYED}, true), RESULT_OK);
+        assert_int_equal(finish(w, 3, (struct store_outcome){.seq = seq, .state = STORE_RELAYED, .next_attempt_ms = 900}, false), RESULT_OK);
+    }
+    assert_int_equal(body_octets(w, 1), 4);
+    assert_int_equal(body_octets(w, 2), 0);
+    assert_int_equal(body_octets(w, 3), 0);
+    assert_string_equal(awaited(w).text, "1 3 ");
+    assert_int_equal(get(w, 1).first.next_attempt_ms, 900);
+    store_sweep(w->client, INT64_MAX, world_on_done, &d);
+    assert_int_equal(world_wait_done(w, &d), RESULT_OK);
+    assert_string_equal(awaited(w).text, "1 3 "); /* not forgotten before they are known */
+    assert_string_equal(world_state(w, 2), "none");
+    assert_int_equal(world_finish(w, 1, 0, STORE_DELIVERED, "250 there", true), RESULT_OK);
+    assert_int_equal(body_octets(w, 1), 4);
+    assert_int_equal(finish(w, 1, (struct store_outcome){.seq = 1, .state = STORE_RELAYED, .next_attempt_ms = 0}, true), RESULT_OK);
+    assert_int_equal(body_octets(w, 1), 0);
+    assert_string_equal(awaited(w).text, "3 ");
+}
+
+static enum result requeue(struct world *w, uint64_t id)
+{
+    struct world_done d = {0};
+    store_message_requeue(w->client, id, 4711, world_on_done, &d);
+    return world_wait_done(w, &d);
+}
+
+static void what_the_relay_lost_comes_back_under_its_name(void **state)
+{
+    struct world *w = *state;
+    struct store_job *job;
+    assert_int_equal(world_put(w, 1, SLICE("body"), 3, 0), RESULT_OK);
+    assert_int_equal(requeue(w, 1), RESULT_NOT_FOUND); /* it never left */
+    assert_int_equal(finish(w, 1, (struct store_outcome){.seq = 0, .state = STORE_RELAYED, .next_attempt_ms = 900}, true), RESULT_OK);
+    assert_int_equal(finish(w, 1, (struct store_outcome){.seq = 1, .state = STORE_RELAYED, .next_attempt_ms = 900, .transaction = 1, .counts = true}, true), RESULT_OK);
+    assert_int_equal(world_finish(w, 1, 2, STORE_DELIVERED, "250 there", true), RESULT_OK);
+    assert_int_equal(requeue(w, 1), RESULT_OK);
+    assert_string_equal(awaited(w).text, "");
+    assert_int_equal(world_load(w, 1, SLICE(""), &job), RESULT_OK);
+    assert_true(job->nrecipients == 1 && job->nlater == 1 && job->recipients[0].seq == 0 && job->recipients[0].next_attempt_ms == 4711);
+    store_job_free(&job);
+    assert_string_equal(world_state(w, 1), "deferred");
+    /* nothing to hand over any more; a body of no octets is one */
+    assert_int_equal(world_put(w, 2, SLICE("body"), 1, 0), RESULT_OK);
+    assert_int_equal(finish(w, 2, (struct store_outcome){.state = STORE_RELAYED, .next_attempt_ms = 900}, false), RESULT_OK);
+    assert_int_equal(requeue(w, 2), RESULT_NOT_FOUND);
+    assert_int_equal(world_put(w, 3, SLICE(""), 1, 0), RESULT_OK);
+    assert_int_equal(finish(w, 3, (struct store_outcome){.state = STORE_RELAYED, .next_attempt_ms = 900}, true), RESULT_OK);
+    assert_int_equal(requeue(w, 3), RESULT_OK);
+    assert_int_equal(requeue(w, 4), RESULT_NOT_FOUND);
+}
+
+/* ---- the same again ---- */
+
+static enum result put_with_digest(struct world *w, uint64_t id, uint8_t first, int64_t at_ms)
+{
+    struct world_done d = {0};
+    struct envelope_recipient to = {.address = SLICE("bob@example.org")};
+    struct store_message message = {.envelope = {.recipients = &to, .nrcpt = 1}, .received_at_ms = at_ms, .digest = {first}};
+    struct store_intake *intake = store_intake_new(w->client, id, NULL, NULL);
+    assert_int_equal(store_intake_append(intake, SLICE("x")), RESULT_OK);
+    store_intake_commit(&intake, &message, NULL, 0, world_on_done, &d);
+    return world_wait_done(w, &d);
+}
+
+struct found {
+    bool is_done;
+    enum result result;
+    uint64_t id;
+};
+
+static void on_found(void *context, enum result result, struct slice octets)
+{
+    struct found *found = context;
+    *found = (struct found){.is_done = true, .result = result};
+    for (size_t i = 0; i < octets.len; i++)
+        found->id = found->id << 8 | (uint8_t)octets.ptr[i];
+    assert_int_equal(octets.len, result == RESULT_OK ? 8 : 0);
+}
+
+static struct found find(struct world *w, uint8_t first, int64_t since_ms)
+{
+    struct found found = {0};
+    uint8_t digest[STORE_DIGEST] = {first};
+    store_message_find(w->client, digest, since_ms, on_found, &found);
+    world_wait(w, &found.is_done);
+    return found;
+}
+
+static void the_same_again_is_found(void **state)
+{
+    struct world *w = *state;
+    assert_int_equal(put_with_digest(w, 0x123456789abcdef, 1, 1000), RESULT_OK);
+    assert_int_equal(put_with_digest(w, 0x123456789abcdf0, 1, 2000), RESULT_OK);
+    assert_int_equal(put_with_digest(w, 0x123456789abcdf1, 0, 2000), RESULT_OK); /* none */
+    assert_true(find(w, 1, 1000).id == 0x123456789abcdef);
+    assert_true(find(w, 1, 1001).id == 0x123456789abcdf0);
+    assert_int_equal(find(w, 1, 2001).result, RESULT_NOT_FOUND);
+    assert_int_equal(find(w, 2, 0).result, RESULT_NOT_FOUND);
+    assert_int_equal(find(w, 0, 0).result, RESULT_NOT_FOUND);
+    assert_int_equal(get(w, 0x123456789abcdef).digest[0], 1);
+    assert_int_equal(world_remove(w, 0x123456789abcdef), RESULT_OK);
+    assert_true(find(w, 1, 1000).id == 0x123456789abcdf0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_job_has_one_name, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_queue_knows_sizes, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_copy_is_kept_while_it_is_asked_about, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_the_relay_lost_comes_back_under_its_name, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_same_again_is_found, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
