@@ -16,6 +16,8 @@ struct courier {
     void (*on_done)(void *context, struct courier *courier);
     void *context;
     struct courier_result *results;
+    bool *is_put_off; /* by the peer, to another transaction: 452 4.5.3 */
+    bool is_named;
     struct envelope envelope;
     struct smtp_transaction transaction;
     struct reading *reading; /* non-NULL: a chunk is on its way */
@@ -23,9 +25,9 @@ struct courier {
     bool has_ahead;
     bool is_wanted; /* the session waits for octets */
     uint32_t next_chunk;
-    uint64_t octets;
-    size_t nresolved;
-    bool is_done, is_session_over, has_store_failed;
+    size_t skip;     /* octets of that chunk that the peer has already */
+    uint64_t octets; /* of the body, before those that the session gets next */
+    bool is_done, is_paused, is_session_over, has_store_failed;
 };
 
 static void read_ahead(struct courier *courier);
@@ -48,7 +50,6 @@ static void resolve(struct courier *courier, size_t i, enum attempt_result resul
     if (arena_copy(&courier->job->arena, reply, &copy) != RESULT_OK)
         copy = SLICE("out of memory");
     *r = (struct courier_result){.seq = courier->job->recipients[i].seq, .result = result, .reply = copy, .is_local = is_local};
-    courier->nresolved++;
 }
 
 static void resolve_rest(struct courier *courier, enum attempt_result result, struct slice reply, bool is_local)
@@ -95,12 +96,14 @@ static void on_chunk(void *context, enum result result, struct slice octets)
     courier->reading = NULL;
     if (courier->is_done)
         return;
+    octets = slice_skip(octets, courier->skip);
     if (result != RESULT_OK || octets.len == 0 || buffer_append(&courier->ahead, octets) != RESULT_OK) {
         courier->has_store_failed = true;
         smtp_client_abort(outbound_core(courier->outbound));
     } else {
         courier->has_ahead = true;
         courier->next_chunk++;
+        courier->skip = 0;
         hand_over_ahead(courier);
     }
     outbound_pump(courier->outbound);
@@ -121,8 +124,31 @@ static void read_ahead(struct courier *courier)
     store_body_read(courier->store, courier->job->message.id, courier->next_chunk, on_chunk, courier->reading);
 }
 
-static void on_body_wanted(struct courier *courier)
+/* To where the peer lacks the message. What has been read ahead, or is on its way, is of its beginning. */
+static void seek(struct courier *courier, uint64_t offset)
 {
+    if (offset == courier->octets)
+        return;
+    courier->octets = offset;
+    courier->next_chunk = (uint32_t)(offset / STORE_CHUNK);
+    courier->skip = (size_t)(offset % STORE_CHUNK);
+    courier->has_ahead = false;
+    buffer_clear(&courier->ahead);
+    if (courier->reading)
+        courier->reading->courier = NULL;
+    courier->reading = NULL;
+}
+
+static void on_resumed(struct courier *courier, uint64_t offset)
+{
+    seek(courier, offset);
+    if (courier->job->body.len == 0)
+        read_ahead(courier);
+}
+
+static void on_body_wanted(struct courier *courier, uint64_t offset)
+{
+    seek(courier, offset);
     struct slice rest = slice_skip(courier->job->body, (size_t)courier->octets);
     courier->is_wanted = true;
     if (courier->job->message.size_octets == 0 || rest.len > 0) {
@@ -140,6 +166,13 @@ static enum attempt_result by_code(const struct smtp_reply *reply)
     return smtp_reply_is_permanent(reply) ? ATTEMPT_REFUSED : ATTEMPT_DEFERRED;
 }
 
+/* The transaction is over without this recipient, or has no room for him: he goes in another one (schema/link.md, RCPT after 355; RFC 5321 4.5.3.1.10). */
+static bool puts_off(const struct smtp_client_event *event)
+{
+    const struct smtp_reply *reply = event->reply;
+    return reply && reply->code == 452 && (reply->status.class == 0 || (reply->status.subject == 5 && reply->status.detail == 3));
+}
+
 static void on_recipient(struct courier *courier, const struct smtp_client_event *event)
 {
     char text[SMTP_REPLY_TEXT_MAX];
@@ -148,7 +181,33 @@ static void on_recipient(struct courier *courier, const struct smtp_client_event
     enum attempt_result result = event->reply ? by_code(event->reply) : ATTEMPT_DEFERRED;
     if (event->is_local && event->reply && event->reply->code == 452)
         result = ATTEMPT_UNTRIED;
+    courier->is_put_off[event->recipient] = courier->is_named && puts_off(event);
     resolve(courier, event->recipient, result, reply_text(event->reply, text, sizeof text), event->is_local);
+}
+
+/* The name stands for a transaction that is over now. Who is not in it goes under another name; and if the peer merely put him off, that was no attempt, since others got on. */
+static void leave_name(struct courier *courier)
+{
+    for (size_t i = 0; i < courier->job->nrecipients && courier->is_named; i++) {
+        struct courier_result *r = &courier->results[i];
+        r->needs_new_name = r->result != ATTEMPT_ACCEPTED;
+        if (courier->is_put_off[i])
+            r->result = ATTEMPT_UNTRIED;
+    }
+}
+
+/* The name is another transaction's, there or for those who were put off; without anybody who got on this must not be tried again at once. */
+static void leave_name_to_others(struct courier *courier, bool is_whole)
+{
+    for (size_t i = 0; i < courier->job->nrecipients && courier->is_named; i++)
+        courier->results[i].needs_new_name = is_whole || courier->is_put_off[i];
+}
+
+static void on_paused(struct courier *courier)
+{
+    courier->is_paused = true;
+    for (size_t i = 0; i < courier->job->nrecipients; i++)
+        courier->results[i] = (struct courier_result){.seq = courier->job->recipients[i].seq, .result = ATTEMPT_UNTRIED};
 }
 
 static void on_sent(struct courier *courier, const struct smtp_client_event *event)
@@ -158,6 +217,7 @@ static void on_sent(struct courier *courier, const struct smtp_client_event *eve
     switch (event->sent) {
     case SMTP_SENT_ACCEPTED:
         resolve_rest(courier, ATTEMPT_ACCEPTED, reply, event->is_local);
+        leave_name(courier);
         break;
     case SMTP_SENT_DEFERRED:
         resolve_rest(courier, ATTEMPT_DEFERRED, reply, event->is_local);
@@ -166,9 +226,15 @@ static void on_sent(struct courier *courier, const struct smtp_client_event *eve
         resolve_rest(courier, ATTEMPT_REFUSED, reply, event->is_local);
         break;
     case SMTP_SENT_PAUSED:
+        on_paused(courier);
+        break;
     case SMTP_SENT_RENAME:
+        resolve_rest(courier, ATTEMPT_UNTRIED, reply, event->is_local);
+        leave_name_to_others(courier, true);
+        break;
     case SMTP_SENT_NOBODY:
         resolve_rest(courier, ATTEMPT_DEFERRED, SLICE("no recipient was accepted"), true);
+        leave_name_to_others(courier, false);
         break;
     }
     finish(courier);
@@ -203,18 +269,21 @@ void courier_event(struct courier *courier, const struct outbound_event *event)
     if (event->smtp.type == SMTP_CLIENT_RECIPIENT)
         on_recipient(courier, &event->smtp);
     else if (event->smtp.type == SMTP_CLIENT_BODY_WANTED)
-        on_body_wanted(courier);
+        on_body_wanted(courier, event->smtp.offset);
+    else if (event->smtp.type == SMTP_CLIENT_RESUMED)
+        on_resumed(courier, event->smtp.offset);
     else if (event->smtp.type == SMTP_CLIENT_SENT)
         on_sent(courier, &event->smtp);
 }
 
 /* ---- life ------------------------------------------------------------------------------------------------------- */
 
-static enum result prepare(struct courier *courier)
+static enum result prepare(struct courier *courier, const struct courier_naming *naming)
 {
     struct store_job *job = courier->job;
     courier->results = arena_alloc(&job->arena, job->nrecipients * sizeof *courier->results);
-    if (!courier->results)
+    courier->is_put_off = arena_alloc(&job->arena, job->nrecipients * sizeof *courier->is_put_off);
+    if (!courier->results || !courier->is_put_off)
         return RESULT_MEMORY;
     courier->ahead = BUFFER(STORE_CHUNK);
     courier->envelope = job->message.envelope;
@@ -224,15 +293,16 @@ static enum result prepare(struct courier *courier)
         .has_8bit = job->message.has_8bit,
         .is_binary = job->message.is_binary,
         .needs_smtputf8 = job->message.needs_smtputf8,
+        .asks_first = naming && naming->asks_first,
     };
-    return RESULT_OK;
+    courier->is_named = naming && naming->transid.len > 0;
+    return courier->is_named ? arena_copy(&job->arena, naming->transid, &courier->transaction.transid) : RESULT_OK;
 }
 
 struct courier *courier_start(struct store_client *store, struct outbound *outbound, struct store_job *job, const struct courier_naming *naming,
                               void (*on_done)(void *context, struct courier *courier), void *context)
 {
     struct courier *courier = calloc(1, sizeof *courier);
-    (void)naming;
     assert(job->nrecipients > 0 && job->nrecipients == job->message.envelope.nrcpt);
     if (!courier) {
         store_job_free(&job);
@@ -243,7 +313,7 @@ struct courier *courier_start(struct store_client *store, struct outbound *outbo
     courier->job = job;
     courier->on_done = on_done;
     courier->context = context;
-    if (prepare(courier) != RESULT_OK) {
+    if (prepare(courier, naming) != RESULT_OK) {
         courier_free(&courier);
         return NULL;
     }
@@ -274,6 +344,11 @@ const struct store_job *courier_job(const struct courier *courier)
 const struct courier_result *courier_results(const struct courier *courier)
 {
     return courier->results;
+}
+
+bool courier_is_paused(const struct courier *courier)
+{
+    return courier->is_paused;
 }
 
 bool courier_is_session_over(const struct courier *courier)

@@ -18,7 +18,7 @@ struct courier_result {
     enum attempt_result result;
     struct slice reply; /* "550 5.1.1 no such user": the peer's, or ours */
     bool is_local;      /* ours */
-    bool needs_new_name; /* its next attempt goes in another transaction: this one is over without it (schema/link.md, CHECKPOINT) */
+    bool needs_new_name; /* its next attempt goes in another transaction: this one is over without it (schema/link.md, CHECKPOINT), or its name is another's. Never without a name */
 };
 
 /* A transaction's name, and whether the peer may hold some of it already (smtp/client.h). */
@@ -38,11 +38,11 @@ void courier_free(struct courier **courier);
 
 const struct store_job *courier_job(const struct courier *courier);
 const struct courier_result *courier_results(const struct courier *courier); /* job->nrecipients of them */
-/* Paused (smtp_client_pause): nobody has a result, and the message is to be given back as it was. */
+/* Paused (smtp_client_pause): nobody has a result, whatever was told before, and the message is to be given back as it was. The session is READY for another one. */
 bool courier_is_paused(const struct courier *courier);
 /* True when the session has ended or must not carry another message. */
 bool courier_is_session_over(const struct courier *courier);
-/* Octets of the message's body that were handed to the session so far. */
+/* How far in the message's body the session is: what was handed to it, and what the peer had before (RESUMED). */
 uint64_t courier_octets(const struct courier *courier);
 
 #endif
