@@ -52,6 +52,14 @@ static void answer(struct smtp_sink *sink, struct slice text)
     smtp_server_answer(sink->server, choose(sink, text), sink->now_ms);
 }
 
+struct smtp_sink_known smtp_sink_look(struct slice transid)
+{
+    unsigned weight = weigh(transid);
+    if (transid.len == 0 || weight % 4 == 0)
+        return (struct smtp_sink_known){0};
+    return (struct smtp_sink_known){.is_known = true, .held_octets = weight / 4 * 50, .nrcpt = weight % 4 - 1};
+}
+
 /* Three messages an exchange at most. */
 static void answer_auth(struct smtp_sink *sink, struct slice data)
 {
@@ -72,6 +80,7 @@ static void end_transaction(struct smtp_sink *sink)
 {
     CHECK(sink->has_transaction); /* invariant 5 */
     sink->has_transaction = sink->has_body = false;
+    sink->known = (struct smtp_sink_known){0};
     buffer_clear(&sink->body);
 }
 
@@ -83,6 +92,7 @@ static void on_body(struct smtp_sink *sink, struct slice data)
     sink->was_body = true;
     note(&sink->events, data);
     note(&sink->body, data);
+    CHECK(sink->known.held_octets + buffer_len(&sink->body) <= sink->size_max_octets); /* invariant 8 */
 }
 
 static void on_body_end(struct smtp_sink *sink, const struct smtp_server_event *event)
@@ -104,12 +114,20 @@ static void on_mail(struct smtp_sink *sink, const struct smtp_server_event *even
     CHECK(!sink->has_transaction);
     sink->has_transaction = true;
     note_line(sink, "mail", event->envelope->sender, event->size_octets);
-    answer(sink, event->envelope->sender);
+    CHECK(event->data.len > 0 || !event->is_whole);
+    sink->known = smtp_sink_look(event->data);
+    if (!sink->known.is_known) {
+        answer(sink, event->envelope->sender);
+        return;
+    }
+    note_line(sink, event->is_whole ? "whole" : "resume", event->data, sink->known.held_octets);
+    smtp_server_resume(sink->server, !event->is_whole, sink->known.held_octets, sink->known.nrcpt, sink->now_ms);
+    sink->known.held_octets = event->is_whole ? 0 : sink->known.held_octets;
 }
 
 static void on_body_begin(struct smtp_sink *sink, const struct smtp_server_event *event)
 {
-    CHECK(sink->has_transaction && !sink->has_body && event->envelope->nrcpt > 0);
+    CHECK(sink->has_transaction && !sink->has_body && event->envelope->nrcpt + sink->known.nrcpt > 0);
     sink->has_body = true;
     for (size_t i = 0; i < event->envelope->nrcpt; i++)
         note_line(sink, "to", event->envelope->recipients[i].address, event->envelope->recipients[i].notify);
@@ -120,8 +138,8 @@ static void on_body_begin(struct smtp_sink *sink, const struct smtp_server_event
 static void on_event(struct smtp_sink *sink, const struct smtp_server_event *event)
 {
     CHECK(!sink->is_closed);
-    bool owes = event->type == SMTP_SERVER_AUTH || event->type == SMTP_SERVER_AUTH_RESPONSE || event->type == SMTP_SERVER_DEVICE || event->type == SMTP_SERVER_MAIL ||
-                event->type == SMTP_SERVER_RCPT || event->type == SMTP_SERVER_BODY_BEGIN || event->type == SMTP_SERVER_BODY_END;
+    bool owes = event->type == SMTP_SERVER_AUTH || event->type == SMTP_SERVER_AUTH_RESPONSE || event->type == SMTP_SERVER_DEVICE ||
+                event->type == SMTP_SERVER_OUTCOME || event->type == SMTP_SERVER_MAIL || event->type == SMTP_SERVER_RCPT || event->type == SMTP_SERVER_BODY_BEGIN || event->type == SMTP_SERVER_BODY_END;
     if (owes) { /* invariant 4 */
         struct smtp_server_event other;
         CHECK(smtp_server_is_parked(sink->server) && smtp_server_deadline_ms(sink->server) == INT64_MAX);
@@ -138,6 +156,10 @@ static void on_event(struct smtp_sink *sink, const struct smtp_server_event *eve
         break;
     case SMTP_SERVER_AUTH_CANCELLED: note_line(sink, "auth-cancelled", SLICE(""), 0); break;
     case SMTP_SERVER_OUTCOME:
+        CHECK(!sink->has_transaction);
+        note_line(sink, "outcome", event->data, event->first);
+        answer(sink, event->data);
+        break;
     case SMTP_SERVER_DEVICE:
         note_line(sink, "device", event->data, 0);
         answer(sink, event->data);
@@ -153,8 +175,9 @@ static void on_event(struct smtp_sink *sink, const struct smtp_server_event *eve
     case SMTP_SERVER_BODY: on_body(sink, event->data); break;
     case SMTP_SERVER_BODY_END: on_body_end(sink, event); break;
     case SMTP_SERVER_TRANSACTION_ENDED:
+        CHECK(!event->is_refused || sink->has_transaction);
         end_transaction(sink);
-        note_line(sink, "transaction-ended", SLICE(""), 0);
+        note_line(sink, event->is_refused ? "transaction-refused" : "transaction-ended", SLICE(""), 0);
         break;
     case SMTP_SERVER_CLOSE:
         CHECK(!sink->has_transaction);
@@ -204,6 +227,7 @@ bool smtp_sink_open(struct smtp_sink *sink, const struct smtp_server_config *con
 {
     *sink = (struct smtp_sink){.refuses = true, .events = {.max = NOTES_MAX}, .output = {.max = NOTES_MAX}, .messages = {.max = NOTES_MAX},
                                .body = {.max = NOTES_MAX}};
+    sink->size_max_octets = config->size_max_octets;
     sink->server = smtp_server_new(config, is_tls, is_tls ? SMTP_SERVER_EXPORTER : SMTP_SERVER_NO_BINDING, sink->now_ms);
     if (sink->server)
         smtp_sink_pump(sink);
@@ -256,6 +280,8 @@ struct smtp_server_config smtp_sink_config(void)
         .offers_binarymime = true,
         .offers_device = true,
         .offers_pipeconnect = true,
+        .offers_checkpoint = true,
+        .outcome = "3f9c 691200",
         .ways = "465/tls",
     };
 }
@@ -286,6 +312,14 @@ static const struct slice WORDS[] = {
     SLICE("XDEVICE laptop\r\n"),
     SLICE("XDEVICE +C3+A4\r\n"),
     SLICE("XDEVICE +0A\r\n"),
+    SLICE("XOUTCOME <n.0@d>\r\n"),
+    SLICE("XOUTCOME <n.1@d> 7\r\n"),
+    SLICE("MAIL FROM:<b@x.example> TRANSID=<n.0@d>\r\n"),
+    SLICE("MAIL FROM:<b@x.example> TRANSID=<n.1@d>\r\n"),
+    SLICE("MAIL FROM:<b@x.example> TRANSID=<n.2@d>\r\n"),
+    SLICE("MAIL FROM:<b@x.example> TRANSID=<n.3@d>\r\n"),
+    SLICE("MAIL FROM:<b@x.example> TRANSID=<n.4@d> XWHOLE\r\n"),
+    SLICE("MAIL FROM:<b@x.example> TRANSID=<n.5@d> XWHOLE BODY=BINARYMIME\r\n"),
     SLICE("MAIL FROM:<>\r\n"),
     SLICE("MAIL FROM:<a@x.example> SIZE=100 BODY=8BITMIME\r\n"),
     SLICE("MAIL FROM:<b@x.example> BODY=BINARYMIME\r\n"),
@@ -320,7 +354,7 @@ static const struct slice WORDS[] = {
 };
 
 static const struct slice FLOW[] = {
-    SLICE("EHLO laptop.example\r\n"), SLICE("MAIL FROM:<a@x.example>\r\n"), SLICE("RCPT TO:<a@y.example>\r\n"),
+    SLICE("EHLO laptop.example\r\n"), SLICE("MAIL FROM:<b@x.example>\r\n"), SLICE("RCPT TO:<a@y.example>\r\n"),
     SLICE("RCPT TO:<b@y.example>\r\n"), SLICE("DATA\r\n"), SLICE("hello\r\n"),
 };
 

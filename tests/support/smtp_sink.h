@@ -8,6 +8,14 @@
 #include "base/buffer.h"
 #include "smtp/server.h"
 
+/* What the sink's relay has of a transaction, by its name alone: nothing of some, of others octets, recipients or both. */
+struct smtp_sink_known {
+    bool is_known;
+    uint64_t held_octets;
+    size_t nrcpt;
+};
+struct smtp_sink_known smtp_sink_look(struct slice transid);
+
 struct smtp_sink {
     struct smtp_server *server;
     struct buffer events;   /* a line for each, body octets joined */
@@ -18,6 +26,8 @@ struct smtp_sink {
     int64_t now_ms;
     bool refuses;           /* some things are refused; otherwise every answer is positive */
     bool has_transaction, has_body, is_closed, was_body;
+    struct smtp_sink_known known; /* of the transaction */
+    uint64_t size_max_octets;
 };
 
 /* False: out of memory. The sink's own memory is not counted by support/oom.h if that is linked in and suspended by the caller. */

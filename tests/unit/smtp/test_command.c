@@ -5,6 +5,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -282,6 +283,27 @@ static void test_values_of_transid_and_outcome(void **state)
     assert_int_equal(parse(SLICE("XOUTCOME <A.0@b> 64"), false).first, 64);
 }
 
+/* RFC 1845 2 and RFC 2045 5.1: what an atom of a name may hold, octet by octet. */
+static void test_octets_of_transids(void **state)
+{
+    (void)state;
+    for (int c = 1; c < 256; c++) {
+        char text[] = "<a?b@c>", line[64];
+        struct slice argument;
+        struct smtp_command command;
+        bool is_fine = c > ' ' && c < 0x7f && !strchr("()<>@,;:\\\"/[]?=", c);
+        text[2] = (char)c;
+        snprintf(line, sizeof line, "XOUTCOME %s", text);
+        enum smtp_verb verb = smtp_verb_parse(slice_from_cstr(line), &argument);
+        assert_int_equal(smtp_command_parse(verb, argument, false, &command) == SMTP_COMMAND_OK, is_fine);
+        text[2] = 'a';
+        text[5] = (char)c;
+        snprintf(line, sizeof line, "MAIL FROM:<> TRANSID=%s", text);
+        verb = smtp_verb_parse(slice_from_cstr(line), &argument);
+        assert_int_equal(smtp_command_parse(verb, argument, false, &command) == SMTP_COMMAND_OK, is_fine && c != '.');
+    }
+}
+
 static void test_values_of_bdat_and_auth(void **state)
 {
     (void)state;
@@ -318,6 +340,7 @@ int main(void)
         cmocka_unit_test(test_values_of_mail),
         cmocka_unit_test(test_values_of_rcpt),
         cmocka_unit_test(test_values_of_transid_and_outcome),
+        cmocka_unit_test(test_octets_of_transids),
         cmocka_unit_test(test_values_of_bdat_and_auth),
         cmocka_unit_test(test_each_fault_has_words_and_codes),
     };
