@@ -8,7 +8,12 @@
 #include <stdlib.h>
 
 enum intake_state { INTAKE_OPEN, INTAKE_REFUSED, INTAKE_COMMITTING, INTAKE_ENDED };
-enum { INTAKE_REPLY_MAX = 512, INTAKE_ARENA_MAX = 4 * 1024 * 1024 };
+enum {
+    INTAKE_REPLY_MAX = 512,
+    INTAKE_ACCEPTED_MAX = 80,
+    INTAKE_ARENA_MAX = 4 * 1024 * 1024,
+    INTAKE_HELD_MAX = STORE_INTAKE_WINDOW, /* octets that come while a half is read back: what the driver has in its hands when it is told to pause */
+};
 
 struct intake {
     struct intake_config config; /* its slices are copies in the arena */
@@ -18,10 +23,17 @@ struct intake {
     enum intake_state state;
     bool is_orphan; /* the owner has gone: no callback to it */
     bool is_judged;
+    bool is_named;
+    bool is_resuming; /* the store reads the half back: `store` is still to come */
+    bool is_whole;    /* the end came meanwhile */
+    bool is_paused;   /* likewise, the owner was told to */
+    struct buffer held;
+    struct store_half half;
     struct submission *submission;
     struct store_intake *store;
     struct smtp_reply refusal;
     char refusal_text[INTAKE_REPLY_MAX];
+    char accepted_text[INTAKE_ACCEPTED_MAX - sizeof "250 2.0.0"];
 };
 
 struct smtp_reply intake_reply_of(enum result result)
@@ -32,14 +44,19 @@ struct smtp_reply intake_reply_of(enum result result)
         return SMTP_REPLY(452, 4, 3, 1, "Too busy to take the message now; please try again in a moment");
     if (result == RESULT_LIMIT)
         return SMTP_REPLY(452, 4, 5, 3, "The envelope is too large for one message; send it to fewer recipients at a time");
+    if (result == RESULT_CANCELLED || result == RESULT_EXISTS)
+        return SMTP_REPLY(451, 4, 3, 0, "Another session goes on with this message, or has ended it; this one did not take it");
     return SMTP_REPLY(451, 4, 3, 0, "The message could not be stored; it was not taken, please try again later");
 }
 
 static void release(struct intake *intake)
 {
-    submission_free(&intake->submission);
+    if (intake->store && intake->is_named && intake->state == INTAKE_OPEN)
+        store_intake_suspend(&intake->store);
     if (intake->store)
         store_intake_abort(&intake->store);
+    submission_free(&intake->submission);
+    buffer_free(&intake->held);
     arena_free(&intake->arena);
     free(intake);
 }
@@ -82,10 +99,23 @@ static void refuse_by_result(struct intake *intake, enum result result)
 /* ---- taking ----------------------------------------------------------------------------------------------------- */
 
 /* True: pause. */
+static bool hold(struct intake *intake, struct slice octets)
+{
+    if (buffer_append(&intake->held, octets) != RESULT_OK) {
+        refuse_by_result(intake, RESULT_MEMORY);
+        return false;
+    }
+    intake->is_paused = true;
+    return true;
+}
+
+/* True: pause. */
 static bool append(struct intake *intake, struct slice octets)
 {
     if (octets.len == 0 || intake->state != INTAKE_OPEN)
         return false;
+    if (intake->is_resuming)
+        return hold(intake, octets);
     enum result result = store_intake_append(intake->store, octets);
     if (result == RESULT_OK || result == RESULT_BUSY)
         return result == RESULT_BUSY;
@@ -104,6 +134,27 @@ static void judge(struct intake *intake)
         refuse(intake, &refusal);
 }
 
+/* Before the octets that it is about go to the store: what lies on the disk of a half is never without what must be known of it. */
+static void note_half(struct intake *intake)
+{
+    const struct submission_facts *facts = submission_facts(intake->submission);
+    bool is_new = intake->half.header_came == 0;
+    if (!intake->is_named || !submission_has_header(intake->submission) || (!is_new && intake->half.has_8bit_body == facts->has_8bit_body))
+        return;
+    if (is_new)
+        intake->half = (struct store_half){
+            .header_came = submission_header_came(intake->submission),
+            .header_stored = facts->header_octets,
+            .has_8bit_header = facts->has_8bit_header,
+            .is_header_utf8 = facts->is_header_utf8,
+            .has_lines = intake->envelope.body != MAIL_BODY_BINARYMIME,
+            .received_at_ms = intake->config.received_at_ms,
+        };
+    intake->half.has_8bit_body = facts->has_8bit_body;
+    if (intake->store)
+        store_intake_note(intake->store, &intake->half);
+}
+
 static bool pass_on(struct intake *intake, enum result result, const struct submission_out *out)
 {
     if (result == RESULT_DENIED) {
@@ -115,6 +166,8 @@ static bool pass_on(struct intake *intake, enum result result, const struct subm
         return false;
     }
     judge(intake);
+    if (intake->state == INTAKE_OPEN)
+        note_half(intake);
     bool header_pauses = append(intake, out->header);
     return append(intake, out->body) || header_pauses;
 }
@@ -148,10 +201,7 @@ static void tell(struct intake *intake, const struct smtp_reply *reply)
 
 static void tell_accepted(struct intake *intake)
 {
-    char id[MESSAGE_ID_TEXT], text[64];
-    message_id_format(intake->config.id, id);
-    int len = snprintf(text, sizeof text, "Ok: queued as %s", id);
-    struct smtp_reply reply = {.code = 250, .status = {2, 0, 0}, .text = slice_of(text, (size_t)len)};
+    struct smtp_reply reply = {.code = 250, .status = {2, 0, 0}, .text = slice_from_cstr(intake->accepted_text)};
     tell(intake, &reply);
 }
 
@@ -199,13 +249,8 @@ static void on_commit(void *context, enum result result)
     tell_accepted(intake);
 }
 
-void intake_finish(struct intake *intake)
+static void commit(struct intake *intake)
 {
-    struct submission_out out;
-    if (intake->state == INTAKE_OPEN) {
-        enum result result = submission_finish(intake->submission, &out);
-        (void)pass_on(intake, result, &out); /* a pause is of no use any more: the commit itself waits its turn */
-    }
     if (intake->state == INTAKE_REFUSED) {
         tell(intake, &intake->refusal);
         return;
@@ -218,7 +263,102 @@ void intake_finish(struct intake *intake)
     store_intake_commit(&intake->store, &message, intake->hops, intake->config.received_at_ms, on_commit, intake);
 }
 
+void intake_finish(struct intake *intake)
+{
+    struct submission_out out;
+    if (intake->state == INTAKE_OPEN) {
+        enum result result = submission_finish(intake->submission, &out);
+        (void)pass_on(intake, result, &out); /* a pause is of no use any more: the commit itself waits its turn */
+    }
+    intake->is_whole = true;
+    if (!intake->is_resuming || intake->state == INTAKE_REFUSED)
+        commit(intake);
+}
+
+void intake_sync(struct intake *intake)
+{
+    if (intake->is_named && intake->state == INTAKE_OPEN && intake->store)
+        store_intake_sync(intake->store);
+}
+
+/* ---- going on in a half ------------------------------------------------------------------------------------------ */
+
+static void end_resuming(struct intake *intake, enum result result)
+{
+    intake->is_resuming = false;
+    if (intake->state == INTAKE_OPEN && result != RESULT_OK)
+        refuse_by_result(intake, result);
+    if (intake->state != INTAKE_OPEN && intake->store)
+        store_intake_abort(&intake->store);
+    if (intake->state == INTAKE_OPEN && intake->half.has_8bit_body)
+        store_intake_note(intake->store, &intake->half);
+    bool pauses = append(intake, buffer_slice(&intake->held));
+    buffer_free(&intake->held);
+    if (intake->is_paused && !pauses && !intake->is_orphan && !intake->is_whole)
+        intake->config.on_resume(intake->config.owner);
+}
+
+static void on_store_resumed(void *context, enum result result, struct store_intake *store)
+{
+    struct intake *intake = context;
+    intake->store = store;
+    bool is_awaited = intake->is_whole && intake->state == INTAKE_OPEN; /* a refusal was told at once */
+    bool is_abandoned = intake->is_orphan && !is_awaited;
+    end_resuming(intake, result); /* whose on_resume may free it, unless the end has come */
+    if (is_awaited)
+        commit(intake);
+    else if (is_abandoned)
+        release(intake);
+}
+
 /* ---- life ------------------------------------------------------------------------------------------------------- */
+
+/* What a transaction is told again each time it asks must be what it is told the first time. */
+static void write_reply(struct intake *intake, struct store_naming *naming, char *out, size_t size)
+{
+    char id[MESSAGE_ID_TEXT];
+    message_id_format(intake->config.id, id);
+    snprintf(intake->accepted_text, sizeof intake->accepted_text, "Ok: queued as %s", id);
+    int len = snprintf(out, size, "250 2.0.0 %s", intake->accepted_text);
+    naming->reply = slice_of(out, (size_t)len);
+}
+
+static enum result prepare_new(struct intake *intake, const struct intake_config *config)
+{
+    struct store_naming naming = config->naming ? *config->naming : (struct store_naming){0};
+    char reply[INTAKE_ACCEPTED_MAX];
+    write_reply(intake, &naming, reply, sizeof reply);
+    intake->submission = submission_new(config->submission);
+    intake->store = store_intake_new(config->store, intake->config.id, on_drain, intake);
+    if (!intake->submission || !intake->store)
+        return RESULT_MEMORY;
+    return config->naming ? store_intake_name(intake->store, &naming) : RESULT_OK;
+}
+
+/* The header was judged in the session that brought it. */
+static enum result prepare_rest(struct intake *intake, const struct intake_config *config)
+{
+    const struct store_half *half = &config->checkpoint->half;
+    const struct submission_past past = {
+        .header_octets = half->header_stored,
+        .stored_octets = config->checkpoint->came_octets - half->header_came + half->header_stored,
+        .has_8bit_header = half->has_8bit_header,
+        .is_header_utf8 = half->is_header_utf8,
+        .has_8bit_body = half->has_8bit_body,
+    };
+    struct store_naming naming = *config->naming;
+    char reply[INTAKE_ACCEPTED_MAX];
+    assert(half->header_came > 0 && config->checkpoint->came_octets >= half->header_came);
+    write_reply(intake, &naming, reply, sizeof reply);
+    intake->half = *half;
+    intake->is_judged = true;
+    intake->submission = submission_resume(&past);
+    if (!intake->submission)
+        return RESULT_MEMORY;
+    intake->is_resuming = true;
+    store_intake_resume(config->store, config->checkpoint, &naming, on_drain, intake, on_store_resumed, intake);
+    return RESULT_OK;
+}
 
 static enum result prepare(struct intake *intake, const struct intake_config *config)
 {
@@ -233,9 +373,7 @@ static enum result prepare(struct intake *intake, const struct intake_config *co
         if (!intake->hops)
             return RESULT_MEMORY;
     }
-    intake->submission = submission_new(config->submission);
-    intake->store = store_intake_new(config->store, config->id, on_drain, intake);
-    return intake->submission && intake->store ? RESULT_OK : RESULT_MEMORY;
+    return config->checkpoint ? prepare_rest(intake, config) : prepare_new(intake, config);
 }
 
 struct intake *intake_new(const struct intake_config *config)
@@ -246,6 +384,12 @@ struct intake *intake_new(const struct intake_config *config)
     intake->config = *config;
     intake->config.envelope = NULL;
     intake->config.submission = NULL;
+    intake->config.naming = NULL;
+    intake->config.checkpoint = NULL;
+    if (config->checkpoint)
+        intake->config.id = config->checkpoint->message;
+    intake->is_named = config->naming != NULL;
+    intake->held = BUFFER(INTAKE_HELD_MAX);
     intake->arena = ARENA(INTAKE_ARENA_MAX);
     if (prepare(intake, config) == RESULT_OK)
         return intake;
@@ -259,8 +403,25 @@ void intake_free(struct intake **intake)
     *intake = NULL;
     if (!i)
         return;
-    if (i->state == INTAKE_COMMITTING)
+    if (i->state == INTAKE_COMMITTING || i->is_resuming)
         i->is_orphan = true;
     else
         release(i);
+}
+
+void intake_drop(struct intake **intake)
+{
+    assert(!(*intake)->is_whole);
+    refuse_by_result(*intake, RESULT_CANCELLED);
+    intake_free(intake);
+}
+
+bool intake_is_half(const struct intake *intake)
+{
+    return intake->is_named && intake->state == INTAKE_OPEN && intake->half.header_came > 0;
+}
+
+uint64_t intake_id(const struct intake *intake)
+{
+    return intake->config.id;
 }

@@ -5,6 +5,9 @@
  * The header is judged as soon as it is whole, with the program's `judge`; a refusal is remembered, the rest of the body is swallowed (RFC 5321 gives no way to
  * stop a sender in mid-body), and the reply comes at the end. What was refused leaves nothing on disk.
  *
+ * A message whose transaction has a name (RFC 1845, schema/link.md) stays on the disk when its session ends in mid-body, and a later session goes on in it: intake_new with what the
+ * store's claim found. Its header was judged when it came. What is fed while the store reads the half back is held here.
+ *
  * Two parties hear of a commit, because a session may die while it is under way: on_queued, the program's queue, always, because the message exists now whoever listens; and
  * on_reply, the session, unless it has called intake_free in between.
  *
@@ -33,7 +36,8 @@ struct intake_config {
     const struct envelope *envelope; /* copied; as it stands at BODY_BEGIN */
     const struct submission_config *submission;
     int64_t received_at_ms, expires_at_ms; /* wall time */
-    /* The transaction has a name (store/store.h): naming is copied but for reply, which is made here. checkpoint: what a claim found, a half: the message goes on there, under its number; NULL: from its beginning. */
+    /* The transaction has a name (store/store.h): naming is copied but for reply, which is made here. checkpoint: what a claim found, a half: the message goes on there, under its number in place of
+     * id; NULL: from its beginning. */
     const struct store_naming *naming;
     const struct store_checkpoint *checkpoint;
     /* Within so many ms the same message, octet for octet and with the same envelope, is answered as the first, and not taken again; 0: never. */
@@ -61,10 +65,17 @@ MUST_CHECK bool intake_feed(struct intake *intake, struct slice octets);
 void intake_finish(struct intake *intake);
 /* What has come so far of a message with a name goes to the disk: the sender is silent. */
 void intake_sync(struct intake *intake);
-/* At any time, after on_reply at the latest. A message with a name that is not whole stays on the disk for who comes back for it, unless it was refused. Before intake_finish it drops what was gathered of any other; after it the commit takes its course. */
+/* Whether intake_free would leave a half of it for who comes back: it has a name, and a whole header, and neither was it refused nor is it at its end. */
+bool intake_is_half(const struct intake *intake);
+/* The message's number. */
+uint64_t intake_id(const struct intake *intake);
+/* At any time, after on_reply at the latest. A message with a name that is not whole stays on the disk for who comes back for it, unless it was refused. Before intake_finish it drops what was
+ * gathered of any other; after it the commit takes its course. */
 void intake_free(struct intake **intake);
+/* The same, but what has come of a message with a name is not kept: the session has refused its body. Before intake_finish. */
+void intake_drop(struct intake **intake);
 
-/* What a result of the store means for a sender: 452 4.3.1 for a full disk, 451 4.3.0 for the rest. Never positive but for RESULT_OK, which has no reply here. */
+/* What a result of the store means for a sender: 452 4.3.1 for a full disk, 451 4.3.0 for the rest, with its own words where another session has taken the transaction over. Never positive but for RESULT_OK, which has no reply here. */
 struct smtp_reply intake_reply_of(enum result result);
 /* The reply to a message whose submission refused it; its text lives as long as the submission. */
 struct smtp_reply intake_refusal_of(const struct submission *submission);
