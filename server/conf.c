@@ -9,6 +9,7 @@
 
 #define MINUTES(n) ((n) * INT64_C(60000))
 #define DAYS(n) ((n) * INT64_C(86400000))
+#define NAME_KEPT_AFTER_MS DAYS(2) /* schema/link.md, CHECKPOINT */
 
 static const struct config_word level_words[] = {{"error", LOG_ERROR}, {"warning", LOG_WARNING}, {"info", LOG_INFO}, {"debug", LOG_DEBUG}, {0}};
 
@@ -45,6 +46,8 @@ static const struct config_key keys[] = {
     COUNT("limits", "sessions_per_address", sessions_per_address, "100", 0, 1000000, "a number up to 1000000, 0 for no limit"),
     KEY("limits", "database_size", CONFIG_SIZE, database_size, .fallback = "0", .min = 0, .max = INT64_C(1) << 46,
         .accepted = "a size, 0 for no limit"),
+    COUNT("limits", "half_bodies", half_bodies, "8", 1, 1000000, "a number from 1 to 1000000"),
+    KEY("limits", "half_octets", CONFIG_SIZE, half_octets, .fallback = "200M", .min = 65536, .max = INT64_C(1) << 46, .accepted = "a size from 64K on"),
     TIME("limits", "command_timeout", command_timeout, "5m", 1000, MINUTES(60), "a duration from 1s to 1h"),
     TIME("limits", "data_timeout", data_timeout, "3m", 1000, MINUTES(60), "a duration from 1s to 1h"),
     TIME("limits", "login_timeout", login_timeout, "1m", 1000, MINUTES(60), "a duration from 1s to 1h"),
@@ -312,7 +315,12 @@ bool conf_may_lack(const struct conf *conf, const struct net_address *listener)
     return conf->has_default_listeners && (port == 443 || port == 80);
 }
 
-void conf_smtp(const struct conf *conf, const char *ways, const struct log *log, struct smtp_server_config *out)
+int64_t conf_name_kept_ms(const struct conf *conf)
+{
+    return conf->values.lifetime + NAME_KEPT_AFTER_MS;
+}
+
+void conf_smtp(const struct conf *conf, const struct conf_told *told, const struct log *log, struct smtp_server_config *out)
 {
     const struct conf_values *values = &conf->values;
     *out = (struct smtp_server_config){
@@ -329,7 +337,9 @@ void conf_smtp(const struct conf *conf, const char *ways, const struct log *log,
         .offers_smtputf8 = true,
         .offers_binarymime = true,
         .offers_pipeconnect = true,
-        .ways = ways && ways[0] ? ways : NULL,
+        .offers_checkpoint = told->outcome != NULL,
+        .outcome = told->outcome,
+        .ways = told->ways && told->ways[0] ? told->ways : NULL,
         .log = log,
     };
 }

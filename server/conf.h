@@ -50,7 +50,7 @@ struct conf_values {
     struct slice certificate, key;
     int64_t threads;
 
-    int64_t message_size, recipients, sessions, sessions_per_address, database_size;
+    int64_t message_size, recipients, sessions, sessions_per_address, database_size, half_bodies, half_octets;
     int64_t command_timeout, data_timeout, login_timeout, handshake_timeout;
 
     int64_t verifier_threads, verifier_queue, failures_per_address, failures_per_account;
@@ -96,8 +96,16 @@ MUST_CHECK enum result conf_parse_smarthost(struct config_value *value, void *ou
 /* 443 and 80, which another program of the machine has more often than not. Whoever names no listeners does without them then. */
 bool conf_may_lack(const struct conf *conf, const struct net_address *listener);
 
-/* The template of the server cores of all listeners. Points into conf, which outlives them. ways: of ways_write (ways.h); outlives them too. */
-void conf_smtp(const struct conf *conf, const char *ways, const struct log *log, struct smtp_server_config *out);
+/* For how long a transaction's name is known, of the relay's running time (served.h): as long as its mail may be in the queue, and two days. */
+int64_t conf_name_kept_ms(const struct conf *conf);
+
+/* What EHLO tells that is not of the configuration alone; NULL: nothing of the kind. */
+struct conf_told {
+    const char *ways;    /* of ways_write (ways.h) */
+    const char *outcome; /* of served_tell (served.h); with it, transactions may have names */
+};
+/* The template of the server cores of all listeners. Points into conf and to what is told, which outlive them. */
+void conf_smtp(const struct conf *conf, const struct conf_told *told, const struct log *log, struct smtp_server_config *out);
 
 /* How many loops, and how many threads for passwords, where the configuration leaves it to the machine. */
 uint32_t conf_threads(const struct conf *conf);

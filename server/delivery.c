@@ -193,6 +193,8 @@ static void delivery_sweep_sometimes(struct delivery *delivery)
     if (now_ms - delivery->swept_at_ms < SWEEP_EVERY_MS && delivery->swept_at_ms <= now_ms)
         return;
     delivery->swept_at_ms = now_ms;
+    /* The names first: a message whose name is known is not swept. */
+    store_checkpoint_sweep(delivery->config.store, served_now_ms(delivery->config.served) - conf_name_kept_ms(delivery->config.conf), NULL, NULL);
     store_sweep(delivery->config.store, now_ms - delivery->config.conf->values.history, NULL, NULL);
 }
 

@@ -26,13 +26,14 @@ struct delivery_config {
     struct dns *dns;
     const struct log *log;
     struct conf *conf;         /* a reference is taken */
+    const struct served *served;
     struct tls_context *tls_any;       /* references are taken */
     struct tls_context *tls_verified;
     uint64_t (*next_id)(void *context);
     void *context;
 };
 
-/* Loads the queue from the store and begins. Once a day, when mail comes in, the store forgets what has been finished for longer than `history`.
+/* Loads the queue from the store and begins. Once a day, when mail comes in, the store forgets what has been finished for longer than `history`, and names of transactions that were not touched for conf_name_kept_ms.
  * RESULT_OK, RESULT_MEMORY. */
 MUST_CHECK enum result delivery_start(struct delivery **out, const struct delivery_config *config);
 /* Lets messages that are being sent end within grace_ms; then on_stopped, and the memory is gone. */

@@ -1,6 +1,8 @@
 #include "gate.h"
 
+#include "checkpoint.h"
 #include "enrolment.h"
+#include "outcome.h"
 
 #include "mail/address.h"
 #include "mail/date.h"
@@ -27,10 +29,15 @@ struct session {
     int64_t proved_at_ms;                /* when the account whose password was proved had last been changed */
     struct refresh *refresh;             /* on its way */
     struct enrolment *enrolment;         /* likewise */
+    struct outcome *outcome;             /* likewise */
 
     /* The transaction. */
     struct arena arena;
     struct slice sender;
+    struct slice transid;          /* empty: it has no name */
+    bool is_whole;                 /* XWHOLE */
+    uint8_t digest[STORE_DIGEST];  /* of a named one's MAIL */
+    struct checkpoint *checkpoint; /* of a named one */
     struct intake *intake;
 };
 
@@ -133,11 +140,46 @@ static void session_on_login(void *context, struct account *account, struct slic
         session->device[0] = '\0';
 }
 
+/* Who asks for a name. A session without a token has proved the account's password, and has after an XDEVICE of its own. */
+static struct store_claim session_claim(const struct session *session, struct slice transid)
+{
+    struct store_claim claim = {
+        .account = session->account->name,
+        .device = slice_from_cstr(session->device),
+        .helo = smtp_server_helo(service_core(session->service)),
+        .transid = transid,
+        .is_by_password = !session->device[0],
+        .is_whole = session->is_whole,
+        .served_ms = served_now_ms(session->gate->services.served),
+    };
+    memcpy(claim.digest, session->digest, sizeof claim.digest);
+    return claim;
+}
+
+static void session_begin_transaction(struct session *session)
+{
+    if (session->transid.len == 0) {
+        session_answer(session, SMTP_REPLY(250, 2, 1, 0, "Sender ok"));
+        return;
+    }
+    session->checkpoint = checkpoint_new(&(struct checkpoint_config){
+        .loop = session->gate->services.loop,
+        .store = session->gate->services.login.store,
+        .log = session_log(session),
+        .session = session->service,
+        .claim = session_claim(session, session->transid),
+        .most_halves = (uint32_t)session->conf->values.half_bodies,
+        .most_octets = (uint64_t)session->conf->values.half_octets,
+    });
+    if (!session->checkpoint)
+        session_answer(session, intake_reply_of(RESULT_MEMORY));
+}
+
 static void session_judge_sender(struct session *session)
 {
     char text[420];
     if (session->sender.len == 0 || account_may_send_as(session->account, session->sender)) {
-        session_answer(session, SMTP_REPLY(250, 2, 1, 0, "Sender ok"));
+        session_begin_transaction(session);
         return;
     }
     session_log_refused(session, "sender-refused", session->sender);
@@ -202,14 +244,36 @@ static void session_on_device(struct session *session, struct slice label)
         session_answer(session, SMTP_REPLY(452, 4, 3, 1, "Out of memory for now; please try again in a moment"));
 }
 
+/* ---- XOUTCOME -------------------------------------------------------------------------------------------------- */
+
+static void session_on_outcome(struct session *session, struct slice transid, uint32_t first)
+{
+    struct store_claim claim = session_claim(session, transid);
+    session->outcome = outcome_new(session->gate->services.login.store, session_log(session), session->service, &claim, first, &session->outcome);
+    if (!session->outcome)
+        session_answer(session, SMTP_REPLY(452, 4, 3, 1, "Out of memory for now; please ask again in a moment"));
+}
+
 /* ---- MAIL and RCPT -------------------------------------------------------------------------------------------- */
 
-static void session_on_mail(struct session *session, const struct envelope *envelope)
+static enum result session_keep_mail(struct session *session, const struct smtp_server_event *mail)
+{
+    enum result result = arena_copy(&session->arena, mail->envelope->sender, &session->sender);
+    if (result == RESULT_OK)
+        result = arena_copy(&session->arena, mail->data, &session->transid);
+    session->is_whole = mail->is_whole;
+    if (mail->data.len > 0)
+        checkpoint_digest(mail->envelope, mail->size_octets, session->digest);
+    return result;
+}
+
+static void session_on_mail(struct session *session, const struct smtp_server_event *mail)
 {
     uint32_t version = *session->gate->services.login.accounts_version;
     assert(session->account); /* the core lets nobody come here without a login */
+    checkpoint_free(&session->checkpoint);
     arena_reset(&session->arena);
-    if (arena_copy(&session->arena, envelope->sender, &session->sender) != RESULT_OK)
+    if (session_keep_mail(session, mail) != RESULT_OK)
         session_answer(session, intake_reply_of(RESULT_MEMORY));
     else if (version != session->accounts_version)
         session_refresh_account(session, version);
@@ -219,8 +283,12 @@ static void session_on_mail(struct session *session, const struct envelope *enve
 
 static void session_on_rcpt(struct session *session, const struct envelope_recipient *recipient)
 {
-    if (session->sender.len == 0 && !account_may_send_as(session->account, recipient->address))
+    if (checkpoint_has_recipient(session->checkpoint, recipient->address))
+        session_answer(session, SMTP_REPLY(250, 2, 1, 5, "Recipient ok"));
+    else if (session->sender.len == 0 && !account_may_send_as(session->account, recipient->address))
         session_answer(session, SMTP_REPLY(550, 5, 7, 1, "From the empty sender, mail goes to the account's own addresses only"));
+    else if (checkpoint_is_known(session->checkpoint))
+        session_answer(session, SMTP_REPLY(452, 4, 5, 3, "This transaction has begun without that recipient; send to it in another"));
     else
         session_answer(session, SMTP_REPLY(250, 2, 1, 5, "Recipient ok"));
 }
@@ -285,6 +353,24 @@ static void session_on_reply(void *owner, const struct smtp_reply *reply)
                   LOG_STR("reason", reply->text));
     service_answer(session->service, reply);
     intake_free(&session->intake);
+    checkpoint_free(&session->checkpoint);
+}
+
+/* What has come of a body with a name is kept, unless the core has refused it. */
+static void session_end_transaction(struct session *session, bool is_refused)
+{
+    char id[MESSAGE_ID_TEXT];
+    if (session->intake && is_refused) {
+        intake_drop(&session->intake);
+    } else if (session->intake && intake_is_half(session->intake)) {
+        message_id_format(intake_id(session->intake), id);
+        log_event(session_log(session), LOG_INFO, "transaction-suspended", LOG_TEXT("session", service_id(session->service)), LOG_TEXT("item", id),
+                  LOG_STR("user", session->account->name));
+    } else if (session->checkpoint && is_refused) {
+        checkpoint_forget(session->checkpoint);
+    }
+    intake_free(&session->intake);
+    checkpoint_free(&session->checkpoint);
 }
 
 static enum result session_write_received(const struct session *session, const struct envelope *envelope, uint64_t id, int64_t now_ms,
@@ -321,7 +407,8 @@ static struct intake *session_new_intake(struct session *session, const struct e
         .own_name = name,
         .allow_utf8 = envelope->is_smtputf8,
     };
-    return intake_new(&(struct intake_config){
+    struct store_naming naming;
+    struct intake_config config = {
         .store = session->gate->services.login.store,
         .id = id,
         .account = session->account->name,
@@ -336,20 +423,30 @@ static struct intake *session_new_intake(struct session *session, const struct e
         .on_resume = session_on_resume,
         .on_reply = session_on_reply,
         .owner = session,
-    });
+    };
+    if (session->checkpoint)
+        checkpoint_name(session->checkpoint, envelope, &naming, &config);
+    return intake_new(&config);
 }
 
-static void session_on_body_begin(struct session *session, const struct envelope *envelope)
+static void session_open_intake(struct session *session, const struct envelope *mail)
 {
+    struct envelope known = session->checkpoint ? checkpoint_envelope(session->checkpoint, mail) : *mail;
     const struct gate_services *services = &session->gate->services;
     struct buffer received = BUFFER(4096);
     int64_t now_ms = wall_now_ms();
     uint64_t id = services->next_id(services->context);
-    intake_free(&session->intake);
-    if (session_write_received(session, envelope, id, now_ms, &received) == RESULT_OK)
-        session->intake = session_new_intake(session, envelope, buffer_slice(&received), id, now_ms);
+    if (session_write_received(session, &known, id, now_ms, &received) == RESULT_OK)
+        session->intake = session_new_intake(session, &known, buffer_slice(&received), id, now_ms);
     buffer_free(&received);
-    if (session->intake)
+}
+
+static void session_on_body_begin(struct session *session, const struct envelope *envelope)
+{
+    intake_free(&session->intake);
+    if (!checkpoint_is_over(session->checkpoint))
+        session_open_intake(session, envelope);
+    if (session->intake || checkpoint_is_over(session->checkpoint))
         session_answer(session, SMTP_REPLY(354, 0, 0, 0, "Send the message; end with a dot on a line by itself"));
     else
         session_answer(session, intake_reply_of(RESULT_MEMORY));
@@ -357,17 +454,24 @@ static void session_on_body_begin(struct session *session, const struct envelope
 
 static void session_on_body(struct session *session, struct slice piece)
 {
-    if (session->intake && intake_feed(session->intake, piece))
+    if (!session->intake)
+        return;
+    if (session->checkpoint)
+        checkpoint_on_body(session->checkpoint, session->intake);
+    if (intake_feed(session->intake, piece))
         service_pause(session->service);
 }
 
 static void session_on_body_end(struct session *session)
 {
-    if (!session->intake) {
+    if (session->intake) {
+        intake_finish(session->intake);
+    } else if (checkpoint_is_over(session->checkpoint)) {
+        checkpoint_answer_again(session->checkpoint);
+        checkpoint_free(&session->checkpoint);
+    } else {
         session_answer(session, intake_reply_of(RESULT_MEMORY));
-        return;
     }
-    intake_finish(session->intake);
 }
 
 /* ---- the handler ---------------------------------------------------------------------------------------------- */
@@ -415,7 +519,7 @@ static void gate_on_event(void *context, struct service_session *service, const 
         login_cancel(session->login);
         break;
     case SMTP_SERVER_MAIL:
-        session_on_mail(session, event->envelope);
+        session_on_mail(session, event);
         break;
     case SMTP_SERVER_RCPT:
         session_on_rcpt(session, event->recipient);
@@ -430,12 +534,14 @@ static void gate_on_event(void *context, struct service_session *service, const 
         session_on_body_end(session);
         break;
     case SMTP_SERVER_TRANSACTION_ENDED:
-        intake_free(&session->intake);
+        session_end_transaction(session, event->is_refused);
         break;
     case SMTP_SERVER_DEVICE:
         session_on_device(session, event->data);
         break;
     case SMTP_SERVER_OUTCOME:
+        session_on_outcome(session, event->data, event->first);
+        break;
     case SMTP_SERVER_STARTTLS:
     case SMTP_SERVER_CLOSE:
         break; /* the service's own */
@@ -450,7 +556,8 @@ static void gate_on_closed(void *context, struct service_session *service)
     if (session->refresh)
         session->refresh->session = NULL;
     enrolment_abandon(&session->enrolment);
-    intake_free(&session->intake);
+    outcome_abandon(&session->outcome);
+    session_end_transaction(session, false);
     login_free(&session->login);
     account_free(&session->account);
     arena_free(&session->arena);

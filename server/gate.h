@@ -2,8 +2,9 @@
  *
  *   AUTH         login.h
  *   XDEVICE      enrolment.h
- *   MAIL         the sender is one that the account may send as, or <> (then only to itself)
+ *   MAIL         the sender is one that the account may send as, or <> (then only to itself); with TRANSID, checkpoint.h
  *   RCPT         any full address; the queue finds out the rest
+ *   XOUTCOME     outcome.h
  *   body         mta/intake.h; every address of From: and Sender: is one that the account may send as
  *   end of body  the store's commit, and only it, is the 250; then the delivery is told (on_queued)
  *
@@ -14,6 +15,7 @@
 
 #include "login.h"
 #include "conf.h"
+#include "served.h"
 
 #include "mta/intake.h"
 
@@ -32,6 +34,8 @@ void queued_letter_free(struct queued_letter **letter);
 
 struct gate_services {
     struct login_services login;
+    uv_loop_t *loop;
+    const struct served *served;
     struct conf *conf; /* a reference */
     uint64_t (*next_id)(void *context);
     /* Takes `queued`; from this loop's thread. NULL instead of a letter: memory is out, look into the store for what is new. */

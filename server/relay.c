@@ -2,6 +2,7 @@
 
 #include "admin.h"
 #include "contexts.h"
+#include "served.h"
 #include "thread.h"
 #include "watch.h"
 #include "ways.h"
@@ -37,8 +38,9 @@ struct relay {
     size_t nthreads, nidle;
     struct conf_listener bound[CONF_LISTENERS_MAX];
     size_t nbound;
-    struct arena ways_memory; /* all that XWAYS has ever said: sessions point at it */
-    const char *ways;
+    struct arena told_memory; /* all that XWAYS and XOUTCOME have ever said: sessions point at it */
+    struct conf_told told;
+    struct served served;
     struct delivery *delivery;
     struct letter rescan;           /* from a session's thread that has no memory for one of its own */
     atomic_flag is_rescan_posted;
@@ -140,6 +142,7 @@ static void relay_finish(struct relay *relay)
         thread_finish(relay->threads[i]);
     for (size_t i = 0; i < relay->nthreads; i++)
         thread_join(&relay->threads[i]);
+    served_close(&relay->served); /* the sessions read it to the last */
     mailbox_close(&relay->mailbox);
     if (relay->dns)
         dns_close(relay->dns, NULL, NULL);
@@ -223,18 +226,26 @@ static void relay_watch_certificate(struct relay *relay)
         log_event(&relay->log, LOG_WARNING, "not-watching", LOG_TEXT("reason", "out of memory"));
 }
 
-/* What XWAYS says from now on; without memory, what it said before. */
-static void relay_make_ways(struct relay *relay, const struct conf *conf)
+/* Without memory, what was said before. */
+static void relay_keep_told(struct relay *relay, const char **at, const char *text)
 {
-    char text[WAYS_MAX + 1];
-    if (ways_write(conf, relay->bound, relay->nbound, text) != RESULT_OK)
-        log_event(&relay->log, LOG_WARNING, "ways-too-many", LOG_INT("octets_max", WAYS_MAX), LOG_TEXT("told", text),
-                  LOG_TEXT("reason", "there are more ports and advertise lines than one line of EHLO can tell; clients are not told of the last ones"));
-    if (relay->ways && strcmp(relay->ways, text) == 0)
+    if (*at && strcmp(*at, text) == 0)
         return;
-    const char *ways = arena_cstr(&relay->ways_memory, slice_from_cstr(text));
-    if (ways)
-        relay->ways = ways;
+    const char *kept = arena_cstr(&relay->told_memory, slice_from_cstr(text));
+    if (kept)
+        *at = kept;
+}
+
+/* What XWAYS and XOUTCOME say from now on. */
+static void relay_make_told(struct relay *relay, const struct conf *conf)
+{
+    char ways[WAYS_MAX + 1], outcome[SERVED_TELL_MAX];
+    if (ways_write(conf, relay->bound, relay->nbound, ways) != RESULT_OK)
+        log_event(&relay->log, LOG_WARNING, "ways-too-many", LOG_INT("octets_max", WAYS_MAX), LOG_TEXT("told", ways),
+                  LOG_TEXT("reason", "there are more ports and advertise lines than one line of EHLO can tell; clients are not told of the last ones"));
+    served_tell(&relay->served, conf_name_kept_ms(conf), outcome);
+    relay_keep_told(relay, &relay->told.ways, ways);
+    relay_keep_told(relay, &relay->told.outcome, outcome);
 }
 
 /* Everything new is made before anything old is given up. */
@@ -255,11 +266,11 @@ static void relay_reload(struct relay *relay)
     }
     struct sentry_limits limits = sentry_limits_of(conf);
     relay_warn_of_restart(relay, conf);
-    relay_make_ways(relay, conf);
+    relay_make_told(relay, conf);
     sentry_set_limits(relay->sentry, &limits);
     relay->log.level = (enum log_level)conf->values.log_level;
     for (size_t i = 0; i < relay->nthreads; i++) {
-        if (thread_reload(relay->threads[i], conf_ref(conf), relay->ways, contexts.server) != RESULT_OK)
+        if (thread_reload(relay->threads[i], conf_ref(conf), &relay->told, contexts.server) != RESULT_OK)
             log_event(&relay->log, LOG_ERROR, "reload-failed", LOG_TEXT("reason", "out of memory"));
     }
     delivery_reload(relay->delivery, conf, contexts.any, contexts.verified);
@@ -331,7 +342,7 @@ static void relay_describe(void *context, json_t *status)
     json_object_set_new(status, "uptime_s", json_integer((wall_now_ms() - relay->started_at_ms) / 1000));
     json_object_set_new(status, "sessions", json_integer(relay->sessions));
     json_object_set_new(status, "listeners", listeners);
-    json_object_set_new(status, "ways", json_string(relay->ways));
+    json_object_set_new(status, "ways", json_string(relay->told.ways));
     json_object_set_new(status, "pins", json_pack("[s]", pin_text));
 }
 
@@ -395,7 +406,8 @@ static int relay_open_store(struct relay *relay)
         return relay_fail(relay, console_exit_code(result), "start-failed", why);
     if (store_client_open(&relay->client, relay->store, &relay->loop) != RESULT_OK)
         return relay_fail(relay, EX_OSERR, "start-failed", "out of memory");
-    return relay_open_secrets(relay);
+    result = served_open(&relay->served, &relay->loop, relay->client, &relay->log);
+    return result == RESULT_OK ? relay_open_secrets(relay) : relay_fail(relay, console_exit_code(result), "start-failed", "the database can't be read or written");
 }
 
 static int relay_open_conf(struct relay *relay)
@@ -430,6 +442,7 @@ static int relay_open_threads(struct relay *relay)
                       .log = &relay->log,
                       .accounts_version = &relay->accounts_version,
                       .dummy_hash = relay->dummy_hash},
+            .served = &relay->served,
             .conf = conf_ref(relay->conf),
             .next_id = relay_next_id,
             .on_queued = relay_on_queued,
@@ -495,11 +508,11 @@ static int relay_listen(struct relay *relay)
     }
     if (relay->nbound == 0)
         return relay_fail(relay, EX_CONFIG, "start-failed", "no listener: see listen in the configuration");
-    relay_make_ways(relay, relay->conf);
-    if (!relay->ways)
+    relay_make_told(relay, relay->conf);
+    if (!relay->told.ways || !relay->told.outcome)
         return relay_fail(relay, EX_OSERR, "start-failed", "out of memory");
     for (size_t i = 0; i < relay->nthreads; i++)
-        thread_tell_ways(relay->threads[i], relay->ways);
+        thread_tell(relay->threads[i], &relay->told);
     return EX_OK;
 }
 
@@ -522,6 +535,7 @@ static int relay_open_delivery(struct relay *relay)
         .dns = relay->dns,
         .log = &relay->log,
         .conf = relay->conf,
+        .served = &relay->served,
         .tls_any = relay->contexts.any,
         .tls_verified = relay->contexts.verified,
         .next_id = relay_next_id,
@@ -596,7 +610,7 @@ static void relay_close(struct relay *relay)
         store_close(&relay->store);
     contexts_close(&relay->contexts);
     conf_unref(&relay->conf);
-    arena_free(&relay->ways_memory);
+    arena_free(&relay->told_memory);
     crypto_wipe(relay->salt_secret, sizeof relay->salt_secret);
 }
 

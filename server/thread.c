@@ -23,7 +23,7 @@ struct reload {
     struct letter letter;
     struct thread *thread;
     struct conf *conf;
-    const char *ways;
+    struct conf_told told;
     struct tls_context *tls;
 };
 
@@ -50,7 +50,7 @@ static struct service *thread_new_service(struct thread *thread)
         .handler = gate_handler(thread->gate),
         .log = thread->config.gate.login.log,
     };
-    conf_smtp(conf, NULL, config.log, &config.smtp);
+    conf_smtp(conf, &(struct conf_told){0}, config.log, &config.smtp);
     return service_new(&thread->loop, &config);
 }
 
@@ -73,6 +73,7 @@ enum result thread_new(struct thread **out, const struct thread_config *config)
     result = mailbox_open(&thread->mailbox, &thread->loop);
     if (result == RESULT_OK)
         result = store_client_open(&thread->store, config->store, &thread->loop);
+    thread->config.gate.loop = &thread->loop;
     thread->config.gate.login.mailbox = thread->mailbox;
     thread->config.gate.login.store = thread->store;
     if (result == RESULT_OK && !(thread->gate = gate_new(&thread->config.gate)))
@@ -95,10 +96,10 @@ enum result thread_listen(struct thread *thread, const struct conf_listener *lis
     return result;
 }
 
-void thread_tell_ways(struct thread *thread, const char *ways)
+void thread_tell(struct thread *thread, const struct conf_told *told)
 {
     struct smtp_server_config smtp;
-    conf_smtp(thread->config.gate.conf, ways, thread->config.gate.login.log, &smtp);
+    conf_smtp(thread->config.gate.conf, told, thread->config.gate.login.log, &smtp);
     service_set_smtp(thread->service, &smtp);
 }
 
@@ -186,7 +187,7 @@ static void thread_on_reload(struct letter *letter)
     struct thread *thread = reload->thread;
     struct smtp_server_config smtp;
     if (thread->service) {
-        conf_smtp(reload->conf, reload->ways, thread->config.gate.login.log, &smtp);
+        conf_smtp(reload->conf, &reload->told, thread->config.gate.login.log, &smtp);
         service_set_smtp(thread->service, &smtp);
         service_set_tls(thread->service, reload->tls);
         gate_set_conf(thread->gate, reload->conf);
@@ -197,14 +198,14 @@ static void thread_on_reload(struct letter *letter)
     free(reload);
 }
 
-enum result thread_reload(struct thread *thread, struct conf *conf, const char *ways, struct tls_context *tls)
+enum result thread_reload(struct thread *thread, struct conf *conf, const struct conf_told *told, struct tls_context *tls)
 {
     struct reload *reload = malloc(sizeof *reload);
     if (!reload) {
         conf_unref(&conf);
         return RESULT_MEMORY;
     }
-    *reload = (struct reload){.letter.open = thread_on_reload, .thread = thread, .conf = conf, .ways = ways, .tls = tls_context_ref(tls)};
+    *reload = (struct reload){.letter.open = thread_on_reload, .thread = thread, .conf = conf, .told = *told, .tls = tls_context_ref(tls)};
     mailbox_post(thread->mailbox, &reload->letter);
     return RESULT_OK;
 }

@@ -18,6 +18,7 @@ struct office {
     struct dns *dns;
     struct delivery *delivery;
     bool is_stopped;
+    struct served served;
 };
 
 /* Held, so that nothing is connected to. */
@@ -52,6 +53,7 @@ static void office_start(struct office *office)
         .dns = office->dns,
         .log = &office->world.log,
         .conf = office->conf,
+        .served = &office->served,
         .tls_any = office->tls,
     };
     assert_int_equal(delivery_start(&office->delivery, &config), RESULT_OK);

@@ -1,0 +1,275 @@
+#include "checkpoint.h"
+
+#include "crypto/crypto.h"
+#include "mail/message_id.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    SILENCE_MS = 1000,
+    MEMORY_MAX = 4 * 1024 * 1024,
+    DIGESTED_MAX = 4096, /* octets: what a MAIL line can hold is less */
+};
+
+enum checkpoint_state { CHECKPOINT_ASKING, CHECKPOINT_NEW, CHECKPOINT_HALF, CHECKPOINT_OVER, CHECKPOINT_REFUSED };
+
+struct checkpoint {
+    struct checkpoint_config config; /* its slices, and those below, lie in the arena */
+    struct arena arena;
+    enum checkpoint_state state;
+    bool is_orphan;                  /* the session has gone while the store was asked */
+    struct store_checkpoint found;   /* of a half, or one that is over */
+    struct buffer reply_text;
+    struct smtp_reply reply;         /* of one that is over */
+    struct intake *intake;           /* gets what comes */
+    uint64_t piece_at_ms;            /* when something last came, on the loop's clock */
+    bool has_timer;
+    uv_timer_t timer;
+};
+
+/* ---- what a name stands for --------------------------------------------------------------------------------------- */
+
+/* Each text behind its length, so that nothing can slide from one field into the next. */
+static void digest_text(struct buffer *out, struct slice text)
+{
+    uint8_t len[4] = {(uint8_t)(text.len >> 24), (uint8_t)(text.len >> 16), (uint8_t)(text.len >> 8), (uint8_t)text.len};
+    enum result result = buffer_append(out, slice_of((const char *)len, sizeof len));
+    if (result == RESULT_OK)
+        result = buffer_append(out, text);
+    assert(result == RESULT_OK); /* a line of MAIL is shorter, and has been in memory */
+}
+
+void checkpoint_digest(const struct envelope *envelope, uint64_t size_octets, uint8_t out[static STORE_DIGEST])
+{
+    uint8_t numbers[11] = {(uint8_t)envelope->body, (uint8_t)envelope->is_smtputf8, (uint8_t)envelope->ret};
+    for (size_t i = 0; i < 8; i++)
+        numbers[3 + i] = (uint8_t)(size_octets >> (8 * i));
+    struct buffer text = BUFFER(DIGESTED_MAX);
+    digest_text(&text, SLICE("postern transaction 1"));
+    digest_text(&text, envelope->sender);
+    digest_text(&text, slice_of((const char *)numbers, sizeof numbers));
+    digest_text(&text, envelope->envid);
+    crypto_sha256(buffer_slice(&text), out);
+    buffer_free(&text);
+}
+
+/* ---- the claim -------------------------------------------------------------------------------------------------- */
+
+static void checkpoint_log(const struct checkpoint *c, const char *event)
+{
+    char id[MESSAGE_ID_TEXT];
+    message_id_format(c->found.message, id);
+    log_event(c->config.log, LOG_INFO, event, LOG_TEXT("session", service_id(c->config.session)), LOG_TEXT("item", id), LOG_STR("user", c->config.claim.account),
+              LOG_INT("octets", c->found.came_octets));
+}
+
+static void checkpoint_refuse(struct checkpoint *c, struct smtp_reply reply)
+{
+    c->state = CHECKPOINT_REFUSED;
+    log_event(c->config.log, LOG_INFO, "transaction-refused", LOG_TEXT("session", service_id(c->config.session)), LOG_STR("user", c->config.claim.account),
+              LOG_INT("code", reply.code), LOG_STR("reason", reply.text));
+    service_answer(c->config.session, &reply);
+}
+
+/* The words that its sender was told, as a reply again. */
+static enum result read_reply(struct checkpoint *c, struct slice words)
+{
+    struct buffer line = BUFFER(SMTP_REPLY_LINE_MAX);
+    size_t used;
+    enum result result = buffer_append(&line, words);
+    if (result == RESULT_OK)
+        result = buffer_append(&line, SLICE("\r\n"));
+    if (result == RESULT_OK)
+        result = smtp_reply_parse(buffer_slice(&line), &c->reply_text, &c->reply, &used);
+    buffer_free(&line);
+    return result;
+}
+
+static enum result keep_found(struct checkpoint *c, const struct store_checkpoint *found)
+{
+    struct envelope known = {.recipients = (struct envelope_recipient *)(uintptr_t)found->recipients, .nrcpt = found->nrcpt}, kept;
+    enum result result = envelope_copy(&c->arena, &known, &kept);
+    c->found = *found;
+    c->found.recipients = kept.recipients;
+    if (result == RESULT_OK && found->reply.len > 0)
+        result = read_reply(c, found->reply);
+    c->found.reply = (struct slice){0};
+    return result;
+}
+
+static void checkpoint_go_on(struct checkpoint *c, const struct store_checkpoint *found)
+{
+    enum result result = keep_found(c, found);
+    if (result != RESULT_OK) {
+        checkpoint_refuse(c, intake_reply_of(result));
+        return;
+    }
+    c->state = found->reply.len > 0 ? CHECKPOINT_OVER : CHECKPOINT_HALF;
+    if (c->state == CHECKPOINT_HALF)
+        checkpoint_log(c, "transaction-resumed");
+    service_resume_transaction(c->config.session, !c->config.claim.is_whole, c->config.claim.is_whole ? 0 : found->came_octets, found->nrcpt);
+}
+
+static void on_claimed(void *context, enum result result, const struct store_checkpoint *found)
+{
+    struct checkpoint *c = context;
+    if (c->is_orphan) {
+        c->state = CHECKPOINT_REFUSED;
+        checkpoint_free(&c);
+    } else if (result == RESULT_OK) {
+        checkpoint_go_on(c, found);
+    } else if (result == RESULT_NOT_FOUND) {
+        c->state = CHECKPOINT_NEW;
+        service_answer(c->config.session, &SMTP_REPLY(250, 2, 1, 0, "Sender ok"));
+    } else if (result == RESULT_DENIED) {
+        checkpoint_refuse(c, SMTP_REPLY(554, 5, 5, 4, "This name stands for a transaction with another sender or other parameters of MAIL"));
+    } else {
+        checkpoint_refuse(c, intake_reply_of(result));
+    }
+}
+
+static enum result copy_claim(struct checkpoint *c)
+{
+    struct store_claim *claim = &c->config.claim;
+    struct slice *texts[] = {&claim->account, &claim->device, &claim->helo, &claim->transid};
+    enum result result = RESULT_OK;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts && result == RESULT_OK; i++)
+        result = arena_copy(&c->arena, *texts[i], texts[i]);
+    return result;
+}
+
+struct checkpoint *checkpoint_new(const struct checkpoint_config *config)
+{
+    struct checkpoint *c = calloc(1, sizeof *c);
+    if (!c)
+        return NULL;
+    c->config = *config;
+    c->arena = ARENA(MEMORY_MAX);
+    c->reply_text = BUFFER(SMTP_REPLY_TEXT_MAX);
+    c->state = CHECKPOINT_REFUSED;
+    if (copy_claim(c) != RESULT_OK) {
+        checkpoint_free(&c);
+        return NULL;
+    }
+    c->state = CHECKPOINT_ASKING;
+    store_checkpoint_claim(config->store, &c->config.claim, on_claimed, c);
+    return c;
+}
+
+/* ---- the record -------------------------------------------------------------------------------------------------- */
+
+bool checkpoint_is_known(const struct checkpoint *c)
+{
+    return c && (c->state == CHECKPOINT_HALF || c->state == CHECKPOINT_OVER);
+}
+
+bool checkpoint_has_recipient(const struct checkpoint *c, struct slice address)
+{
+    for (size_t i = 0; checkpoint_is_known(c) && i < c->found.nrcpt; i++) {
+        if (slice_equal(c->found.recipients[i].address, address))
+            return true;
+    }
+    return false;
+}
+
+bool checkpoint_is_over(const struct checkpoint *c)
+{
+    return c && c->state == CHECKPOINT_OVER;
+}
+
+void checkpoint_answer_again(struct checkpoint *c)
+{
+    checkpoint_log(c, "answered-again");
+    service_answer(c->config.session, &c->reply);
+}
+
+static void on_forgotten(void *context, enum result result, const struct store_checkpoint *found)
+{
+    (void)context, (void)result, (void)found; /* a half that was not dropped is swept */
+}
+
+/* Who wants to send it from its first octet has no use for the half: so the store knows how to drop it. */
+void checkpoint_forget(struct checkpoint *c)
+{
+    if (c->state != CHECKPOINT_HALF)
+        return;
+    c->config.claim.is_whole = true;
+    store_checkpoint_claim(c->config.store, &c->config.claim, on_forgotten, NULL);
+}
+
+/* ---- the body ----------------------------------------------------------------------------------------------------- */
+
+struct envelope checkpoint_envelope(const struct checkpoint *c, const struct envelope *mail)
+{
+    struct envelope envelope = *mail;
+    if (checkpoint_is_known(c)) {
+        envelope.recipients = (struct envelope_recipient *)(uintptr_t)c->found.recipients;
+        envelope.nrcpt = c->found.nrcpt;
+    }
+    return envelope;
+}
+
+void checkpoint_name(const struct checkpoint *c, const struct envelope *envelope, struct store_naming *naming, struct intake_config *intake)
+{
+    bool is_half = c->state == CHECKPOINT_HALF;
+    *naming = (struct store_naming){
+        .claim = c->config.claim,
+        .generation = is_half ? c->found.generation : 0,
+        .recipients = envelope->recipients,
+        .nrcpt = envelope->nrcpt,
+        .most_halves = c->config.most_halves,
+        .most_octets = c->config.most_octets,
+    };
+    intake->naming = naming;
+    intake->checkpoint = is_half ? &c->found : NULL;
+}
+
+/* One start of the timer a second, however many pieces come. */
+static void on_silence(uv_timer_t *timer)
+{
+    struct checkpoint *c = timer->data;
+    uint64_t silent_ms = uv_now(timer->loop) - c->piece_at_ms;
+    if (silent_ms >= SILENCE_MS)
+        intake_sync(c->intake);
+    else
+        uv_timer_start(timer, on_silence, SILENCE_MS - silent_ms, 0);
+}
+
+void checkpoint_on_body(struct checkpoint *c, struct intake *intake)
+{
+    c->intake = intake;
+    c->piece_at_ms = uv_now(c->config.loop);
+    if (!c->has_timer) {
+        uv_timer_init(c->config.loop, &c->timer);
+        c->timer.data = c;
+        c->has_timer = true;
+    }
+    if (!uv_is_active((uv_handle_t *)&c->timer))
+        uv_timer_start(&c->timer, on_silence, SILENCE_MS, 0);
+}
+
+/* ---- the end ------------------------------------------------------------------------------------------------------ */
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
+void checkpoint_free(struct checkpoint **at)
+{
+    struct checkpoint *c = *at;
+    *at = NULL;
+    if (!c)
+        return;
+    c->is_orphan = true;
+    if (c->state == CHECKPOINT_ASKING)
+        return;
+    buffer_free(&c->reply_text);
+    arena_free(&c->arena);
+    if (c->has_timer)
+        uv_close((uv_handle_t *)&c->timer, on_timer_closed);
+    else
+        free(c);
+}

@@ -1,0 +1,639 @@
+"""Transactions with a name (RFC 1845, schema/link.md CHECKPOINT and XOUTCOME): what is kept of a half, who goes on with it, and what is said again."""
+import base64
+import contextlib
+import re
+import smtplib
+import sqlite3
+import time
+
+import pytest
+from OpenSSL import SSL
+
+from relay_support import make_message, wait_for
+from test_relay_devices import Wire, enrol
+
+NAME = "<1.0.0123456789abcdef@laptop.example>"
+ANNA, BOB, CARL = "anna@example.org", "bob@dest.example", "carl@dest.example"
+HEADER = f"From: {ANNA}\r\nTo: {BOB}\r\nSubject: large\r\n\r\n".encode()
+CHUNK = 65536
+
+
+def body_of(octets):
+    """Lines of 64 octets, each of its own."""
+    return b"".join(b"%062d\r\n" % i for i in range(octets // 64))
+
+
+LARGE = HEADER + body_of(1_000_000)
+
+
+class Session(Wire):
+    """A client that says what it is told to, and half of it if need be. device: (id, token); None: anna's password."""
+
+    def __init__(self, relay, device=None, helo="laptop.example", user="anna", mode="tls"):
+        super().__init__(relay)
+        if device:
+            replies = self.say(f"EHLO {helo}", self.auth(*device), replies=3)
+        else:
+            plain = base64.b64encode(f"\0{user}\0secret".encode()).decode()
+            replies = self.say(f"EHLO {helo}", f"AUTH PLAIN {plain}", replies=3)
+        assert [code for code, _ in replies] == [220, 250, 235], replies
+
+    def __exit__(self, *_):
+        with contextlib.suppress(SSL.Error, OSError):
+            super().__exit__()
+
+    def mail(self, name=NAME, size=len(LARGE), sender=ANNA, more=""):
+        return self.say(f"MAIL FROM:<{sender}> SIZE={size}{more} TRANSID={name}")[0]
+
+    def offset(self, **mail):
+        code, text = self.mail(**mail)
+        assert code == 355, (code, text)
+        return int(text.split()[0])
+
+    def rcpt(self, *addresses):
+        return [code for code, _ in self.say(*[f"RCPT TO:<{address}>" for address in addresses])]
+
+    def chunk(self, octets, last=False):
+        self.tls.sendall(f"BDAT {len(octets)}{' LAST' if last else ''}\r\n".encode() + octets)
+        return self.reply()
+
+    def whole(self, octets, chunk=CHUNK):
+        """By BDAT, to the end; the last reply."""
+        for at in range(0, len(octets), chunk):
+            reply = self.chunk(octets[at:at + chunk], at + chunk >= len(octets))
+            assert reply[0] == 250 or at + chunk >= len(octets), reply
+        return reply if octets else self.chunk(b"", True)
+
+    def data(self, octets, ends=True):
+        """By DATA; dots are stuffed here. Without its end it gives no reply."""
+        assert self.say("DATA")[0][0] == 354
+        stuffed = b"".join(b"." + line if line.startswith(b".") else line for line in octets.splitlines(keepends=True))
+        self.tls.sendall(stuffed + (b".\r\n" if ends else b""))
+        return self.reply() if ends else None
+
+    def begin(self, octets, to=(BOB,), **mail):
+        """A new transaction of which only so many octets come, by BDAT."""
+        reply = self.mail(**mail)
+        assert reply[0] == 250, reply
+        assert self.rcpt(*to) == [250] * len(to)
+        for at in range(0, octets, CHUNK):
+            assert self.chunk(LARGE[at:min(at + CHUNK, octets)])[0] == 250
+        return self
+
+    def cut(self, relay):
+        """Without a word; until the relay has noticed."""
+        before = len(relay.log("transaction-suspended"))
+        self.__exit__()
+        wait_for(lambda: len(relay.log("transaction-suspended")) > before, "the relay to keep the half")
+
+
+def item_of(reply):
+    code, text = reply
+    assert code == 250, reply
+    return re.search(r"queued as ([0-9a-z]{13})", text).group(1)
+
+
+def wait_alone(relay):
+    wait_for(lambda: relay.json("status")["sessions"] == 0, "all sessions to end")
+
+
+@pytest.fixture
+def relay(make_relay):
+    """Nothing is delivered from here: the destination has no address that answers."""
+    relay = make_relay(zone="dest.example MX 10 mx.dest.example\nmx.dest.example A 127.0.0.1\n", mx_port=1, conf=["delivery.schedule = 1h"])
+    relay.add_account("anna", "secret", ANNA, "second@example.org")
+    return relay
+
+
+def assert_once(relay, item, to=(BOB,)):
+    [entry] = relay.queue()
+    assert entry["id"] == item and [recipient["address"] for recipient in entry["to"]] == list(to)
+    return entry
+
+
+# ---- as RFC 1845 has it ----
+
+def test_a_client_of_rfc_1845_by_data(relay):
+    with relay.client() as client:
+        client.ehlo()
+        assert client.esmtp_features["checkpoint"] == ""
+    first = Session(relay)
+    assert first.mail()[0] == 250 and first.rcpt(BOB) == [250]
+    first.data(LARGE[:400_000], ends=False)
+    first.cut(relay)
+    with Session(relay) as second:
+        offset = second.offset()
+        assert LARGE[:offset].endswith(b"\r\n") and 0 < offset <= 400_000
+        item = item_of(second.data(LARGE[offset:]))  # no RCPT: they are known
+    assert_once(relay, item)
+    with Session(relay) as third:  # the reply was lost
+        assert third.offset() == len(LARGE)
+        assert item_of(third.data(b"")) == item
+    assert_once(relay, item)
+
+
+def test_dots_are_counted_once(relay):
+    message = HEADER + b".\r\n..\r\n.dot\r\n" * 2000
+    first = Session(relay)
+    assert first.mail(size=len(message))[0] == 250 and first.rcpt(BOB) == [250]
+    first.data(message[:9_000], ends=False)
+    first.cut(relay)
+    with Session(relay) as second:
+        offset = second.offset(size=len(message))
+        assert message[:offset].endswith(b"\r\n")
+        item = item_of(second.data(message[offset:]))
+    assert relay.entry(item)["size"] > len(message)
+
+
+def test_by_bdat_after_a_cut(relay):
+    first = Session(relay).begin(CHUNK * 3 + 10)
+    first.cut(relay)
+    with Session(relay) as second:
+        offset = second.offset()
+        assert offset == (CHUNK * 3 + 10 - len(HEADER)) // 64 * 64 + len(HEADER)
+        item = item_of(second.whole(LARGE[offset:]))
+    entry = assert_once(relay, item)
+    assert relay.log("transaction-resumed", item=item) and relay.log("transaction-suspended", item=item)
+    assert entry["size"] >= len(LARGE)
+
+
+def test_what_arrives_is_what_was_sent(make_relay, make_sink):
+    sink = make_sink()
+    relay = make_relay(zone=f"dest.example MX 10 mx.dest.example\nmx.dest.example A {sink.host}\n", mx_port=sink.port)
+    relay.add_account("anna", "secret", ANNA)
+    first = Session(relay).begin(CHUNK * 3 + 10)
+    first.cut(relay)
+    second = Session(relay)
+    assert second.chunk(LARGE[second.offset():700_000])[0] == 250
+    second.cut(relay)
+    with Session(relay) as third:
+        item_of(third.whole(LARGE[third.offset():]))
+    message = sink.wait_message()
+    header, _, body = message.octets.partition(b"\r\n\r\n")
+    assert body == LARGE[len(HEADER):]
+    assert header.count(b"\r\nMessage-ID:") == 1 and header.count(b"Received:") == 1
+    assert len(sink.messages) == 1
+
+
+def test_the_original_reply_again(relay):
+    with Session(relay) as first:
+        assert first.mail()[0] == 250 and first.rcpt(BOB) == [250]
+        told = first.whole(LARGE)
+        assert first.offset() == len(LARGE)  # in the same session, too
+        assert first.chunk(b"", True) == told
+    relay.stop()
+    relay.start()
+    with Session(relay) as second:
+        assert second.offset() == len(LARGE)
+        assert second.chunk(b"", True) == told
+    relay.wait_log("answered-again", item=item_of(told))
+    assert_once(relay, item_of(told))
+
+
+def test_killed_and_started_again(relay):
+    Session(relay).begin(CHUNK * 6)
+    relay.kill()
+    relay.start()
+    with Session(relay) as second:
+        offset = second.offset()
+        assert CHUNK * 6 - offset <= 2 * CHUNK  # the one that was gathered, and the one on its way to the disk
+        item = item_of(second.whole(LARGE[offset:]))
+    assert_once(relay, item)
+
+
+def test_a_silent_client_is_written_down(relay):
+    """No second session, no end: the kill loses nothing that came a second before."""
+    Session(relay).begin(40_000)
+    with contextlib.closing(sqlite3.connect(f"file:{relay.path('relay.db')}?mode=ro", uri=True)) as db:
+        wait_for(lambda: db.execute("SELECT sum(octets) > 40000 FROM checkpoint").fetchone()[0], "the half to be on the disk")
+    relay.kill()
+    relay.start()
+    with Session(relay) as second:
+        assert 40_000 - second.offset() < 64
+
+
+def test_over_another_port(relay):
+    first = Session(relay).begin(CHUNK * 2)
+    first.cut(relay)
+    with relay.client("starttls", "anna", "secret") as second:
+        second.ehlo("laptop.example")
+        code, text = second.docmd(f"MAIL FROM:<{ANNA}> SIZE={len(LARGE)} TRANSID={NAME}")
+        assert code == 355
+        offset = int(text.split()[0])
+        assert second.docmd("DATA")[0] == 354
+        second.send(LARGE[offset:] + b".\r\n")
+        code, text = second.getreply()
+    assert_once(relay, item_of((code, text.decode())))
+
+
+def test_rset_quit_and_ehlo_keep_it(relay):
+    with Session(relay) as session:
+        session.begin(CHUNK)
+        assert session.say("RSET")[0][0] == 250
+        offset = session.offset()
+        assert offset > CHUNK - 64 - len(HEADER)
+        session.chunk(LARGE[offset:CHUNK * 2])
+        assert session.say("EHLO laptop.example")[0][0] == 250
+        again = session.offset()
+        assert again > offset
+        session.chunk(LARGE[again:CHUNK * 3])
+        assert session.say("QUIT")[0][0] == 221
+    with Session(relay) as last:
+        offset = last.offset()
+        assert offset > again
+        assert_once(relay, item_of(last.whole(LARGE[offset:])))
+
+
+def test_a_small_one_goes_between(relay):
+    """The pause of schema/link.md: a small message overtakes, in the same session."""
+    with Session(relay) as session:
+        session.begin(CHUNK)
+        small = make_message()
+        assert session.say("RSET")[0][0] == 250
+        assert session.mail(name="<small@laptop.example>", size=len(small))[0] == 250 and session.rcpt(CARL) == [250]
+        assert session.chunk(small, True)[0] == 250
+        item_of(session.whole(LARGE[session.offset():]))
+    assert len(relay.queue()) == 2
+
+
+# ---- the name and what it stands for ----
+
+@pytest.mark.parametrize("change", [{"size": len(LARGE) + 1}, {"sender": "second@example.org"}, {"more": " BODY=8BITMIME"}, {"more": " SMTPUTF8"},
+                                    {"more": " RET=HDRS"}, {"more": " ENVID=other"}], ids=str)
+def test_changed_parameters_are_refused(relay, change):
+    first = Session(relay).begin(CHUNK)
+    first.cut(relay)
+    with Session(relay) as second:
+        code, text = second.mail(**change)
+        assert (code, text[:5]) == (554, "5.5.4")
+        assert second.say("DATA")[0][0] == 503
+        item = item_of(second.whole(LARGE[second.offset():]))  # nothing has changed
+        assert second.mail(**change)[0] == 554
+    assert_once(relay, item)
+
+
+def test_recipients_repeated_omitted_and_foreign(relay):
+    first = Session(relay).begin(CHUNK, to=(BOB, CARL))
+    first.cut(relay)
+    with Session(relay) as second:
+        offset = second.offset()
+        assert second.rcpt(CARL, "dora@dest.example", BOB) == [250, 452, 250]
+        item = item_of(second.whole(LARGE[offset:]))
+        assert_once(relay, item, (BOB, CARL))
+        assert second.offset() == len(LARGE)
+        replies = second.say(f"RCPT TO:<{BOB}>", "RCPT TO:<dora@dest.example>")
+        assert replies[0][0] == 250 and replies[1][0] == 452 and replies[1][1].startswith("4.5.3")
+        assert item_of(second.chunk(b"", True)) == item
+        assert second.offset() == len(LARGE) and second.rcpt(CARL) == [250]  # only one of them is asked for again
+        assert item_of(second.chunk(b"", True)) == item
+    assert_once(relay, item, (BOB, CARL))
+
+
+def test_a_recipient_of_the_empty_sender_is_judged_first(relay):
+    with Session(relay) as session:
+        assert session.mail(sender="")[0] == 250 and session.rcpt(ANNA) == [250]
+        session.chunk(LARGE[:CHUNK])
+        assert session.say("RSET")[0][0] == 250
+        session.offset(sender="")
+        assert session.rcpt(ANNA, BOB, "second@example.org") == [250, 550, 452]
+
+
+def test_not_a_name(relay):
+    with Session(relay) as session:
+        for name in ("laptop", "<laptop>", "<a@b c>", "<@b>", "<" + "x" * 80 + "@b>"):
+            assert session.mail(name=name)[0] == 501
+        assert session.say(f"MAIL FROM:<{ANNA}> XWHOLE")[0][0] == 501
+        assert session.mail()[0] == 250
+
+
+# ---- whose it is ----
+
+def test_two_devices_see_nothing_of_each_other(relay):
+    laptop, desk = enrol(relay, "laptop"), enrol(relay, "desk")
+    first = Session(relay, laptop).begin(CHUNK)
+    first.cut(relay)
+    with Session(relay, desk) as other:
+        other.begin(CHUNK * 2)  # the same name, and 250
+        assert other.say(f"XOUTCOME {NAME}")[0][0] == 503
+        assert other.say("RSET")[0][0] == 250
+        desks = item_of(other.whole(LARGE[other.offset():]))
+    with Session(relay, laptop) as mine:
+        assert mine.say(f"XOUTCOME {NAME}")[0][0] == 550
+        offset = mine.offset()
+        assert offset < CHUNK + 1
+        laptops = item_of(mine.whole(LARGE[offset:]))
+    assert {entry["id"] for entry in relay.queue()} == {desks, laptops} and desks != laptops
+
+
+def test_the_password_sees_all(relay):
+    laptop = enrol(relay)
+    first = Session(relay, laptop).begin(CHUNK)
+    first.cut(relay)
+    with Session(relay, helo="elsewhere.example") as owner:
+        item = item_of(owner.whole(LARGE[owner.offset():]))
+    assert_once(relay, item)
+    relay.add_account("ben", "secret", ANNA)
+    with Session(relay, user="ben") as stranger:
+        assert stranger.mail()[0] == 250
+
+
+def test_the_name_of_ehlo_is_part_of_it(relay):
+    laptop = enrol(relay)
+    first = Session(relay, helo="a.example").begin(CHUNK)
+    first.cut(relay)
+    with Session(relay, laptop, helo="b.example") as other:
+        assert other.mail()[0] == 250
+    with Session(relay, laptop, helo="a.example") as same:
+        assert same.mail()[0] == 355
+
+
+def test_a_device_that_was_revoked_leaves_its_halves(relay):
+    old = enrol(relay)
+    first = Session(relay, old, helo="postern-agent").begin(CHUNK)
+    first.cut(relay)
+    relay.run("device", "revoke", old[0])
+    with Session(relay, enrol(relay), helo="postern-agent") as again:
+        item = item_of(again.whole(LARGE[again.offset():]))
+    assert_once(relay, item)
+
+
+def test_a_revoked_device_names_nothing(relay):
+    device = enrol(relay)
+    with Session(relay, device) as session:
+        session.begin(CHUNK)
+        assert session.say("RSET")[0][0] == 250
+        relay.run("device", "revoke", device[0])
+        assert session.mail()[0] == 421
+
+
+def test_after_xdevice_it_is_still_by_password(relay):
+    laptop = enrol(relay)
+    first = Session(relay, laptop, helo="a.example").begin(CHUNK)
+    first.cut(relay)
+    with Session(relay, helo="b.example") as session:
+        assert session.say("XDEVICE second")[0][0] == 250
+        assert session.mail()[0] == 355
+
+
+# ---- one at a time ----
+
+def test_who_names_it_takes_it_away(relay):
+    with Session(relay) as old, Session(relay) as new:
+        old.begin(CHUNK * 2)
+        offset = new.offset()
+        assert offset > CHUNK
+        assert new.chunk(LARGE[offset:CHUNK * 4])[0] == 250
+        old.tls.sendall(f"BDAT {len(LARGE) - 2 * CHUNK} LAST\r\n".encode() + LARGE[2 * CHUNK:])
+        code, text = old.reply()
+        assert code == 451 and text.startswith("4.3.0") and "Another session" in text
+        assert old.say("NOOP")[0][0] == 250
+        item = item_of(new.whole(LARGE[CHUNK * 4:]))
+    assert_once(relay, item)
+
+
+def test_of_two_that_end_it_one_does(relay):
+    with Session(relay) as one, Session(relay) as two:
+        for session in (one, two):
+            assert session.mail()[0] == 250 and session.rcpt(BOB) == [250]
+        replies = [session.whole(HEADER + b"small\r\n") for session in (one, two)]
+        assert sorted(code for code, _ in replies) == [250, 451]
+    [item] = [item_of(reply) for reply in replies if reply[0] == 250]
+    assert_once(relay, item)
+
+
+# ---- XWHOLE ----
+
+def flight(session, octets, **mail):
+    """All in one piece; the codes, and the last reply."""
+    sender = mail.pop("sender", ANNA)
+    head = f"MAIL FROM:<{sender}> SIZE={len(octets)} TRANSID={NAME} XWHOLE\r\nRCPT TO:<{BOB}>\r\nRCPT TO:<{CARL}>\r\nBDAT {len(octets)} LAST\r\n"
+    session.tls.sendall(head.encode() + octets)
+    replies = [session.reply() for _ in range(4)]
+    return [code for code, _ in replies], replies[-1]
+
+
+def test_whole_the_first_time_and_every_time_after(relay):
+    message = make_message()
+    with Session(relay) as session:
+        codes, told = flight(session, message)
+        assert codes == [250] * 4
+        assert flight(session, message) == (codes, told)
+    relay.kill()
+    relay.start()
+    with Session(relay) as session:
+        assert flight(session, message) == (codes, told)
+        assert flight(session, message + b"x\r\n")[0] == [554, 503, 503, 503]  # another SIZE
+        assert session.say(f"MAIL FROM:<{ANNA}> SIZE={len(message)} TRANSID={NAME} XWHOLE", "RCPT TO:<dora@dest.example>")[1][0] == 452
+    assert_once(relay, item_of(told), (BOB, CARL))
+
+
+def test_whole_drops_the_half(relay):
+    first = Session(relay).begin(CHUNK * 2)  # with BOB alone
+    first.cut(relay)
+    with Session(relay) as second:
+        codes, told = flight(second, LARGE)
+        assert codes == [250] * 4
+    assert_once(relay, item_of(told), (BOB, CARL))
+
+
+# ---- what is forgotten ----
+
+def test_a_bare_line_feed_is_forgotten(relay):
+    first = Session(relay)
+    assert first.mail()[0] == 250 and first.rcpt(BOB) == [250]
+    first.tls.sendall(b"DATA\r\n")
+    assert first.reply()[0] == 354
+    first.tls.sendall(LARGE[:200_000] + b"bare\nfeed\r\n.\r\n")
+    assert first.reply()[0] in (500, 550)
+    assert first.is_over()
+    with Session(relay) as second:
+        assert second.mail()[0] == 250
+
+
+def test_a_bare_line_feed_and_a_cut_are_forgotten(relay):
+    first = Session(relay)
+    assert first.mail()[0] == 250 and first.rcpt(BOB) == [250]
+    first.data(LARGE[:200_000] + b"bare\nfeed\r\n", ends=False)
+    first.__exit__()
+    wait_alone(relay)
+    with Session(relay) as second:
+        assert second.mail()[0] == 250
+    assert not relay.log("transaction-suspended")
+
+
+def test_a_foreign_author_is_forgotten(relay):
+    message = LARGE.replace(b"From: anna@", b"From: eve@", 1)
+    with Session(relay) as session:
+        assert session.mail(size=len(message))[0] == 250 and session.rcpt(BOB) == [250]
+        assert session.whole(message)[0] == 550
+        assert session.mail(size=len(message))[0] == 250
+
+
+def test_resumed_pieces_keep_to_the_largest_size(make_relay):
+    relay = make_relay(conf=["limits.message_size = 300K"])
+    relay.add_account("anna", "secret", ANNA)
+    first = Session(relay).begin(CHUNK * 2, size=0)
+    first.cut(relay)
+    for _ in range(2):
+        session = Session(relay)
+        offset = session.offset(size=0)
+        assert session.chunk(LARGE[offset:offset + CHUNK])[0] == 250
+        session.cut(relay)
+    with Session(relay) as last:
+        offset = last.offset(size=0)
+        assert offset > CHUNK * 3
+        assert last.chunk(LARGE[offset:offset + 120 * 1024], True)[0] == 552
+    assert relay.queue() == []
+    with Session(relay) as again:
+        assert again.mail(size=0)[0] == 250  # forgotten
+
+
+def test_a_device_has_so_many_halves(make_relay):
+    relay = make_relay(conf=["limits.half_bodies = 2"])
+    relay.add_account("anna", "secret", ANNA)
+    names = [f"<{i}@laptop.example>" for i in range(3)]
+    for name in names:
+        Session(relay).begin(CHUNK * 2, name=name).cut(relay)
+    with Session(relay) as session:
+        assert session.mail(name=names[0])[0] == 250
+        assert session.say("RSET")[0][0] == 250
+        assert [session.mail(name=name)[0] for name in names[1:] if session.say("RSET")] == [355, 355]
+
+
+def test_and_of_so_many_octets(make_relay):
+    relay = make_relay(conf=["limits.half_octets = 256K"])
+    relay.add_account("anna", "secret", ANNA)
+    names = [f"<{i}@laptop.example>" for i in range(3)]
+    for name in names:
+        Session(relay).begin(CHUNK * 2, name=name).cut(relay)
+    with Session(relay) as session:
+        codes = [session.mail(name=name)[0] for name in names if session.say("RSET")]
+    assert codes[0] == 250 and codes[-1] == 355
+
+
+def test_names_are_swept_in_the_relays_own_time(make_relay):
+    relay = make_relay(zone="dest.example MX 10 mx.dest.example\nmx.dest.example A 127.0.0.1\n", mx_port=1)
+    relay.add_account("anna", "secret", ANNA)
+    Session(relay).begin(CHUNK * 2).cut(relay)
+    relay.stop()
+    for served_ms, code in ((2 * 86400_000, 355), (8 * 86400_000, 355), (16 * 86400_000, 250)):  # seven days from when it was last touched
+        with contextlib.closing(sqlite3.connect(relay.path("relay.db"))) as db, db:
+            assert db.execute("UPDATE setting SET value = ? WHERE name = 'served-ms'", (b"%d" % served_ms,)).rowcount == 1
+        relay.start()  # sweeps
+        with Session(relay) as session:
+            assert session.mail()[0] == code
+        relay.stop()
+        with contextlib.closing(sqlite3.connect(relay.path("relay.db"))) as db:
+            [[value]] = db.execute("SELECT value FROM setting WHERE name = 'served-ms'")
+            assert served_ms <= int(value) < served_ms + 3600_000
+    relay.start()
+
+
+def test_a_full_disk_is_not_now(make_relay):
+    relay = make_relay(conf=["limits.database_size = 1M"])
+    relay.add_account("anna", "secret", ANNA)
+    large = HEADER + body_of(3_000_000)
+    with Session(relay) as session:
+        assert session.mail(size=0)[0] == 250 and session.rcpt(BOB) == [250]
+        code, text = session.data(large)
+        assert (code, text[:5]) == (452, "4.3.1")
+    with Session(relay) as again:
+        code, _ = again.mail(size=0)
+        assert code in (250, 452)
+    assert relay.queue() == []
+
+
+# ---- XOUTCOME ----
+
+def outcome(session, name=NAME, first=None):
+    """The lines of the answer, without codes; or the code."""
+    session.tls.sendall(f"XOUTCOME {name}{'' if first is None else f' {first}'}\r\n".encode())
+    lines = []
+    while True:
+        line = session.line()
+        if not line.startswith("250"):
+            return int(line[:3]), line[4:]
+        lines.append(line[4:].removeprefix("2.0.0 "))
+        if line[3] == " ":
+            return 250, lines
+
+
+def test_what_became_of_it(make_relay, make_sink):
+    sink = make_sink()
+    zone = f"dest.example MX 10 mx.dest.example\nmx.dest.example A {sink.host}\nlater.example MX 10 mx.dest.example\nno.example MX 0 .\n"
+    relay = make_relay(zone=zone, mx_port=sink.port, conf=["delivery.schedule = 1h"])
+    relay.add_account("anna", "secret", ANNA)
+    sink.replies[("RCPT", "carl@later.example")] = ["451 4.7.1 greylisted"]
+    to = [BOB, "carl@later.example", "dora@no.example"]
+    message = make_message()
+    with Session(relay) as session:
+        assert outcome(session)[0] == 550
+        assert session.mail(size=len(message))[0] == 250 and session.rcpt(*to) == [250] * 3
+        item = item_of(session.whole(message))
+        wait_for(lambda: [r["state"] for r in relay.entry(item)["to"]] == ["delivered", "queued", "bounced"]
+                 and relay.entry(item)["to"][1]["reply"], "the three fates")
+        code, lines = outcome(session)
+        assert code == 250 and len(lines) == 5
+        assert lines[0] == "3 recipients from 0" and lines[-1] == "end"
+        states = [line.split(" ", 5) for line in lines[1:4]]
+        assert [(s[0], s[3]) for s in states] == list(zip(("delivered", "queued", "bounced"), to))
+        assert states[0][5].startswith("250 2.0.0 Ok: taken") and "mx.dest.example" in states[0][4]
+        assert "greylisted" in states[1][5] and int(states[1][2]) > time.time()
+        assert states[2][2] == "0"
+        assert outcome(session, first=2)[1][0] == "3 recipients from 2"
+        relay.run("queue", "remove", item)
+        assert outcome(session)[1][0] in ("0 recipients from 0", "3 recipients from 0")
+        assert outcome(session, "<other@laptop.example>")[0] == 550
+        assert outcome(session, "other")[0] == 501
+
+
+def test_a_half_has_no_outcome(relay):
+    with Session(relay) as session:
+        session.begin(CHUNK)
+        assert session.say("RSET")[0][0] == 250
+        assert outcome(session)[0] == 550
+
+
+def test_the_epoch_is_the_databases(make_relay):
+    told = []
+    for _ in range(2):
+        relay = make_relay()
+        for _ in range(2):
+            with relay.client() as client:
+                client.ehlo()
+                told.append(client.esmtp_features["xoutcome"])
+            relay.stop()
+            relay.start()
+    assert told[0] == told[1] != told[2] == told[3]
+    epoch, seconds = told[0].split()
+    assert re.fullmatch(r"[a-z0-9]{16}", epoch) and seconds == str(7 * 86400)
+
+
+def test_nothing_of_it_in_the_clear(relay):
+    with relay.client("starttls") as client:
+        client.ehlo()
+        assert "checkpoint" in client.esmtp_features
+    with smtplib.SMTP(*relay.address("starttls")) as client:
+        client.ehlo()
+        assert "checkpoint" not in client.esmtp_features and "xoutcome" not in client.esmtp_features
+
+
+def test_binary_goes_on_anywhere(relay):
+    octets = HEADER + bytes(range(256)) * 1000
+    first = Session(relay)
+    assert first.mail(size=len(octets), more=" BODY=BINARYMIME")[0] == 250 and first.rcpt(BOB) == [250]
+    assert first.chunk(octets[:100_001])[0] == 250
+    first.cut(relay)
+    with Session(relay) as second:
+        assert second.offset(size=len(octets), more=" BODY=BINARYMIME") == 100_001
+        item = item_of(second.whole(octets[100_001:]))
+        assert_once(relay, item)
+
+
+def test_a_plain_message_needs_no_name(relay):
+    """And leaves no half when it is cut."""
+    with Session(relay) as session:
+        assert session.say(f"MAIL FROM:<{ANNA}>")[0][0] == 250 and session.rcpt(BOB) == [250]
+        session.chunk(LARGE[:CHUNK * 3])
+    wait_alone(relay)
+    assert not relay.log("transaction-suspended")
