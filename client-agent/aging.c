@@ -30,7 +30,7 @@ static void on_job(void *context, enum result result, struct store_job *job)
     struct slice words = aging->words[0] ? slice_from_cstr(aging->words) : SLICE("no way to the relay was open");
     if (result == RESULT_OK && !aging->is_stopping)
         attempt_record_all(aging->office, job, (struct slice){0}, ATTEMPT_UNTRIED, words, (struct slice){0}, on_recorded, aging);
-    else if (result == RESULT_NOT_FOUND && !aging->is_stopping)
+    else if ((result == RESULT_NOT_FOUND || result == RESULT_CORRUPT) && !aging->is_stopping)
         look_further(aging);
     else
         end(aging);

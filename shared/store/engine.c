@@ -169,8 +169,12 @@ static enum result open_databases(struct store *store, const struct store_config
                  advice(result));
         return result;
     }
+    result = sealing_settle(store, config, why, why_size);
+    if (result != RESULT_OK)
+        return result;
     c.role = DATABASE_READER;
     result = database_open(&store->reader_db, &c, why, why_size);
+    store->reader_db.seal = store->seal;
     c.role = DATABASE_WRITER;
     c.cache_kib = CACHE_KEEPER_KIB;
     return result == RESULT_OK ? database_open(&store->keeper_db, &c, why, why_size) : result;
@@ -236,6 +240,11 @@ enum result store_open(struct store **out, const struct store_config *config, ch
     return RESULT_OK;
 }
 
+bool store_is_sealed(const struct store *store)
+{
+    return store->seal != NULL;
+}
+
 /* Also of a store that was opened half. */
 void store_close(struct store **store)
 {
@@ -249,6 +258,7 @@ void store_close(struct store **store)
     close_databases(s);
     room_close(&s->room);
     fresh_free(&s->fresh);
+    seal_free(&s->seal);
     if (s->lock_fd >= 0)
         close(s->lock_fd);
     free(s->path);

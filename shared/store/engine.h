@@ -10,6 +10,7 @@
 #define POSTERN_STORE_ENGINE_H
 
 #include "store/database.h"
+#include "store/sealed.h"
 #include "store/store.h"
 
 #include <stdatomic.h>
@@ -73,6 +74,7 @@ struct store {
     struct keeper *keeper;
     struct fresh *fresh;
     struct room *room;
+    struct seal *seal; /* NULL: the database is not sealed */
     /* writer's thread */
     size_t crowd; /* urgent tasks that lately came together; decays */
     bool is_room_known, has_room;
@@ -146,6 +148,8 @@ void done_answer(struct store_task *task, bool is_wanted);
 /* ---- row.c: rows of messages; inside the caller's transaction ---- */
 /* A whole job: message, recipients, and its body from chunk number nsent on. RESULT_EXISTS before any change. */
 MUST_CHECK enum result message_write(struct database *db, const struct store_job *job, uint32_t nsent);
+/* As it lies in the database: of a sealed one under its key, so that nothing can be guessed from it, and what is read back is not what was given. */
+void message_digest(const struct database *db, const uint8_t digest[static STORE_DIGEST], uint8_t out[static STORE_DIGEST]);
 /* Chunk 0 or later. */
 MUST_CHECK enum result message_add_chunk(struct database *db, uint64_t message, uint32_t seq, struct slice octets);
 /* Into memory that is the caller's to free. RESULT_NOT_FOUND: past the end. */
@@ -154,9 +158,10 @@ MUST_CHECK enum result message_drop_body(struct database *db, uint64_t message);
 MUST_CHECK enum result message_drop_chunks_from(struct database *db, uint64_t message, uint32_t seq);
 /* Everything of it: message, recipients, body. RESULT_NOT_FOUND. */
 MUST_CHECK enum result message_erase(struct database *db, uint64_t message);
-/* Reads into an arena. RESULT_NOT_FOUND. envelope.recipients is left empty. */
+/* Reads into an arena. RESULT_NOT_FOUND. RESULT_CORRUPT: where a sealed text can't be opened stands STORE_UNREADABLE, and the rest is there all the same. envelope.recipients is left
+ * empty. */
 MUST_CHECK enum result message_read(struct database *db, struct arena *arena, uint64_t id, struct store_message *out);
-/* Recipients of a message: all of them, or with `hop` those with work at it. */
+/* Recipients of a message: all of them, or with `hop` those with work at it. RESULT_CORRUPT with *n not 0: as above. */
 MUST_CHECK enum result message_read_recipients(struct database *db, struct arena *arena, uint64_t id, const struct slice *hop,
                                                struct store_recipient **out, size_t *n);
 /* database_changes tells whether it applied. */
@@ -188,6 +193,10 @@ struct store_job *job_new(void); /* NULL: out of memory */
 MUST_CHECK enum result job_fill(struct store_job *job, const struct store_message *message, const struct slice *hops, int64_t due_at_ms);
 /* At start: bodies that were half received. */
 MUST_CHECK enum result intake_sweep(struct database *db);
+
+/* ---- sealing.c ---- */
+/* At start: makes the database as the configuration has it, sealed or not, and sets store->seal; as store_open. */
+MUST_CHECK enum result sealing_settle(struct store *store, const struct store_config *config, char *why, size_t why_size);
 
 /* ---- migrate.c ---- */
 MUST_CHECK enum result database_migrate(struct database *db, const struct schema_file *files, char *why, size_t why_size);

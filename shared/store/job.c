@@ -2,7 +2,6 @@
 #include "store/engine.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 enum { JOB_ARENA_MAX = 64 * 1024 * 1024 }; /* octets: thousands of recipients */
 
@@ -176,7 +175,7 @@ static void body_answer(struct store_task *task, bool is_wanted)
     struct body_task t = *(struct body_task *)task;
     task_free(task);
     if (is_wanted)
-        t.done(t.context, t.task.result, slice_of(t.octets, t.len));
+        t.done(t.context, t.task.result, t.task.result == RESULT_OK ? slice_of(t.octets, t.len) : (struct slice){0});
     free(t.octets);
 }
 

@@ -161,14 +161,25 @@ static const char *derive_state(const struct store_recipient *r, size_t n)
     return count[STORE_BOUNCED] ? "bounced" : count[STORE_RELAYED] ? "relayed" : "delivered";
 }
 
+/* What can't be opened is still there, and a person who is to do something about it must see it. */
+static bool is_shown_all_the_same(enum result result, bool is_there)
+{
+    return (result == RESULT_CORRUPT || result == RESULT_VERSION) && is_there;
+}
+
 static enum result read_listing(struct database *db, struct arena *arena, uint64_t id, struct store_listing *out)
 {
     struct store_recipient *recipients;
-    enum result result = message_read(db, arena, id, &out->message);
+    enum result result = message_read(db, arena, id, &out->message), unreadable = RESULT_OK;
+    if (is_shown_all_the_same(result, out->message.id != 0))
+        unreadable = result, result = RESULT_OK;
     if (result == RESULT_OK)
         result = message_read_recipients(db, arena, id, NULL, &recipients, &out->nrecipients);
+    if (is_shown_all_the_same(result, out->nrecipients > 0))
+        unreadable = result, result = RESULT_OK;
     if (result != RESULT_OK)
         return result;
+    out->is_unreadable = unreadable != RESULT_OK;
     out->recipients = recipients;
     out->state = derive_state(recipients, out->nrecipients);
     struct envelope *e = &out->message.envelope;

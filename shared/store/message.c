@@ -216,8 +216,10 @@ struct find_task {
 static enum result find_run(struct store_task *task, struct database *db)
 {
     struct find_task *t = (struct find_task *)task;
+    uint8_t digest[STORE_DIGEST];
+    message_digest(db, t->digest, digest);
     struct query q = query_open(db, SQL_MESSAGE_WITH_DIGEST);
-    query_blob(&q, slice_of(t->digest, STORE_DIGEST));
+    query_blob(&q, slice_of(digest, STORE_DIGEST));
     query_int(&q, t->since_ms);
     bool is_there = query_row(&q);
     t->id = is_there ? (uint64_t)query_get_int(&q, 0) : 0;

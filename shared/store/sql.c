@@ -113,4 +113,15 @@ const char *const store_sql[SQL_COUNT] = {
 
     [SQL_SETTING_GET] = "SELECT value FROM setting WHERE name = ?1",
     [SQL_SETTING_PUT] = "INSERT OR REPLACE INTO setting (name, value) VALUES (?1, ?2)",
+    [SQL_SETTING_REMOVE] = "DELETE FROM setting WHERE name = ?1",
+
+    /* Row by row, in the order of the keys. */
+    [SQL_SEALING_NEXT_MESSAGE] = "SELECT id, ?2 * 0, sender, envid, size, nchunks, digest FROM message WHERE id > ?1 ORDER BY id LIMIT 1",
+    [SQL_SEALING_NEXT_RECIPIENT] = "SELECT message, seq, address, orcpt, reply, host FROM recipient WHERE (message, seq) > (?1, ?2) ORDER BY message, seq LIMIT 1",
+    [SQL_SEALING_NEXT_BODY] = "SELECT message, ?2 * 0, octets FROM body WHERE message > ?1 ORDER BY message LIMIT 1",
+    [SQL_SEALING_NEXT_CHUNK] = "SELECT message, seq, octets FROM chunk WHERE (message, seq) > (?1, ?2) ORDER BY message, seq LIMIT 1",
+    [SQL_SEALING_MESSAGE] = "UPDATE message SET sender = ?2, envid = ?3, digest = ?4 WHERE id = ?1",
+    [SQL_SEALING_RECIPIENT] = "UPDATE recipient SET address = ?3, orcpt = ?4, reply = ?5, host = ?6 WHERE message = ?1 AND seq = ?2",
+    [SQL_SEALING_BODY] = "UPDATE body SET octets = ?2 WHERE message = ?1",
+    [SQL_SEALING_CHUNK] = "UPDATE chunk SET octets = ?2 WHERE message = ?1 AND seq = ?3",
 };

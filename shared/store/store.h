@@ -33,10 +33,13 @@
 
 #include "base/arena.h"
 #include "base/log.h"
+#include "crypto/seal.h"
 #include "mail/envelope.h"
 #include "smtp/sasl.h"
 
 #include <uv.h>
+
+#define STORE_UNREADABLE "(unreadable)" /* in the place of a text that does not open */
 
 struct schema_file;
 struct store;
@@ -52,6 +55,16 @@ enum {
 
 /* ---- opening -------------------------------------------------------------------------------------------------- */
 
+/* Mail at rest, encrypted (store/sealed.h says what). A database is sealed or unsealed when it is opened, in bounded transactions that a crash may come between. */
+struct store_seal {
+    bool is_wanted; /* false: a sealed database is unsealed; the key is asked for only then */
+    /* Asked once, by store_open, if a key is needed: under the lock on the database, so that no two processes make one each. id names the database among others that use the same place for their
+     * keys. is_sealed: there is mail under a key already; never make a new one. RESULT_OK: it is in key, and why says where it was found; else why says what is wrong and what to do, and
+     * store_open fails with the result (RESULT_NOT_FOUND becomes RESULT_DENIED; RESULT_CANCELLED: it is there, but locked). */
+    enum result (*find_key)(void *context, const uint8_t id[static SEAL_SALT], bool is_sealed, uint8_t key[static CRYPTO_KEY], char *why, size_t why_size);
+    void *context;
+};
+
 struct store_config {
     const char *path;                 /* of the database; the folder exists. Beside it lie PATH-wal, PATH-shm, PATH.lock and PATH.reserve */
     const struct schema_file *schema; /* migrations, applied in order in one transaction each */
@@ -61,16 +74,18 @@ struct store_config {
     uint32_t fresh_kib;  /* memory for messages just committed, so that delivery need not read them back; 0: 4,096 */
     uint32_t log_kib;    /* size of the write-ahead log at which it is moved into the database; 0: 16,384 */
     uint32_t wait_ms;    /* how long to wait for another process to close it, as a daemon does for a command that is done in a moment */
-    const uint8_t *seal_key; /* CRYPTO_KEY octets: bodies, addresses, replies and hosts lie encrypted on the disk (store/seal.h); NULL: as they are. Copied */
+    const struct store_seal *seal; /* bodies, addresses, replies and hosts lie encrypted on the disk; NULL: as they are, and a sealed database is refused */
     const char *vfs;     /* SQLite's file layer; NULL: the usual one. For tests of failing disks */
 };
 
 /* Synchronous, at start only: locks the file against a second program (PATH.lock), opens, migrates, sweeps half-received bodies, starts the threads.
- * RESULT_OK; RESULT_BUSY: another process has it; RESULT_VERSION: made by a newer program; RESULT_NOT_FOUND: no such folder; RESULT_CORRUPT,
- * RESULT_IO, RESULT_FULL, RESULT_DENIED, RESULT_MEMORY. `why` gets words for a person in every case but OK. */
+ * RESULT_OK; RESULT_BUSY: another process has it; RESULT_VERSION: made by a newer program; RESULT_NOT_FOUND: no such folder; RESULT_DENIED: also, sealed and
+ * without its key; RESULT_CANCELLED: its key is locked away; RESULT_CORRUPT, RESULT_IO, RESULT_FULL, RESULT_MEMORY. `why` gets words for a person in every case but OK. */
 MUST_CHECK enum result store_open(struct store **out, const struct store_config *config, char *why, size_t why_size);
 /* Finishes what is queued, answers it, checkpoints, closes. All clients are closed before. */
 void store_close(struct store **store);
+
+bool store_is_sealed(const struct store *store);
 
 /* One for each loop that asks. Its handle keeps the loop alive only while answers are owed. */
 MUST_CHECK enum result store_client_open(struct store_client **out, struct store *store, uv_loop_t *loop);
@@ -183,7 +198,7 @@ struct store_recipient {
 };
 
 /* One message for one hop, with the recipients that still need work there (STORE_QUEUED, STORE_UNCERTAIN), of these the ones with the lowest transaction, for an attempt. The job is the caller's
- * from then on; free it with store_job_free. done: RESULT_OK, RESULT_NOT_FOUND (nothing left to do), RESULT_IO ... with job NULL. A message that was
+ * from then on; free it with store_job_free. done: RESULT_OK, RESULT_NOT_FOUND (nothing left to do), RESULT_CORRUPT (sealed, and does not open: to be held), RESULT_IO ... with job NULL. A message that was
  * committed a moment ago may come from memory (same answer). */
 struct store_job {
     struct arena arena;
@@ -197,7 +212,7 @@ struct store_job {
 void store_job_load(struct store_client *client, uint64_t message, struct slice hop, store_job_done *done, void *context);
 void store_job_free(struct store_job **job);
 
-/* Chunk number seq of a body. octets are valid during the callback. RESULT_OK, RESULT_NOT_FOUND (past the end), RESULT_IO. */
+/* Chunk number seq of a body. octets are valid during the callback. RESULT_OK, RESULT_NOT_FOUND (past the end), RESULT_IO; RESULT_CORRUPT, without octets: sealed, and does not open. */
 void store_body_read(struct store_client *client, uint64_t message, uint32_t seq, store_octets_done *done, void *context);
 
 /* What an attempt came to, for the recipients it was about. */
@@ -228,6 +243,7 @@ struct store_listing { /* one message with all its recipients */
     const struct store_recipient *recipients;
     size_t nrecipients;
     const char *state; /* derived: see schema/README.md */
+    bool is_unreadable; /* a sealed text of it does not open, and STORE_UNREADABLE stands for it */
 };
 enum store_list { STORE_LIST_UNFINISHED, STORE_LIST_ALL, STORE_LIST_AWAITED /* relayed, and to be asked about */ };
 /* Oldest first, `after` an id (0: from the start), at most `limit`. */

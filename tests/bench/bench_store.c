@@ -1,6 +1,7 @@
 /* What the store costs: messages in, out and done, with some number of them in flight.
  *
- *     bench_store [seconds a row [pause]]      prints one line a row; POSTERN_BENCH_ROWS=4096x20 runs that one alone
+ *     bench_store [seconds a row [pause]]      prints one line a row; POSTERN_BENCH_ROWS=4096x20 runs that one alone;
+ *                                              with POSTERN_BENCH_SEALED=1 the store is sealed, as an agent's is
  *
  * With a pause (ms) between two messages of one flight the store is not driven as fast as it goes: what a message costs then shows how well commits
  * gather what comes along.
@@ -179,6 +180,8 @@ static void run(size_t size, size_t in_flight, double seconds, uint64_t pause_ms
     b = (struct bench){.body = malloc(size), .size = size, .pause_ms = pause_ms, .next_id = 1ull << 60};
     world_fill(1, b.body, size);
     world_make(&b.w);
+    if (getenv("POSTERN_BENCH_SEALED"))
+        world_seal(&b.w, 1);
     must(world_open(&b.w));
     double cpu = cpu_seconds();
     uint64_t began = uv_hrtime();

@@ -59,15 +59,18 @@ static void whoever_is_killed_finds_what_he_promised(void **state)
     assert_true(m != MAP_FAILED && (!text || slice_to_u64(slice_from_cstr(text), UINT64_MAX, &lives)));
     struct world w;
     world_make(&w);
+    world_seal(&w, 1);
     fault_vfs_register();
     for (uint64_t i = 0; i < lives; i++) {
         if (m->count + 25 > MODEL_MAX) {
             world_end(&w);
             world_make(&w);
+            world_seal(&w, 1);
             *m = (struct model){.seed = i};
         }
         uint64_t at = i < 20 ? i + 1 : 1 + fault_random(&random) % 200;
         bool is_checked = i % 3 == 2; /* two kills may follow each other without a life between them */
+        w.seal.is_wanted = i / 5 % 2; /* so that sealing and unsealing are killed, too */
         nkilled += one_life(&w, m, at);
         if (is_checked)
             check(&w, m, at);

@@ -32,6 +32,8 @@ static void cut_once(struct world *w, struct model *m, uint64_t seed)
     *m = (struct model){.seed = seed};
     world_make(w);
     w->config.vfs = "fault";
+    if (seed % 2)
+        world_seal(w, 1);
     w->config.log_kib = 256; /* so that checkpoints are among what is cut */
     fault_vfs_arm(FAULT_POWER, 1 + fault_random(&random) % 700, true);
     if (world_open(w) == RESULT_OK)

@@ -65,6 +65,8 @@ static void fail_at(struct model *m, const struct kind *kind, uint64_t n, bool f
 {
     struct world w;
     world_make(&w);
+    if (n % 2)
+        world_seal(&w, 1);
     w.config.vfs = "fault";
     w.config.log_kib = 256;
     if (live(&w, m, kind, n, for_ever)) {

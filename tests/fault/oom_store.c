@@ -92,6 +92,8 @@ static void fail_at(struct model *m, unsigned long n, bool for_ever)
 {
     struct world w;
     world_make(&w);
+    if (n % 2)
+        world_seal(&w, 1);
     *m = (struct model){.seed = 3};
     arm(n, for_ever);
     enum result opened = world_open(&w);
@@ -256,11 +258,47 @@ static void the_loop_without_memory(void **state)
     assert_true(n > 20);
 }
 
+/* What there is already is sealed, and unsealed, at opening. */
+static void turn(void *context)
+{
+    struct world w;
+    static char octets[100000];
+    (void)context;
+    oom_suspend();
+    world_make(&w);
+    if (world_open(&w) != RESULT_OK || world_put(&w, 1, slice_of(octets, sizeof octets), 3, 1) != RESULT_OK)
+        fail_msg("%s", w.why);
+    world_close(&w);
+    world_seal(&w, 1);
+    for (int i = 0; i < 2; i++) {
+        w.seal.is_wanted = i == 0;
+        oom_resume();
+        allowed(world_open(&w), RESULT_OK);
+        oom_suspend();
+        world_close(&w);
+    }
+    must(world_open(&w) == RESULT_OK ? NULL : w.why, 0, false);
+    struct slice body = world_body(&w, 1);
+    if (body.len != sizeof octets || memcmp(body.ptr, octets, body.len) != 0)
+        fail_msg("the body is not what it was");
+    free((char *)(uintptr_t)body.ptr);
+    world_end(&w);
+    oom_resume();
+}
+
+static void sealing_without_memory(void **state)
+{
+    (void)state;
+    arm(0, false);
+    size_t n = oom_loop(600, turn, NULL);
+    assert_true(n > 20);
+}
+
 int main(void)
 {
     static const sqlite3_mem_methods METHODS = {get, give_back, resize, size_of, round_up, start, end, NULL};
     if (sqlite3_config(SQLITE_CONFIG_MALLOC, &METHODS) != SQLITE_OK)
         return 1;
-    const struct CMUnitTest tests[] = {cmocka_unit_test(sqlite_without_memory), cmocka_unit_test(the_loop_without_memory)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(sqlite_without_memory), cmocka_unit_test(the_loop_without_memory), cmocka_unit_test(sealing_without_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -228,11 +228,12 @@ static const char *check_query(sqlite3 *db, const char *sql, const char *wanted)
 
 const char *model_check_rows(const struct world *w)
 {
+    char octets[400];
     static const char OCTETS[] =
         "SELECT count(*) FROM message WHERE EXISTS (SELECT 1 FROM recipient WHERE message = id AND state IN (0, 1, 5)) AND size <> (SELECT "
-        "coalesce(sum(length(octets)), 0) FROM (SELECT message, octets FROM body UNION ALL SELECT message, octets FROM chunk) WHERE message = id)";
-    static const char *const RULES[] = {
-        OCTETS,
+        "coalesce(sum(length(octets) - %d), 0) FROM (SELECT message, octets FROM body UNION ALL SELECT message, octets FROM chunk) WHERE message = id)";
+    const char *const RULES[] = {
+        octets,
         "SELECT count(*) FROM message WHERE NOT EXISTS (SELECT 1 FROM recipient WHERE message = id AND seq = 0)",
         "SELECT count(*) FROM recipient WHERE message NOT IN (SELECT id FROM message)",
         "SELECT count(*) FROM body WHERE message NOT IN (SELECT id FROM message)",
@@ -240,6 +241,7 @@ const char *model_check_rows(const struct world *w)
         "SELECT count(*) FROM intake", /* whoever opened it has swept */
     };
     sqlite3 *db;
+    snprintf(octets, sizeof octets, OCTETS, w->config.seal && w->config.seal->is_wanted ? (int)SEAL_OVERHEAD : 0);
     if (sqlite3_open(w->path, &db) != SQLITE_OK)
         return "the database cannot be opened";
     const char *problem = check_query(db, "PRAGMA integrity_check", "ok");

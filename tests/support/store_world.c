@@ -30,12 +30,61 @@ void world_make(struct world *w)
     w->config = (struct store_config){.path = w->path, .schema = schema_relay, .log = &w->log};
 }
 
+static enum result find_key(void *context, const uint8_t id[static SEAL_SALT], bool is_sealed, uint8_t key[static CRYPTO_KEY], char *why, size_t why_size)
+{
+    struct world *w = context;
+    (void)id;
+    w->nasked++;
+    w->is_asked_as_sealed = is_sealed;
+    memset(key, w->key_first, CRYPTO_KEY);
+    snprintf(why, why_size, "the test's key");
+    return w->key_result;
+}
+
+void world_seal(struct world *w, uint8_t first)
+{
+    if (crypto_init() != RESULT_OK)
+        abort();
+    w->seal = (struct store_seal){.is_wanted = true, .find_key = find_key, .context = w};
+    w->config.seal = &w->seal;
+    w->key_first = first;
+}
+
 enum result world_open(struct world *w)
 {
     enum result result = store_open(&w->store, &w->config, w->why, sizeof w->why);
     if (result == RESULT_OK)
         result = store_client_open(&w->client, w->store, &w->loop);
     return result;
+}
+
+static bool has_octets(const char *path, struct slice canary)
+{
+    FILE *file = fopen(path, "rb");
+    if (!file)
+        return false;
+    fseek(file, 0, SEEK_END);
+    size_t len = (size_t)ftell(file);
+    rewind(file);
+    char *octets = malloc(len + 1);
+    bool is_there = octets && fread(octets, 1, len, file) == len && memmem(octets, len, canary.ptr, canary.len);
+    free(octets);
+    fclose(file);
+    return is_there;
+}
+
+bool world_has_on_disk(const struct world *w, const char *canary)
+{
+    bool is_there = false;
+    DIR *dir = opendir(w->dir);
+    for (struct dirent *e; dir && (e = readdir(dir));) {
+        char path[sizeof w->dir + sizeof e->d_name + 1];
+        snprintf(path, sizeof path, "%s/%s", w->dir, e->d_name);
+        is_there = is_there || (e->d_name[0] != '.' && has_octets(path, slice_from_cstr(canary)));
+    }
+    if (dir)
+        closedir(dir);
+    return is_there;
 }
 
 static void on_closed(void *context)

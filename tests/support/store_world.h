@@ -9,13 +9,20 @@ struct world {
     char dir[64], path[96];
     struct log log;             /* drops everything; set level and sink before world_open to see it */
     struct store_config config; /* path, schema (the relay's) and log are set by world_make */
-    char why[256];
+    struct store_seal seal;     /* what config.seal points to once world_seal was called */
+    uint8_t key_first;          /* of the key: all its octets */
+    enum result key_result;     /* what asking for it comes to */
+    uint32_t nasked;            /* how often it was asked for */
+    bool is_asked_as_sealed;    /* the last time */
+    char why[512];
     struct store *store;
     struct store_client *client;
 };
 
 /* Makes the folder; opens nothing yet. */
 void world_make(struct world *w);
+/* From the next opening on it is to be sealed, with a key whose octets all are `first`; it is asked for at each opening. */
+void world_seal(struct world *w, uint8_t first);
 /* RESULT_OK, or what store_open said, with words in why. */
 enum result world_open(struct world *w);
 /* Closes client and store, if they are open. */
@@ -38,6 +45,9 @@ enum result world_remove(struct world *w, uint64_t id);
 const char *world_state(struct world *w, uint64_t id);
 /* Octets that a body of this id has in tests: lines whose content depends on id and place. */
 void world_fill(uint64_t id, char *out, size_t len);
+
+/* Whether any file in the folder holds these octets at this moment. */
+bool world_has_on_disk(const struct world *w, const char *canary);
 
 /* For calls that end in a store_done: context is a struct world_done. */
 struct world_done {

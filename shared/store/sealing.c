@@ -1,0 +1,515 @@
+/* A whole database sealed, or unsealed, when it is opened.
+ *
+ *     (no mark) --key wanted--> SEALING --all rows--> WIPING --old pages overwritten--> SEALED
+ *         ^                        ^                                                      |
+ *         |                        +---- wanted again, half way: up to where it came ---+ | not wanted
+ *         +------------------ all rows, mark removed in the same commit ------------- UNSEALING
+ *
+ * The mark is the setting "seal": where in this picture the database is, its salt, a value by which the key is known (not the key), and how far the pass under way has come.
+ *
+ * Invariants:
+ * 1 Rows change in the same transaction as the mark. After a crash anywhere each row is what the mark says of it, and the pass goes on from there.
+ * 2 A transaction holds at most BATCH_ROWS rows and little more than BATCH_OCTETS octets.
+ * 3 No row is sealed before find_key has said that the key is where it will be found again.
+ * 4 When SEALED is written nothing that lay in the clear is in the database or its log: rows were overwritten (secure_delete), what had been deleted before went with a VACUUM, the log was emptied.
+ *   What a file system or a flash disk keeps of old blocks is beyond us. */
+#include "store/engine.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    BATCH_ROWS = 500,
+    BATCH_OCTETS = 1024 * 1024,
+    LOG_OCTETS = 16 * 1024 * 1024,            /* of rows, after which the write-ahead log is emptied */
+    MEMORY_VACUUM_OCTETS = 64 * 1024 * 1024,  /* a larger database is rebuilt by way of a file, which SQLite unlinks at once; what it holds is sealed by then */
+    MARK_VERSION = 1,
+    MARK_OCTETS = 1 + 1 + SEAL_SALT + CRYPTO_HASH + 2 * (1 + 8 + 4),
+};
+
+#define MARK_NAME SLICE("seal")
+
+enum stage { STAGE_PLAIN = 0, STAGE_SEALING = 1, STAGE_WIPING = 2, STAGE_SEALED = 3, STAGE_UNSEALING = 4 }; /* the numbers are on the disk */
+enum phase { PHASE_MESSAGES = 0, PHASE_RECIPIENTS = 1, PHASE_BODIES = 2, PHASE_CHUNKS = 3, PHASE_END = 4 };  /* these too */
+
+/* The row that was done last; with message 0, none of this phase yet. */
+struct cursor {
+    uint8_t phase;
+    uint64_t message;
+    uint32_t seq;
+};
+
+struct mark {
+    enum stage stage;
+    uint8_t salt[SEAL_SALT], check[CRYPTO_HASH];
+    struct cursor at, limit; /* limit: the last row to be done; PHASE_END: all */
+};
+
+struct pass {
+    struct database *db;
+    struct mark mark;
+    const struct seal *from, *to; /* one of them is NULL: in the clear */
+    size_t nrows, octets, log_octets;
+};
+
+/* ---- the mark --------------------------------------------------------------------------------------------------- */
+
+static char *write_number(char *at, uint64_t number, int noctets)
+{
+    for (int i = noctets - 1; i >= 0; i--)
+        *at++ = (char)(number >> (8 * i));
+    return at;
+}
+
+static uint64_t read_number(const char **at, int noctets)
+{
+    uint64_t number = 0;
+    for (int i = 0; i < noctets; i++)
+        number = number << 8 | (uint8_t) * (*at)++;
+    return number;
+}
+
+static char *write_cursor(char *at, const struct cursor *cursor)
+{
+    at = write_number(at, cursor->phase, 1);
+    at = write_number(at, cursor->message, 8);
+    return write_number(at, cursor->seq, 4);
+}
+
+static struct cursor read_cursor(const char **at)
+{
+    struct cursor cursor = {.phase = (uint8_t)read_number(at, 1)};
+    cursor.message = read_number(at, 8);
+    cursor.seq = (uint32_t)read_number(at, 4);
+    return cursor;
+}
+
+/* Inside a transaction. */
+static enum result write_mark(struct database *db, const struct mark *mark)
+{
+    char octets[MARK_OCTETS], *at = octets;
+    struct query q = query_open(db, mark->stage == STAGE_PLAIN ? SQL_SETTING_REMOVE : SQL_SETTING_PUT);
+    *at++ = MARK_VERSION;
+    *at++ = (char)mark->stage;
+    memcpy(at, mark->salt, SEAL_SALT);
+    memcpy(at + SEAL_SALT, mark->check, CRYPTO_HASH);
+    write_cursor(write_cursor(at + SEAL_SALT + CRYPTO_HASH, &mark->at), &mark->limit);
+    query_text(&q, MARK_NAME);
+    if (mark->stage != STAGE_PLAIN)
+        query_blob(&q, slice_of(octets, sizeof octets));
+    return query_run(&q);
+}
+
+static enum result parse_mark(struct slice octets, struct mark *mark)
+{
+    const char *at = octets.ptr;
+    if (octets.len < 1 || at[0] != MARK_VERSION)
+        return octets.len < 1 || at[0] < MARK_VERSION ? RESULT_CORRUPT : RESULT_VERSION;
+    if (octets.len != MARK_OCTETS || at[1] < STAGE_SEALING || at[1] > STAGE_UNSEALING)
+        return RESULT_CORRUPT;
+    mark->stage = (enum stage)at[1];
+    memcpy(mark->salt, at + 2, SEAL_SALT);
+    memcpy(mark->check, at + 2 + SEAL_SALT, CRYPTO_HASH);
+    at += 2 + SEAL_SALT + CRYPTO_HASH;
+    mark->at = read_cursor(&at);
+    mark->limit = read_cursor(&at);
+    return mark->at.phase <= PHASE_END && mark->limit.phase <= PHASE_END ? RESULT_OK : RESULT_CORRUPT;
+}
+
+static enum result read_mark(struct database *db, struct mark *mark)
+{
+    *mark = (struct mark){.stage = STAGE_PLAIN};
+    struct query q = query_open(db, SQL_SETTING_GET);
+    query_text(&q, MARK_NAME);
+    enum result result = query_row(&q) ? parse_mark(query_get_slice(&q, 0), mark) : RESULT_OK;
+    enum result ended = query_end(&q);
+    return ended == RESULT_OK ? result : ended;
+}
+
+static enum result commit_mark(struct database *db, const struct mark *mark)
+{
+    enum result result = database_begin(db);
+    if (result == RESULT_OK)
+        result = write_mark(db, mark);
+    if (result == RESULT_OK)
+        result = database_commit(db);
+    if (result != RESULT_OK)
+        database_rollback(db);
+    return result;
+}
+
+/* ---- one row ---------------------------------------------------------------------------------------------------- */
+
+static bool is_within(const struct pass *pass, uint64_t message, uint32_t seq)
+{
+    const struct cursor *limit = &pass->mark.limit;
+    if (pass->mark.at.phase != limit->phase)
+        return pass->mark.at.phase < limit->phase;
+    return message < limit->message || (message == limit->message && seq <= limit->seq);
+}
+
+/* Two texts of a row, from one form into the other. */
+static enum result turn_texts(struct pass *pass, const struct seal_place *place, struct slice first, struct slice second, struct sealed_texts *out)
+{
+    struct arena arena = {0};
+    struct slice a, b;
+    *out = (struct sealed_texts){0};
+    enum result result = sealed_texts_take(pass->from, place, first, second, &arena, &a, &b);
+    if (result == RESULT_OK)
+        result = sealed_texts_put(pass->to, place, a, b, out);
+    if (result == RESULT_OK && !pass->to) { /* they lie in the arena, which ends here */
+        result = buffer_append(&out->memory, a);
+        if (result == RESULT_OK)
+            result = buffer_append(&out->memory, b);
+        out->first = slice_take(buffer_slice(&out->memory), a.len);
+        out->second = slice_skip(buffer_slice(&out->memory), a.len);
+    }
+    pass->octets += first.len + second.len;
+    arena_free(&arena);
+    return result;
+}
+
+struct row_at {
+    uint64_t message;
+    uint32_t seq;
+};
+
+/* There is no way back from a keyed one: what was submitted shortly before is then not known again, and nothing else. */
+static void bind_digest(const struct pass *pass, struct query *q, struct slice digest, uint8_t room[static STORE_DIGEST])
+{
+    if (!pass->to || digest.len != STORE_DIGEST) {
+        query_null(q);
+        return;
+    }
+    seal_digest(pass->to, digest, room);
+    query_blob(q, slice_of(room, STORE_DIGEST));
+}
+
+static enum result turn_message(struct pass *pass, const struct query *row, const struct row_at *at)
+{
+    const struct seal_place place = {
+        .field = SEALED_ENVELOPE, .message = at->message, .size_octets = (uint64_t)query_get_int(row, 4), .nchunks = (uint32_t)query_get_int(row, 5)};
+    struct sealed_texts names;
+    enum result result = turn_texts(pass, &place, query_get_slice(row, 2), query_get_slice(row, 3), &names);
+    if (result == RESULT_OK) {
+        uint8_t digest[STORE_DIGEST];
+        struct query q = query_open(pass->db, SQL_SEALING_MESSAGE);
+        query_int(&q, (int64_t)at->message);
+        query_text(&q, names.first);
+        query_text(&q, names.second);
+        bind_digest(pass, &q, query_get_slice(row, 6), digest);
+        result = query_run(&q);
+    }
+    sealed_texts_free(&names);
+    return result;
+}
+
+static enum result turn_recipient(struct pass *pass, const struct query *row, const struct row_at *at)
+{
+    struct seal_place place = {.field = SEALED_RECIPIENT, .message = at->message, .seq = at->seq};
+    struct sealed_texts names, words = {0};
+    enum result result = turn_texts(pass, &place, query_get_slice(row, 2), query_get_slice(row, 3), &names);
+    place.field = SEALED_WORDS;
+    if (result == RESULT_OK)
+        result = turn_texts(pass, &place, query_get_slice(row, 4), query_get_slice(row, 5), &words);
+    if (result == RESULT_OK) {
+        struct query q = query_open(pass->db, SQL_SEALING_RECIPIENT);
+        query_int(&q, (int64_t)at->message);
+        query_int(&q, at->seq);
+        query_text(&q, names.first);
+        query_text(&q, names.second);
+        query_text(&q, words.first);
+        query_text(&q, words.second);
+        result = query_run(&q);
+    }
+    sealed_texts_free(&names);
+    sealed_texts_free(&words);
+    return result;
+}
+
+static enum result update_octets(struct pass *pass, const struct row_at *at, struct slice column)
+{
+    bool is_first = pass->mark.at.phase == PHASE_BODIES;
+    struct query q = query_open(pass->db, is_first ? SQL_SEALING_BODY : SQL_SEALING_CHUNK);
+    query_int(&q, (int64_t)at->message);
+    query_blob(&q, column);
+    if (!is_first)
+        query_int(&q, at->seq);
+    return query_run(&q);
+}
+
+static enum result turn_octets(struct pass *pass, const struct query *row, const struct row_at *at)
+{
+    const struct seal_place place = {.field = SEALED_BODY, .message = at->message, .seq = at->seq};
+    struct slice column = query_get_slice(row, 2);
+    size_t len = sealed_octets_len(pass->from, column);
+    char *octets = malloc(len + 1), *memory = NULL;
+    enum result result = octets ? sealed_octets_take(pass->from, &place, column, octets) : RESULT_MEMORY;
+    if (result == RESULT_OK)
+        result = sealed_octets_put(pass->to, &place, slice_of(octets, len), &memory, &column);
+    if (result == RESULT_OK)
+        result = update_octets(pass, at, column);
+    pass->octets += len;
+    free(octets);
+    free(memory);
+    return result;
+}
+
+struct table {
+    enum sql next;
+    enum result (*turn)(struct pass *pass, const struct query *row, const struct row_at *at);
+};
+
+static const struct table tables[PHASE_END] = {
+    [PHASE_MESSAGES] = {SQL_SEALING_NEXT_MESSAGE, turn_message},
+    [PHASE_RECIPIENTS] = {SQL_SEALING_NEXT_RECIPIENT, turn_recipient},
+    [PHASE_BODIES] = {SQL_SEALING_NEXT_BODY, turn_octets},
+    [PHASE_CHUNKS] = {SQL_SEALING_NEXT_CHUNK, turn_octets},
+};
+
+/* The next row of the phase: done, and the cursor moved; or none is left, and the cursor stands before the next phase. A row is read by its key and changed while it is the statement's only one. */
+static enum result step(struct pass *pass)
+{
+    struct cursor *cursor = &pass->mark.at;
+    const struct table *table = &tables[cursor->phase];
+    struct query q = query_open(pass->db, table->next);
+    query_int(&q, (int64_t)cursor->message);
+    query_int(&q, cursor->seq);
+    enum result result = RESULT_OK;
+    bool is_there = query_row(&q);
+    struct row_at at = {0};
+    if (is_there) {
+        at = (struct row_at){(uint64_t)query_get_int(&q, 0), (uint32_t)query_get_int(&q, 1)};
+        is_there = is_within(pass, at.message, at.seq);
+    }
+    if (is_there)
+        result = table->turn(pass, &q, &at);
+    enum result ended = query_end(&q);
+    result = ended == RESULT_OK ? result : ended;
+    if (result == RESULT_OK)
+        *cursor = is_there ? (struct cursor){cursor->phase, at.message, at.seq} : (struct cursor){.phase = cursor->phase + 1};
+    if (result == RESULT_CORRUPT)
+        cursor->message = at.message; /* for the words; nothing of this batch is committed */
+    pass->nrows++;
+    return result;
+}
+
+/* ---- all rows --------------------------------------------------------------------------------------------------- */
+
+static bool is_over(const struct pass *pass)
+{
+    return pass->mark.at.phase == PHASE_END || pass->mark.at.phase > pass->mark.limit.phase;
+}
+
+static enum result batch(struct pass *pass, enum stage afterwards)
+{
+    pass->nrows = pass->octets = 0;
+    enum result result = database_begin(pass->db);
+    while (result == RESULT_OK && !is_over(pass) && pass->nrows < BATCH_ROWS && pass->octets < BATCH_OCTETS)
+        result = step(pass);
+    if (result == RESULT_OK && is_over(pass))
+        pass->mark.stage = afterwards;
+    if (result == RESULT_OK)
+        result = write_mark(pass->db, &pass->mark);
+    if (result == RESULT_OK)
+        result = database_commit(pass->db);
+    if (result != RESULT_OK)
+        database_rollback(pass->db);
+    return result;
+}
+
+static enum result empty_log(struct database *db)
+{
+    return database_execute(db, "PRAGMA wal_checkpoint(TRUNCATE)", "empty the log");
+}
+
+/* From where the mark stands to the end. */
+static enum result walk(struct pass *pass, enum stage afterwards)
+{
+    enum result result = RESULT_OK;
+    while (result == RESULT_OK && pass->mark.stage != afterwards) {
+        result = batch(pass, afterwards);
+        pass->log_octets += pass->octets;
+        if (result == RESULT_OK && pass->log_octets >= LOG_OCTETS) {
+            pass->log_octets = 0;
+            result = empty_log(pass->db);
+        }
+    }
+    return result;
+}
+
+static enum result seal_rows(struct database *db, struct mark *mark, const struct seal *seal)
+{
+    struct pass pass = {.db = db, .mark = *mark, .to = seal};
+    log_event(db->log, LOG_INFO, "store-sealing", LOG_TEXT("words", "the mail in the database is being encrypted"));
+    enum result result = database_execute(db, "PRAGMA secure_delete = ON", "sealing");
+    if (result == RESULT_OK)
+        result = walk(&pass, STAGE_WIPING);
+    *mark = pass.mark;
+    return result;
+}
+
+static enum result unseal_rows(struct database *db, struct mark *mark, const struct seal *seal)
+{
+    struct pass pass = {.db = db, .mark = *mark, .from = seal};
+    log_event(db->log, LOG_INFO, "store-unsealing", LOG_TEXT("words", "the mail in the database is being decrypted"));
+    enum result result = walk(&pass, STAGE_PLAIN);
+    *mark = pass.mark;
+    return result;
+}
+
+/* The statements must not stand in the way of a VACUUM: each was reset by query_end. */
+static enum result wipe(struct database *db)
+{
+    bool is_small = database_number(db, store_sql[SQL_PAGES_USED]) <= MEMORY_VACUUM_OCTETS;
+    enum result result = database_execute(db, is_small ? "PRAGMA secure_delete = ON; PRAGMA temp_store = MEMORY" : "PRAGMA secure_delete = ON; PRAGMA temp_store = FILE", "wipe");
+    if (result == RESULT_OK)
+        result = empty_log(db); /* before it grows by all of the database */
+    if (result == RESULT_OK)
+        result = database_execute(db, "VACUUM", "wipe");
+    if (result == RESULT_OK)
+        result = empty_log(db);
+    return result;
+}
+
+static enum result back_to_usual(struct database *db)
+{
+    return database_execute(db, "PRAGMA secure_delete = OFF; PRAGMA temp_store = MEMORY", "wipe");
+}
+
+/* Without room or memory for it mail goes on, sealed, and the next start tries again. */
+static enum result wipe_if_possible(struct database *db, struct mark *mark)
+{
+    enum result result = wipe(db), usual = back_to_usual(db);
+    if (result == RESULT_OK) {
+        mark->stage = STAGE_SEALED;
+        result = commit_mark(db, mark);
+    }
+    if (result != RESULT_OK)
+        log_event(db->log, LOG_WARNING, "store-not-wiped", LOG_TEXT("result", result_name(result)),
+                  LOG_TEXT("words", "the mail is encrypted, but what lay in the clear before could not be overwritten; the next start tries again"));
+    return usual;
+}
+
+/* ---- the key ---------------------------------------------------------------------------------------------------- */
+
+static enum result refuse_without_key(const struct store *store, enum result result, char *why, size_t why_size)
+{
+    size_t len = strlen(why);
+    if (result == RESULT_NOT_FOUND || result == RESULT_DENIED)
+        snprintf(why + len, why_size - len, "; the mail is not lost: %s is encrypted with that key, and opens when it is back", store->path);
+    return result == RESULT_NOT_FOUND ? RESULT_DENIED : result;
+}
+
+/* The seal under the key that the program finds; of a sealed database only if it is that key. */
+static enum result find_seal(struct store *store, const struct store_seal *wanted, const struct mark *mark, char *why, size_t why_size)
+{
+    uint8_t check[CRYPTO_HASH];
+    bool is_sealed = mark->stage != STAGE_PLAIN;
+    uint8_t *key = crypto_secret_alloc(CRYPTO_KEY);
+    if (!key)
+        return RESULT_MEMORY;
+    why[0] = '\0';
+    enum result result = wanted->find_key(wanted->context, mark->salt, is_sealed, key, why, why_size);
+    if (result == RESULT_OK) {
+        store->seal = seal_new(key, mark->salt, SEALED_DOMAIN);
+        result = store->seal ? RESULT_OK : RESULT_MEMORY;
+    }
+    crypto_secret_free((void **)&key);
+    if (result != RESULT_OK)
+        return is_sealed ? refuse_without_key(store, result, why, why_size) : result;
+    seal_check_value(store->seal, check);
+    if (!is_sealed || crypto_equal(slice_of(check, sizeof check), slice_of(mark->check, sizeof mark->check)))
+        return RESULT_OK;
+    size_t len = strlen(why);
+    snprintf(why + len, why_size - len, "%sthe key there is not the one that %s is encrypted with: put that one back; the mail is not lost", len > 0 ? ": " : "", store->path);
+    return RESULT_DENIED;
+}
+
+/* ---- settled ---------------------------------------------------------------------------------------------------- */
+
+static enum result begin_sealing(struct database *db, struct mark *mark, const struct seal *seal)
+{
+    seal_check_value(seal, mark->check);
+    mark->stage = STAGE_SEALING;
+    mark->at = (struct cursor){0};
+    mark->limit = (struct cursor){.phase = PHASE_END};
+    return commit_mark(db, mark);
+}
+
+/* What was unsealed half way is sealed again up to there; and what was begun to be sealed is finished first, because only then one cursor tells all. */
+static enum result seal_again(struct database *db, struct mark *mark)
+{
+    mark->stage = STAGE_SEALING;
+    mark->limit = mark->at;
+    mark->at = (struct cursor){0};
+    return commit_mark(db, mark);
+}
+
+static enum result begin_unsealing(struct database *db, struct mark *mark)
+{
+    mark->stage = STAGE_UNSEALING;
+    mark->at = (struct cursor){0};
+    mark->limit = (struct cursor){.phase = PHASE_END};
+    return commit_mark(db, mark);
+}
+
+/* Step after step through the picture above. */
+static enum result settle(struct store *store, struct mark *mark, bool is_wanted)
+{
+    struct database *db = &store->writer_db;
+    enum result result = RESULT_OK;
+    if (mark->stage == STAGE_PLAIN)
+        result = begin_sealing(db, mark, store->seal);
+    if (result == RESULT_OK && mark->stage == STAGE_UNSEALING && is_wanted)
+        result = seal_again(db, mark);
+    if (result == RESULT_OK && mark->stage == STAGE_SEALING)
+        result = seal_rows(db, mark, store->seal);
+    if (result == RESULT_OK && mark->stage == STAGE_WIPING && is_wanted)
+        return wipe_if_possible(db, mark);
+    if (result == RESULT_OK && mark->stage != STAGE_UNSEALING && !is_wanted)
+        result = begin_unsealing(db, mark);
+    return result == RESULT_OK && mark->stage == STAGE_UNSEALING ? unseal_rows(db, mark, store->seal) : result;
+}
+
+static void explain(const struct store *store, const struct mark *mark, enum result result, char *why, size_t why_size)
+{
+    if (result == RESULT_CORRUPT && mark->stage == STAGE_UNSEALING)
+        snprintf(why, why_size, "message number %" PRIu64 " in %s was altered on the disk and can't be decrypted: turn encryption on again, remove that message, then turn it off", mark->at.message,
+                 store->path);
+    else
+        snprintf(why, why_size, "the mail in %s could not be %s: %s; nothing is lost, and the next start goes on", store->path, mark->stage == STAGE_UNSEALING ? "decrypted" : "encrypted",
+                 result_name(result));
+}
+
+enum result sealing_settle(struct store *store, const struct store_config *config, char *why, size_t why_size)
+{
+    struct mark mark;
+    bool is_wanted = config->seal && config->seal->is_wanted;
+    enum result result = read_mark(&store->writer_db, &mark);
+    if (result != RESULT_OK) {
+        snprintf(why, why_size, "how %s is encrypted can't be read from it: %s", store->path, result_name(result));
+        return result;
+    }
+    if (mark.stage == STAGE_PLAIN && !is_wanted)
+        return RESULT_OK;
+    if (!config->seal) {
+        snprintf(why, why_size, "%s is encrypted, and this program has no key for it; the mail is not lost", store->path);
+        return RESULT_DENIED;
+    }
+    if (mark.stage == STAGE_PLAIN)
+        crypto_random(mark.salt, sizeof mark.salt);
+    seal_free(&store->seal); /* of a first try, which the full disk ended */
+    result = find_seal(store, config->seal, &mark, why, why_size);
+    if (result != RESULT_OK)
+        return result;
+    result = settle(store, &mark, is_wanted);
+    if (result != RESULT_OK)
+        explain(store, &mark, result, why, why_size);
+    else if (!is_wanted)
+        seal_free(&store->seal);
+    store->writer_db.seal = store->seal;
+    return result;
+}
