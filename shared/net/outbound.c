@@ -303,6 +303,7 @@ static void on_opened(struct outbound *outbound)
     }
     if (outbound->silence_ms > 0)
         stream_limit_silence(outbound->stream, outbound->silence_ms);
+    stream_limit_unsent(outbound->stream, OUTBOUND_UNSENT_MAX);
     bool was_held = outbound->holds;
     tell(outbound, &(struct outbound_event){.type = OUTBOUND_CONNECTED});
     if (!was_held && outbound->state == OUTBOUND_STATE_CONNECTED)

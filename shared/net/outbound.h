@@ -37,7 +37,10 @@ struct outbound_target {
 
 enum outbound_event_type { OUTBOUND_CONNECTED, OUTBOUND_SMTP, OUTBOUND_FAILED, OUTBOUND_CLOSED };
 
-enum { OUTBOUND_WORDS = 344 };
+enum {
+    OUTBOUND_WORDS = 344,
+    OUTBOUND_UNSENT_MAX = 128 * 1024, /* octets that the kernel may hold unsent: two pieces of a body */
+};
 
 /* The cause in the words of paths, with what is known beneath. */
 struct outbound_failure {

@@ -381,6 +381,18 @@ void stream_limit_silence(struct stream *stream, int64_t silence_ms)
 #endif
 }
 
+void stream_limit_unsent(struct stream *stream, size_t octets)
+{
+#ifdef TCP_NOTSENT_LOWAT
+    const int limit = (int)octets;
+    uv_os_fd_t fd;
+    if (uv_fileno((uv_handle_t *)&stream->tcp, &fd) == 0)
+        setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &limit, sizeof limit);
+#else
+    (void)stream, (void)octets;
+#endif
+}
+
 void stream_reset(struct stream *stream)
 {
     const struct linger none = {.l_onoff = 1};

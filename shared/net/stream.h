@@ -89,6 +89,9 @@ void stream_close(struct stream *stream);
 /* From now on the connection fails (STREAM_FAILED, "connection timed out") when something sent is not acknowledged for so long (RFC 5482), and the other side is asked by empty segments
  * whether it is there while nothing is sent. Where a system lacks the one or the other, its own patience counts. */
 void stream_limit_silence(struct stream *stream, int64_t silence_ms);
+/* At most about so many octets that have not been sent yet wait in the kernel, where it knows such a limit (TCP_NOTSENT_LOWAT), else nothing happens: on a thin line what was written is then nearly what
+ * was sent, so progress is honest, a change of mind takes effect soon, and little is lost with the connection. What was sent and is not acknowledged does not count, so nothing gets slower. */
+void stream_limit_unsent(struct stream *stream, size_t octets);
 /* At once, and what the kernel still holds goes nowhere: the peer gets RST, if anything. */
 void stream_reset(struct stream *stream);
 

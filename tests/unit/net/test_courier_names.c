@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -321,6 +323,34 @@ static void progress_begins_where_the_relay_is(void **state)
     close_scene(&s);
 }
 
+/* Of the descriptor that is connected to this port: what the kernel may hold unsent; -1: there is none. */
+static int unsent_limit_towards(in_port_t port)
+{
+    for (int fd = 3; fd < 256; fd++) {
+        struct sockaddr_in peer;
+        socklen_t len = sizeof peer, limit_len = sizeof(int);
+        int limit = -1;
+        if (getpeername(fd, (struct sockaddr *)&peer, &len) != 0 || peer.sin_family != AF_INET || peer.sin_port != port)
+            continue;
+        assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &limit, &limit_len), 0);
+        return limit;
+    }
+    return -1;
+}
+
+/* What the session has handed over is what was sent, but for a little: else progress were a promise, and a pause came late. */
+static void little_waits_unsent_in_the_kernel(void **state)
+{
+    struct scene s;
+    struct sockaddr_in address;
+    socklen_t len = sizeof address;
+    (void)state;
+    open_scene(&s, 1, 500);
+    assert_int_equal(getsockname(s.listener, (struct sockaddr *)&address, &len), 0);
+    assert_int_equal(unsent_limit_towards(address.sin_port), OUTBOUND_UNSENT_MAX);
+    close_scene(&s);
+}
+
 /* ---- the pause ---- */
 
 static void a_pause_gives_the_message_back(void **state)
@@ -426,6 +456,7 @@ int main(void)
         cmocka_unit_test(a_body_in_memory_goes_on_too),
         cmocka_unit_test(a_chunk_on_its_way_is_let_go_of),
         cmocka_unit_test(progress_begins_where_the_relay_is),
+        cmocka_unit_test(little_waits_unsent_in_the_kernel),
         cmocka_unit_test(a_pause_gives_the_message_back),
         cmocka_unit_test(a_transaction_that_is_over_keeps_its_name_for_itself),
         cmocka_unit_test(a_full_relay_is_no_full_transaction),
