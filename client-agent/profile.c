@@ -22,7 +22,8 @@ static bool is_same_peer(const struct profile *profile, const struct smtp_peer *
 {
     struct smtp_peer old;
     return profile_peer(profile, &old) && old.capabilities == peer->capabilities && old.mechanisms == peer->mechanisms && old.size_max_octets == peer->size_max_octets &&
-           old.nrcpt_max == peer->nrcpt_max && old.transactions_max == peer->transactions_max && slice_equal(old.name, peer->name) && slice_equal(old.ways, peer->ways);
+           old.nrcpt_max == peer->nrcpt_max && old.transactions_max == peer->transactions_max && old.outcome_s == peer->outcome_s &&
+           slice_equal(old.name, peer->name) && slice_equal(old.epoch, peer->epoch) && slice_equal(old.ways, peer->ways);
 }
 
 bool profile_learn(struct profile *profile, const struct smtp_peer *peer)
@@ -31,9 +32,10 @@ bool profile_learn(struct profile *profile, const struct smtp_peer *peer)
         return false;
     profile->has_peer = true;
     profile->name_len = keep(profile->name, sizeof profile->name, peer->name);
+    profile->epoch_len = keep(profile->epoch, sizeof profile->epoch, peer->epoch);
     profile->ways_len = keep(profile->ways, sizeof profile->ways, peer->ways);
     profile->peer = *peer;
-    profile->peer.name = profile->peer.ways = (struct slice){0};
+    profile->peer.name = profile->peer.epoch = profile->peer.ways = (struct slice){0};
     return true;
 }
 
@@ -41,13 +43,14 @@ bool profile_peer(const struct profile *profile, struct smtp_peer *out)
 {
     *out = profile->peer;
     out->name = slice_of(profile->name, profile->name_len);
+    out->epoch = slice_of(profile->epoch, profile->epoch_len);
     out->ways = slice_of(profile->ways, profile->ways_len);
     return profile->has_peer;
 }
 
 bool profile_is_ours(const struct profile *profile)
 {
-    return profile->has_peer && (profile->peer.capabilities & (SMTP_CAP_PIPECONNECT | SMTP_CAP_XDEVICE | SMTP_CAP_XWAYS));
+    return profile->has_peer && (profile->peer.capabilities & (SMTP_CAP_PIPECONNECT | SMTP_CAP_XDEVICE | SMTP_CAP_XWAYS | SMTP_CAP_XOUTCOME));
 }
 
 /* ---- the device ------------------------------------------------------------------------------------------------- */
@@ -85,7 +88,7 @@ void profile_forget_peer(struct profile *profile)
 {
     profile->has_peer = false;
     profile->peer = (struct smtp_peer){0};
-    profile->name_len = profile->ways_len = 0;
+    profile->name_len = profile->epoch_len = profile->ways_len = 0;
 }
 
 void profile_forget_device(struct profile *profile)
@@ -148,6 +151,10 @@ static enum result write_peer(const struct profile *profile, struct buffer *out)
                                        peer.transactions_max);
     if (result == RESULT_OK)
         result = write_line(SLICE(" "), peer.name, out);
+    if (result == RESULT_OK && peer.epoch.len > 0)
+        result = buffer_printf(out, "outcome %" PRIu64, peer.outcome_s);
+    if (result == RESULT_OK && peer.epoch.len > 0)
+        result = write_line(SLICE(" "), peer.epoch, out);
     return result == RESULT_OK ? write_line(SLICE("ways "), peer.ways, out) : result;
 }
 
@@ -200,6 +207,12 @@ static void read_peer(struct profile *profile, struct slice rest)
     profile_learn(profile, &peer);
 }
 
+static void read_outcome(struct profile *profile, struct slice rest)
+{
+    if (take_number(&rest, UINT64_MAX, &profile->peer.outcome_s) && slice_find(rest, ' ') < 0)
+        profile->epoch_len = keep(profile->epoch, sizeof profile->epoch, rest);
+}
+
 static void read_device(struct profile *profile, struct slice rest)
 {
     struct slice device, encoded;
@@ -217,10 +230,22 @@ static void read_line(struct profile *profile, struct slice line)
     slice_cut(line, ' ', &what, &rest);
     if (slice_equal(what, SLICE("peer")))
         read_peer(profile, rest);
+    else if (slice_equal(what, SLICE("outcome")))
+        read_outcome(profile, rest);
     else if (slice_equal(what, SLICE("ways")))
         profile->ways_len = keep(profile->ways, sizeof profile->ways, rest);
     else if (slice_equal(what, SLICE("device")))
         read_device(profile, rest);
+}
+
+/* XOUTCOME is what it says or nothing, as in EHLO (smtp/ehlo.h). */
+static void forget_half(struct profile *profile)
+{
+    if (profile->epoch_len > 0 && profile->peer.capabilities & SMTP_CAP_XOUTCOME)
+        return;
+    profile->epoch_len = 0;
+    profile->peer.outcome_s = 0;
+    profile->peer.capabilities &= ~(unsigned)SMTP_CAP_XOUTCOME;
 }
 
 static bool takes_line(struct slice *text, const char *what, struct slice value)
@@ -242,4 +267,5 @@ void profile_read(struct profile *profile, struct slice text, struct slice relay
         slice_cut(text, '\n', &line, &text);
         read_line(profile, line);
     }
+    forget_half(profile);
 }

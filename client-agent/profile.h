@@ -12,9 +12,9 @@ enum { PROFILE_NAME_MAX = 255, PROFILE_TEXT_MAX = 2048 };
 
 struct profile {
     bool has_peer;
-    struct smtp_peer peer; /* without name and ways, which are here: */
-    char name[PROFILE_NAME_MAX], ways[SMTP_WAYS_MAX];
-    size_t name_len, ways_len;
+    struct smtp_peer peer; /* without name, epoch and ways, which are here: */
+    char name[PROFILE_NAME_MAX], epoch[SMTP_EPOCH_MAX], ways[SMTP_WAYS_MAX];
+    size_t name_len, epoch_len, ways_len;
     char device[SMTP_DEVICE_ID_MAX];
     size_t device_len; /* 0: no token */
     uint8_t token[SASL_TOKEN];

@@ -25,6 +25,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     profile_read(&again, buffer_slice(&text), SLICE("h"), SLICE("u"));
     check(profile_peer(&profile, &peer) == profile_peer(&again, &peer_again));
     check(slice_equal(profile_device(&profile), profile_device(&again)) && slice_equal(profile_token(&profile), profile_token(&again)));
+    check(!(profile.peer.capabilities & SMTP_CAP_XOUTCOME) == (profile.epoch_len == 0) && profile.epoch_len <= sizeof profile.epoch);
+    if (profile.has_peer)
+        check(slice_equal(peer.epoch, peer_again.epoch) && peer.outcome_s == peer_again.outcome_s);
     if (profile.has_peer)
         check(slice_equal(peer.name, peer_again.name) && slice_equal(peer.ways, peer_again.ways) && peer.capabilities == peer_again.capabilities);
     buffer_wipe_free(&text);

@@ -4,16 +4,19 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <cmocka.h>
 
 static const struct smtp_peer PEER = {
-    .capabilities = SMTP_CAP_PIPELINING | SMTP_CAP_PIPECONNECT | SMTP_CAP_XWAYS,
+    .capabilities = SMTP_CAP_PIPELINING | SMTP_CAP_PIPECONNECT | SMTP_CAP_XWAYS | SMTP_CAP_CHECKPOINT | SMTP_CAP_XOUTCOME,
     .mechanisms = SASL_PLAIN | SASL_HT_SHA_256_EXPR,
     .size_max_octets = UINT64_C(52428800),
     .nrcpt_max = 100,
     .transactions_max = 7,
     .name = {"relay.example", 13},
+    .epoch = {"0d5r8k3mZq", 10},
+    .outcome_s = UINT64_C(604800),
     .ways = {"465/tls 198.51.100.7:8443/tls junk", 34},
 };
 static const char TOKEN[] = "0123456789abcdef\0\n23456789abcde"; /* any octets */
@@ -41,6 +44,7 @@ static void assert_is(const struct profile *profile)
     assert_int_equal(peer.mechanisms, PEER.mechanisms);
     assert_true(peer.size_max_octets == PEER.size_max_octets && peer.nrcpt_max == PEER.nrcpt_max && peer.transactions_max == PEER.transactions_max);
     assert_true(slice_equal(peer.name, PEER.name) && slice_equal(peer.ways, PEER.ways));
+    assert_true(slice_equal(peer.epoch, PEER.epoch) && peer.outcome_s == PEER.outcome_s);
     assert_true(slice_equal(profile_device(profile), SLICE("d-42")) && slice_equal(profile_token(profile), slice_of(TOKEN, SASL_TOKEN)));
 }
 
@@ -77,7 +81,9 @@ static void every_beginning_of_a_text_is_read(void **state)
     for (size_t len = 0; len < buffer_len(&text) - 1; len++) {
         profile_read(&read, slice_take(buffer_slice(&text), len), SLICE("relay.example"), SLICE("anna b"));
         assert_int_equal(profile_device(&read).len, 0);
-        assert_true(!read.has_peer || read.peer.capabilities == PEER.capabilities);
+        bool has_outcome = read.peer.capabilities & SMTP_CAP_XOUTCOME;
+        assert_true(!read.has_peer || (read.peer.capabilities | SMTP_CAP_XOUTCOME) == PEER.capabilities);
+        assert_true(has_outcome == (read.epoch_len > 0) && (!has_outcome || read.peer.outcome_s == PEER.outcome_s));
     }
     buffer_wipe_free(&text);
 }
@@ -107,8 +113,27 @@ static void only_what_differs_is_news(void **state)
     peer.ways = SLICE("465/tls");
     assert_true(profile_learn(&profile, &peer));
     assert_false(profile_learn(&profile, &peer));
+    peer.epoch = SLICE("0d5r8k3mZr"); /* the relay has another database */
+    assert_true(profile_learn(&profile, &peer));
+    assert_false(profile_learn(&profile, &peer));
+    peer.outcome_s++;
+    assert_true(profile_learn(&profile, &peer));
     peer.capabilities = 0;
     assert_true(profile_learn(&profile, &peer));
+}
+
+/* As in EHLO: XOUTCOME with an epoch and a time, or not at all. */
+static void half_an_outcome_is_none(void **state)
+{
+    static const char *const lines[] = {"", "outcome 5\n", "outcome 5 \n", "outcome x e\n", "outcome 5 a b\n", "outcome\n"};
+    (void)state;
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        struct profile read;
+        char text[200];
+        snprintf(text, sizeof text, "postern-profile 1\nhost relay.example\nuser anna b\npeer %x 1 1 1 1 x\n%s", (unsigned)(SMTP_CAP_XOUTCOME | SMTP_CAP_SIZE), lines[i]);
+        profile_read(&read, slice_from_cstr(text), SLICE("relay.example"), SLICE("anna b"));
+        assert_true(read.has_peer && read.peer.capabilities == SMTP_CAP_SIZE && read.epoch_len == 0 && read.peer.outcome_s == 0);
+    }
 }
 
 static void a_relay_is_ours_by_what_only_ours_says(void **state)
@@ -178,6 +203,7 @@ int main(void)
         cmocka_unit_test(every_beginning_of_a_text_is_read),
         cmocka_unit_test(what_we_did_not_write_is_nothing),
         cmocka_unit_test(only_what_differs_is_news),
+        cmocka_unit_test(half_an_outcome_is_none),
         cmocka_unit_test(a_relay_is_ours_by_what_only_ours_says),
         cmocka_unit_test(its_ways_are_those_of_its_ehlo),
         cmocka_unit_test(its_ways_lead_to_no_place_of_ours),
