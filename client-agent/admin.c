@@ -211,6 +211,7 @@ static void on_changed(void *context, uint64_t message, enum queue_change change
         break;
     case QUEUE_CHANGE_REMOVED:
         ignore_not_found(queue_remove(agent->queue, message));
+        uplink_forget(agent->uplink, message);
         break;
     case QUEUE_CHANGE_RELEASED:
         ignore_not_found(queue_release(agent->queue, message, loop_now_ms(&agent->loop)));
@@ -226,6 +227,7 @@ static void live(void *context, uint64_t message, struct queue_live *out)
     struct uplink_status status;
     if (!agent->uplink)
         return;
+    out->has_progress = uplink_progress(agent->uplink, message, &out->done_octets, &out->of_octets);
     uplink_status(agent->uplink, &status);
     if (status.sending == message) {
         out->state = "sending";

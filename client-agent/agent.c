@@ -39,11 +39,12 @@ static void sweep_sometimes(struct agent *agent)
     store_sweep(agent->client, now_ms - agent->settings->values.history, NULL, NULL);
 }
 
-static void enqueue(struct agent *agent, uint64_t message, int64_t due_at_ms)
+static void enqueue(struct agent *agent, uint64_t message, uint64_t size_octets, int64_t due_at_ms)
 {
     int64_t longest_ms = schedule_longest_ms(&agent->office.schedule);
     int64_t due_ms = schedule_on_clock(due_at_ms, wall_now_ms(), loop_now_ms(&agent->loop), longest_ms);
     enum result result = queue_add(agent->queue, message, (struct slice){0}, due_ms);
+    queue_set_large(agent->queue, message, consignment_is_large(size_octets));
     /* Out of memory: it is safe on the disk, and found again at the next start. */
     if (result != RESULT_OK && result != RESULT_EXISTS)
         log_event(&agent->log, LOG_ERROR, "not-scheduled", LOG_TEXT("why", result_name(result)));
@@ -54,7 +55,7 @@ static void look_around(void *context);
 static void on_queued(void *context, const struct intake_queued *queued)
 {
     struct agent *agent = context;
-    enqueue(agent, queued->message->id, queued->due_at_ms);
+    enqueue(agent, queued->message->id, queued->message->size_octets, queued->due_at_ms);
     look_around(agent);
     uplink_wake(agent->uplink, false);
     sweep_sometimes(agent);
@@ -64,7 +65,7 @@ static void on_loaded(void *context, const struct store_due *due, size_t n, bool
 {
     struct agent *agent = context;
     for (size_t i = 0; i < n; i++) {
-        enqueue(agent, due[i].message, due[i].due_at_ms);
+        enqueue(agent, due[i].message, due[i].size_octets, due[i].due_at_ms);
         if (due[i].is_held && queue_hold(agent->queue, due[i].message) != RESULT_OK)
             log_event(&agent->log, LOG_ERROR, "not-held");
     }
@@ -119,6 +120,8 @@ static int make_uplink(struct agent *agent, struct tls_context *tls, struct slic
         .office = &agent->office,
         .prober = agent->prober,
         .recall = &agent->recall,
+        .naming = &agent->naming,
+        .first_id = next_id(agent),
         .awaits_network = agent->monitor != NULL,
         .program = agent->program[0] ? agent->program : NULL,
         .dir = agent->dirs->dir,
@@ -127,6 +130,12 @@ static int make_uplink(struct agent *agent, struct tls_context *tls, struct slic
         .context = agent,
     });
     return agent->uplink ? EX_OK : agent_fail(EX_OSERR, "out of memory");
+}
+
+static int start_naming(struct agent *agent)
+{
+    enum result result = naming_open(&agent->naming, &agent->loop, agent->client);
+    return result == RESULT_OK ? EX_OK : agent_fail(EX_IOERR, "the secret of the messages' names could not be kept in the database (%s)", result_name(result));
 }
 
 static int start_uplink(struct agent *agent)
@@ -138,6 +147,8 @@ static int start_uplink(struct agent *agent)
         code = agent_read_secret(agent->settings->values.password_file.ptr, &password);
     if (code == EX_OK && recall_open(&agent->recall, &agent->loop, agent->client, agent->settings) != RESULT_OK)
         code = agent_fail(EX_OSERR, "out of memory");
+    if (code == EX_OK)
+        code = start_naming(agent);
     if (code == EX_OK && !(agent->prober = prober_new(&agent->loop, &agent->log)))
         code = agent_fail(EX_OSERR, "out of memory");
     if (code == EX_OK) {
@@ -440,6 +451,7 @@ static bool tear_down(struct agent *agent)
     reception_free(&agent->reception);
     uplink_free(&agent->uplink);
     recall_close(&agent->recall);
+    naming_close(&agent->naming);
     queue_free(&agent->queue);
     close_client(agent);
     if (agent->store)

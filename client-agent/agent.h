@@ -8,7 +8,9 @@
 #define POSTERN_AGENT_AGENT_H
 
 #include "reception.h"
+#include "consignment.h"
 #include "diagnosis.h"
+#include "naming.h"
 #include "uplink.h"
 
 #include "mail/message_id.h"
@@ -28,6 +30,7 @@ struct agent {
     struct reception *reception;
     struct service *service;
     struct recall recall;
+    struct naming naming;
     struct prober *prober;
     struct uplink *uplink;
     struct monitor *monitor;

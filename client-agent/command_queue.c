@@ -77,6 +77,17 @@ static void print_line(FILE *out, const char *name, const json_t *value)
     fputc('\n', out);
 }
 
+static void print_sending(FILE *out, const json_t *sending)
+{
+    char text[CONSOLE_PROGRESS];
+    if (!json_is_object(sending))
+        return;
+    json_t *progress = json_pack("{s:O, s:O}", "octets", json_object_get(sending, "sent_octets"), "of", json_object_get(sending, "size"));
+    console_format_progress(progress, text, sizeof text);
+    json_decref(progress);
+    fprintf(out, "%-12s %s, %s\n", "sending", console_text(sending, "id"), text);
+}
+
 static void print_status(FILE *out, const json_t *status)
 {
     const json_t *queue = json_object_get(status, "queue"), *ways = json_object_get(status, "ways");
@@ -84,6 +95,7 @@ static void print_status(FILE *out, const json_t *status)
     print_line(out, "", json_object_get(status, "words"));
     print_line(out, "relay", json_object_get(status, "relay"));
     print_line(out, "uplink", json_object_get(status, "state"));
+    print_sending(out, json_object_get(status, "sending"));
     print_line(out, "trouble", json_object_get(status, "trouble"));
     print_line(out, "next search", json_object_get(status, "next_search"));
     fprintf(out, "%-12s %lld waiting, %lld held\n", "queue", (long long)json_integer_value(json_object_get(queue, "queued")),

@@ -6,16 +6,27 @@ static int64_t now_of(const struct consignment *consignment)
     return loop_now_ms(consignment->loop);
 }
 
+/* What the relay has said it holds; the session's death leaves it there. */
+static void note_taken(struct consignment *consignment)
+{
+    struct begun *begun = consignment->is_named && consignment->courier ? begun_find(&consignment->begun, consignment->message) : NULL;
+    uint64_t taken = begun && consignment->session->outbound ? smtp_client_taken_octets(outbound_core(consignment->session->outbound)) : 0;
+    if (taken > 0 && begun_hold(begun, taken))
+        consignment->on_progress(consignment->context);
+}
+
 /* ---- its end ---------------------------------------------------------------------------------------------------- */
 
 static void give_back(struct consignment *consignment, const struct attempt_end *end)
 {
     int64_t longest_ms = schedule_longest_ms(&consignment->office->schedule);
     consignment->nrecording--;
-    if (end->needs_more)
+    if (end->needs_more) {
         queue_defer(consignment->queue, end->message, end->hop, schedule_on_clock(end->next_attempt_ms, wall_now_ms(), now_of(consignment), longest_ms));
-    else
+    } else {
+        begun_forget(&consignment->begun, end->message);
         queue_finish(consignment->queue, end->message, end->hop);
+    }
 }
 
 static void on_recorded(void *context, const struct attempt_end *end)
@@ -35,23 +46,64 @@ static void record(struct consignment *consignment, const struct courier *courie
     attempt_record(consignment->office, courier_job(courier), (struct slice){0}, courier_results(courier), slice_from_cstr(host), tells, on_recorded, consignment);
 }
 
+/* The small one that it makes way for goes first because it is small. */
+static void put_aside(struct consignment *consignment, const struct courier *courier)
+{
+    consignment->session->octets += courier_octets(courier) - consignment->from_octets;
+    queue_defer(consignment->queue, courier_job(courier)->message.id, (struct slice){0}, now_of(consignment));
+}
+
 static void on_done(void *context, struct courier *courier)
 {
     struct consignment *consignment = context;
+    note_taken(consignment);
     consignment->courier = NULL;
     consignment->message = 0;
-    consignment->on_carried(consignment->context, courier);
-    record(consignment, courier);
+    if (courier_is_paused(courier)) {
+        put_aside(consignment, courier);
+    } else {
+        consignment->on_carried(consignment->context, courier);
+        record(consignment, courier);
+    }
     courier_free(&courier);
 }
 
 /* ---- its beginning ---------------------------------------------------------------------------------------------- */
 
+static bool is_named_here(const struct consignment *consignment)
+{
+    return consignment->naming && (smtp_client_peer(outbound_core(consignment->session->outbound))->capabilities & SMTP_CAP_CHECKPOINT);
+}
+
+/* Whether the relay may hold some of it, and it is worth asking. */
+static bool note_beginning(struct consignment *consignment, const struct store_job *job)
+{
+    uint64_t message = job->message.id;
+    uint32_t transaction = job->recipients[0].transaction;
+    if (job->message.size_octets <= CONSIGNMENT_ASK_OCTETS)
+        return false;
+    const struct begun *before = begun_find(&consignment->begun, message);
+    bool is_begun = before && before->transaction == transaction;
+    /* Out of memory costs octets, no more. */
+    (void)!begun_note(&consignment->begun, message, transaction, job->message.size_octets);
+    return is_begun || message < consignment->first_id;
+}
+
 static bool carry(struct consignment *consignment, struct store_job *job)
 {
     struct outbound *outbound = consignment->session->outbound;
+    char name[NAMING_TEXT] = "";
+    struct courier_naming naming = {0};
     consignment->size_octets = job->message.size_octets;
-    consignment->courier = courier_start(consignment->store, outbound, job, NULL, on_done, consignment);
+    consignment->from_octets = 0;
+    consignment->since_ms = now_of(consignment);
+    consignment->is_pausing = false;
+    consignment->is_named = is_named_here(consignment);
+    if (consignment->is_named) {
+        naming_format(consignment->naming, job->message.id, job->recipients[0].transaction, name);
+        naming = (struct courier_naming){.transid = slice_from_cstr(name), .asks_first = note_beginning(consignment, job)};
+    }
+    consignment->courier = courier_start(consignment->store, outbound, job, consignment->is_named ? &naming : NULL, on_done, consignment);
     consignment->session->ncarried++;
     if (consignment->courier)
         outbound_pump(outbound);
@@ -73,10 +125,12 @@ static void on_job(void *context, enum result result, struct store_job *job)
     consignment->message = 0;
     /* Nothing left to do for it: a person removed it. Otherwise it waits for the next session, or for disk and memory to recover. */
     bool is_session_lost = result == RESULT_OK && !may_send;
-    if (result == RESULT_NOT_FOUND)
+    if (result == RESULT_NOT_FOUND) {
+        begun_forget(&consignment->begun, message);
         queue_finish(consignment->queue, message, (struct slice){0});
-    else
+    } else {
         queue_defer(consignment->queue, message, (struct slice){0}, now_of(consignment) + (is_session_lost ? 0 : ATTEMPT_RETRY_MS));
+    }
     consignment->on_free(consignment->context);
 }
 
@@ -96,8 +150,26 @@ bool consignment_take(struct consignment *consignment)
 
 void consignment_event(struct consignment *consignment, const struct outbound_event *event)
 {
-    if (consignment->courier)
-        courier_event(consignment->courier, event);
+    if (!consignment->courier)
+        return;
+    if (event->type == OUTBOUND_SMTP && event->smtp.type == SMTP_CLIENT_RESUMED)
+        consignment->from_octets = event->smtp.offset;
+    courier_event(consignment->courier, event);
+    note_taken(consignment);
+}
+
+int64_t consignment_yield(struct consignment *consignment)
+{
+    bool may_pause = consignment->courier && consignment->is_named && !consignment->is_pausing && consignment_is_large(consignment->size_octets);
+    int64_t now_ms = now_of(consignment), turn_ends_ms = consignment->since_ms + CONSIGNMENT_TURN_MS;
+    if (!may_pause || !queue_has_small(consignment->queue, (struct slice){0}, now_ms))
+        return INT64_MAX;
+    if (courier_octets(consignment->courier) - consignment->from_octets < CONSIGNMENT_TURN_OCTETS && now_ms < turn_ends_ms)
+        return turn_ends_ms;
+    consignment->is_pausing = true;
+    smtp_client_pause(outbound_core(consignment->session->outbound), now_ms);
+    outbound_pump(consignment->session->outbound);
+    return INT64_MAX;
 }
 
 bool consignment_is_carried(const struct consignment *consignment)
@@ -109,6 +181,7 @@ void consignment_drop(struct consignment *consignment)
 {
     if (!consignment->courier)
         return;
+    note_taken(consignment);
     courier_free(&consignment->courier);
     queue_defer(consignment->queue, consignment->message, (struct slice){0}, now_of(consignment));
     consignment->message = 0;
@@ -117,6 +190,27 @@ void consignment_drop(struct consignment *consignment)
 uint64_t consignment_octets(const struct consignment *consignment)
 {
     return consignment->courier ? courier_octets(consignment->courier) : 0;
+}
+
+bool consignment_progress(const struct consignment *consignment, uint64_t message, uint64_t *octets, uint64_t *of)
+{
+    const struct begun *begun = begun_find(&consignment->begun, message);
+    bool is_under_way = consignment->message == message && consignment->courier;
+    if (!is_under_way && !begun)
+        return false;
+    *octets = is_under_way ? courier_octets(consignment->courier) : begun->held_octets;
+    *of = is_under_way ? consignment->size_octets : begun->size_octets;
+    return true;
+}
+
+void consignment_forget(struct consignment *consignment, uint64_t message)
+{
+    begun_forget(&consignment->begun, message);
+}
+
+void consignment_free(struct consignment *consignment)
+{
+    begun_free(&consignment->begun);
 }
 
 bool consignment_is_idle(const struct consignment *consignment)

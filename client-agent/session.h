@@ -12,7 +12,7 @@ struct session {
     struct path way;
     int64_t since_ms;          /* loop time of its proof */
     uint64_t octets, ncarried; /* of bodies handed to it, without the message under way; messages begun */
-    bool is_decided;           /* the relay has decided on a message */
+    bool is_decided;           /* the relay has decided on a message, or taken more of one than it ever had, and keeps it: the way is good for something */
     bool is_stale;             /* settings have changed, or it is the agent's end: it ends when idle, and nothing of it is told or kept */
     bool is_asking, has_asked; /* for a token */
     enum finder_end how;       /* as far as it is known yet: peace */

@@ -34,6 +34,7 @@ struct uplink {
 };
 
 static void go_on(struct uplink *uplink);
+static void make_way(struct uplink *uplink);
 static void on_timer(uv_timer_t *timer);
 
 const char *uplink_state_name(enum uplink_state state)
@@ -132,6 +133,16 @@ static bool may_send(void *context)
     return uplink->state == UPLINK_SENDING && uplink->session.outbound && !uplink->is_stopping;
 }
 
+/* However often the line is cut: octets get through. */
+static void on_taken(void *context)
+{
+    struct uplink *uplink = context;
+    if (uplink->session.is_decided || uplink->session.is_stale)
+        return;
+    uplink->session.is_decided = true;
+    search_carried(uplink->search, 0);
+}
+
 static bool is_decided_by_relay(const struct courier *courier)
 {
     for (size_t i = 0; i < courier_job(courier)->nrecipients; i++)
@@ -144,7 +155,7 @@ static void on_carried(void *context, const struct courier *courier)
 {
     struct uplink *uplink = context;
     struct session *session = &uplink->session;
-    session->octets += courier_octets(courier);
+    session->octets += courier_octets(courier) - uplink->consignment.from_octets;
     if (!is_decided_by_relay(courier))
         return;
     session->is_decided = true;
@@ -248,6 +259,8 @@ static void on_smtp(struct uplink *uplink, const struct outbound_event *event)
 {
     if (event->smtp.type == SMTP_CLIENT_DEVICE)
         keep_token(uplink, &event->smtp);
+    if (uplink->state == UPLINK_SENDING && event->smtp.type == SMTP_CLIENT_BODY_WANTED)
+        make_way(uplink);
     if (event->smtp.type != SMTP_CLIENT_READY)
         return;
     if (uplink->state == UPLINK_LOGIN) {
@@ -478,6 +491,14 @@ static void follow_search(struct uplink *uplink)
     }
 }
 
+/* A message that is under way, and a smaller one that may be due. */
+static void make_way(struct uplink *uplink)
+{
+    int64_t again_ms = consignment_yield(&uplink->consignment), now_ms = now_of(uplink);
+    if (again_ms != INT64_MAX)
+        uv_timer_start(&uplink->timer, on_timer, (uint64_t)(again_ms > now_ms ? again_ms - now_ms : 0), 0);
+}
+
 /* The one place that decides what to do next. */
 static void go_on(struct uplink *uplink)
 {
@@ -487,6 +508,8 @@ static void go_on(struct uplink *uplink)
         follow_search(uplink);
         return;
     }
+    if (uplink->state == UPLINK_SENDING)
+        make_way(uplink);
     bool is_busy = uplink->state != UPLINK_READY || uplink->consignment.is_loading || uplink->aging.is_running || uplink->session.is_asking;
     if (is_busy)
         return;
@@ -561,8 +584,11 @@ struct uplink *uplink_new(const struct uplink_config *config)
         .store = config->store,
         .queue = config->queue,
         .office = config->office,
+        .naming = config->naming,
+        .first_id = config->first_id,
         .session = &uplink->session,
         .may_send = may_send,
+        .on_progress = on_taken,
         .on_carried = on_carried,
         .on_free = on_unsent,
         .on_recorded = on_recorded,
@@ -616,6 +642,7 @@ void uplink_free(struct uplink **uplink)
         return;
     assert(!u->session.outbound && u->is_timer_closed);
     settings_unref(&u->config.settings);
+    consignment_free(&u->consignment);
     free(u);
 }
 
@@ -647,6 +674,16 @@ void uplink_status(const struct uplink *uplink, struct uplink_status *out)
         .sent_octets = consignment_octets(&uplink->consignment),
         .sending_octets = uplink->consignment.message ? uplink->consignment.size_octets : 0,
     };
+}
+
+bool uplink_progress(const struct uplink *uplink, uint64_t message, uint64_t *octets, uint64_t *of)
+{
+    return consignment_progress(&uplink->consignment, message, octets, of);
+}
+
+void uplink_forget(struct uplink *uplink, uint64_t message)
+{
+    consignment_forget(&uplink->consignment, message);
 }
 
 enum result uplink_describe(const struct uplink *uplink, struct buffer *out)

@@ -22,6 +22,7 @@
 #define POSTERN_AGENT_UPLINK_H
 
 #include "findings.h"
+#include "naming.h"
 #include "recall.h"
 #include "search.h"
 #include "session.h"
@@ -46,6 +47,8 @@ struct uplink_config {
     struct prober *prober;            /* as in search.h */
     struct recall *recall;            /* read and written; outlives the uplink */
     bool awaits_network;              /* uplink_set_network will be called soon: nothing is begun before, for at most UPLINK_NETWORK_MS */
+    const struct naming *naming;      /* as in consignment.h, likewise first_id */
+    uint64_t first_id;
     const char *program;              /* as in search.h */
     const char *dir;                  /* of --dir, for hints; outlives the uplink; NULL: the usual places */
     const struct log *log;
@@ -57,6 +60,8 @@ struct uplink;
 struct uplink *uplink_new(const struct uplink_config *config); /* NULL: out of memory */
 /* There may be work: new mail, or (is_urgent) a person said so, which forgets the back-off. What is due now is for the queue to know. */
 void uplink_wake(struct uplink *uplink, bool is_urgent);
+/* A person has removed a message. */
+void uplink_forget(struct uplink *uplink, uint64_t message);
 /* Where the laptop is now (net/monitor.h). */
 void uplink_set_network(struct uplink *uplink, const struct monitor_event *event);
 /* New settings: a search begins anew with them; a session ends after the message that is on its way. RESULT_OK; RESULT_MEMORY: the old ones stay in force. */
@@ -81,6 +86,8 @@ struct uplink_status {
     uint64_t sent_octets, sending_octets;
 };
 void uplink_status(const struct uplink *uplink, struct uplink_status *out);
+/* As consignment_progress. */
+bool uplink_progress(const struct uplink *uplink, uint64_t message, uint64_t *octets, uint64_t *of);
 /* The network in words. RESULT_OK, RESULT_LIMIT, RESULT_MEMORY. */
 MUST_CHECK enum result uplink_describe(const struct uplink *uplink, struct buffer *out);
 

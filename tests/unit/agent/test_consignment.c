@@ -1,0 +1,275 @@
+/* The message under way, at a relay that knows names: when it is asked how much of a message it holds, what that saves, and who goes first. */
+#include "uplink_scene.h"
+
+enum { OLD = MESSAGE + 1, NEW = MESSAGE, OTHER = MESSAGE + 1, HUGE_OCTETS = 3 * 1024 * 1024, MIB = 1024 * 1024 };
+
+static struct monitor_event awake_again(void)
+{
+    return (struct monitor_event){.is_up = true, .has_key = true, .key = {1}, .has_slept = true};
+}
+
+static void settle(struct scene *s)
+{
+    NET_UNTIL(&s->house.net, state_of(s) == UPLINK_READY && queue_count(s->queue) == 0);
+}
+
+static void stop_the_line_at(struct scene *s, uint64_t octets)
+{
+    s->pause_at = octets;
+    NET_UNTIL(&s->house.net, s->is_paused);
+    s->is_paused = false;
+}
+
+static bool is_waiting_long(const struct scene *s)
+{
+    struct uplink_status status;
+    uplink_status(s->uplink, &status);
+    return status.state == UPLINK_WAITING && status.next_search_ms > wall_now_ms() + 3000 * 1000;
+}
+
+static uint64_t progress_of(const struct scene *s, uint64_t message)
+{
+    uint64_t octets = UINT64_MAX, of;
+    if (uplink_progress(s->uplink, message, &octets, &of))
+        assert_true(octets <= of);
+    return octets;
+}
+
+static void a_message_of_this_run_goes_whole(void **state)
+{
+    static const size_t sizes[] = {500, LARGE};
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct scene s;
+        char name[NAMING_TEXT];
+        open_scene_with(&s, sizes[i], NEW, "");
+        enqueue(&s);
+        settle(&s);
+        assert_string_equal(s.mails, "whole ");
+        naming_format(&s.naming, MESSAGE, 0, name);
+        assert_string_equal(s.records[0].name, name);
+        assert_true(s.octets == sizes[i] && s.ntaken == 1);
+        assert_int_equal(progress_of(&s, MESSAGE), UINT64_MAX); /* it is over */
+        close_scene(&s);
+    }
+}
+
+/* Who knows what became of it before the crash? Of a small one it would cost as much to ask as to send it. */
+static void one_of_an_earlier_run_is_asked_about_when_that_can_pay(void **state)
+{
+    static const struct { size_t size; const char *mails; } rows[] = {{500, "whole "}, {CONSIGNMENT_ASK_OCTETS, "whole "}, {CONSIGNMENT_ASK_OCTETS + 1, "ask "}};
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct scene s;
+        open_scene_with(&s, rows[i].size, OLD, "");
+        enqueue(&s);
+        settle(&s);
+        assert_string_equal(s.mails, rows[i].mails);
+        close_scene(&s);
+    }
+}
+
+static void a_relay_that_knows_no_names_is_told_none(void **state)
+{
+    struct scene s;
+    (void)state;
+    open_scene(&s, LARGE, "");
+    enqueue(&s);
+    settle(&s);
+    assert_string_equal(s.mails, "plain ");
+    close_scene(&s);
+}
+
+/* The session is given up in mid-message; the next one asks, and not an octet that was taken is sent again. */
+static void what_was_begun_is_gone_on_with(void **state)
+{
+    struct scene s;
+    struct monitor_event awake = awake_again();
+    char expected[64];
+    (void)state;
+    open_scene_with(&s, LARGE, NEW, "[queue]\npatience = 1h\n");
+    enqueue(&s);
+    stop_the_line_at(&s, LARGE / 2);
+    assert_in_range(progress_of(&s, MESSAGE), 1, LARGE);
+    uint64_t held = s.records[0].held, again = held % SCENE_LINE;
+    assert_true(held >= LARGE / 2 && held < LARGE);
+    uplink_set_network(s.uplink, &awake);
+    assert_true(progress_of(&s, MESSAGE) <= held);
+    settle(&s);
+    snprintf(expected, sizeof expected, "whole ask@%llu ", (unsigned long long)(held - again));
+    assert_string_equal(s.mails, expected);
+    assert_true(s.octets == LARGE + again && s.ntaken == 1); /* RFC 1845: from the beginning of a line */
+    assert_string_equal(world_state(&s.world, MESSAGE), "relayed");
+    close_scene(&s);
+}
+
+/* Cut after each 150,000 octets: a piece or two are taken each time. Each next session begins at once, though a search that failed would wait for an hour. */
+static void a_line_that_gets_on_is_not_blamed_however_often_it_is_cut(void **state)
+{
+    struct scene s;
+    struct uplink_status status;
+    (void)state;
+    open_scene_with(&s, 4 * LARGE, NEW, "[queue]\npatience = 1h\n");
+    s.office.wall_lead_ms = long_ahead;
+    s.stop_at = 150 * 1000;
+    enqueue(&s);
+    NET_UNTIL(&s.house.net, s.ntaken == 1 && queue_count(s.queue) == 0);
+    assert_true(s.house.opened >= 8);
+    assert_true(s.octets <= 4 * LARGE + s.house.opened * SCENE_LINE);
+    uplink_status(s.uplink, &status);
+    assert_int_equal(status.next_search_ms, 0);
+    close_scene(&s);
+}
+
+/* Pieces are taken each time, and it is none the further. */
+static void a_relay_that_loses_what_it_took_is_judged_as_before(void **state)
+{
+    struct scene s;
+    (void)state;
+    open_scene_with(&s, 4 * LARGE, NEW, "[queue]\npatience = 1h\n");
+    s.office.wall_lead_ms = long_ahead;
+    s.stop_at = 150 * 1000;
+    s.forgets = true;
+    enqueue(&s);
+    NET_UNTIL(&s.house.net, is_waiting_long(&s));
+    assert_int_equal(s.house.opened, 2); /* the first one got on */
+    assert_string_equal(s.mails, "whole ask ");
+    close_scene(&s);
+}
+
+/* The same before the first piece is taken: as ever. */
+static void a_line_that_never_gets_on_is_judged_as_before(void **state)
+{
+    struct scene s;
+    (void)state;
+    open_scene_with(&s, LARGE, NEW, "[queue]\npatience = 1h\n");
+    s.office.wall_lead_ms = long_ahead;
+    s.stop_at = 1000;
+    enqueue(&s);
+    NET_UNTIL(&s.house.net, is_waiting_long(&s));
+    assert_int_equal(s.house.opened, 1);
+    close_scene(&s);
+}
+
+/* ---- who goes first --------------------------------------------------------------------------------------------- */
+
+static void put_small_beside(struct scene *s)
+{
+    put_message(s, OTHER, 500);
+    enqueue_sized(s, OTHER, 500);
+}
+
+static void a_small_one_overtakes_a_large_one(void **state)
+{
+    struct scene s;
+    (void)state;
+    open_scene_with(&s, HUGE_OCTETS, NEW, "");
+    enqueue_sized(&s, MESSAGE, HUGE_OCTETS);
+    stop_the_line_at(&s, MIB + MIB / 2); /* it has had its turn */
+    put_small_beside(&s);
+    service_resume(s.held);
+    NET_UNTIL(&s.house.net, s.ntaken == 1);
+    assert_string_equal(world_state(&s.world, MESSAGE), "queued");
+    uint64_t held = s.records[0].held;
+    assert_true(held >= MIB + MIB / 2 && held < HUGE_OCTETS && s.records[1].is_over);
+    assert_true(progress_of(&s, MESSAGE) >= MIB && progress_of(&s, MESSAGE) <= HUGE_OCTETS);
+    settle(&s);
+    char expected[64];
+    snprintf(expected, sizeof expected, "whole whole ask@%llu ", (unsigned long long)(held - held % SCENE_LINE));
+    assert_string_equal(s.mails, expected);
+    assert_int_equal(s.octets, HUGE_OCTETS + held % SCENE_LINE + 500);
+    assert_int_equal(s.house.opened, 1); /* in one session */
+    close_scene(&s);
+}
+
+static void a_large_one_has_its_turn_first(void **state)
+{
+    struct scene s;
+    (void)state;
+    open_scene_with(&s, HUGE_OCTETS, NEW, "");
+    enqueue_sized(&s, MESSAGE, HUGE_OCTETS);
+    stop_the_line_at(&s, 100 * 1000);
+    put_small_beside(&s);
+    service_resume(s.held);
+    NET_UNTIL(&s.house.net, s.ntaken == 1);
+    assert_in_range(s.records[0].held, CONSIGNMENT_TURN_OCTETS, HUGE_OCTETS - 1);
+    assert_true(s.records[1].is_over && !s.records[0].is_over);
+    settle(&s);
+    assert_int_equal(s.ntaken, 2);
+    close_scene(&s);
+}
+
+/* One that is not large is not worth the round trips; nor can one be paused that would begin anew. */
+static void others_are_not_paused(void **state)
+{
+    static const struct { size_t size; uint64_t first_id; } rows[] = {{CONSIGNMENT_LARGE_OCTETS, NEW}, {HUGE_OCTETS, 0}};
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct scene s;
+        open_scene_with(&s, rows[i].size, rows[i].first_id, "");
+        enqueue_sized(&s, MESSAGE, rows[i].size);
+        stop_the_line_at(&s, 500 * 1000);
+        put_small_beside(&s);
+        service_resume(s.held);
+        NET_UNTIL(&s.house.net, s.ntaken == 1);
+        assert_int_equal(s.octets, rows[i].size);
+        settle(&s);
+        assert_string_equal(s.mails, rows[i].first_id ? "whole whole " : "plain plain ");
+        close_scene(&s);
+    }
+}
+
+/* Held meanwhile by a person: it is put aside, and stays. */
+static void a_paused_one_obeys_a_person(void **state)
+{
+    struct scene s;
+    (void)state;
+    open_scene_with(&s, HUGE_OCTETS, NEW, "");
+    enqueue_sized(&s, MESSAGE, HUGE_OCTETS);
+    stop_the_line_at(&s, MIB + MIB / 2);
+    put_small_beside(&s);
+    assert_int_equal(queue_remove(s.queue, MESSAGE), RESULT_OK);
+    uplink_forget(s.uplink, MESSAGE);
+    service_resume(s.held);
+    settle(&s);
+    assert_string_equal(s.mails, "whole whole ");
+    assert_int_equal(s.ntaken, 1);
+    assert_int_equal(progress_of(&s, MESSAGE), UINT64_MAX);
+    close_scene(&s);
+}
+
+static void it_can_be_stopped_at_any_moment_of_a_pause(void **state)
+{
+    (void)state;
+    for (int turns = 0; turns < 40; turns += turns < 12 ? 1 : 5) {
+        struct scene s;
+        open_scene_with(&s, HUGE_OCTETS, NEW, "");
+        enqueue_sized(&s, MESSAGE, HUGE_OCTETS);
+        stop_the_line_at(&s, MIB + MIB / 2);
+        put_small_beside(&s);
+        service_resume(s.held);
+        for (int i = 0; i < turns; i++)
+            uv_run(&s.house.net.loop, UV_RUN_NOWAIT);
+        close_scene(&s);
+        assert_true(s.ntaken <= 2);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_message_of_this_run_goes_whole),
+        cmocka_unit_test(one_of_an_earlier_run_is_asked_about_when_that_can_pay),
+        cmocka_unit_test(a_relay_that_knows_no_names_is_told_none),
+        cmocka_unit_test(what_was_begun_is_gone_on_with),
+        cmocka_unit_test(a_line_that_gets_on_is_not_blamed_however_often_it_is_cut),
+        cmocka_unit_test(a_relay_that_loses_what_it_took_is_judged_as_before),
+        cmocka_unit_test(a_line_that_never_gets_on_is_judged_as_before),
+        cmocka_unit_test(a_small_one_overtakes_a_large_one),
+        cmocka_unit_test(a_large_one_has_its_turn_first),
+        cmocka_unit_test(others_are_not_paused),
+        cmocka_unit_test(a_paused_one_obeys_a_person),
+        cmocka_unit_test(it_can_be_stopped_at_any_moment_of_a_pause),
+    };
+    return cmocka_run_group_tests_name("consignment", tests, house_make_identity, house_drop_identity);
+}
