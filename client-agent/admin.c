@@ -53,15 +53,23 @@ struct status_work {
     struct control_call *call;
 };
 
+static json_t *spool_json(const struct agent *agent)
+{
+    bool is_sealed = store_is_sealed(agent->store);
+    char words[SPOOL_KEY_WHERE + 40];
+    snprintf(words, sizeof words, is_sealed ? "encrypted, the key is in %s" : "not encrypted", agent->key.where);
+    return json_pack("{s:b, s:o, s:s}", "encrypted", is_sealed, "key", is_sealed ? json_string(agent->key.where) : json_null(), "words", words);
+}
+
 static json_t *status_json(const struct agent *agent, const struct store_counts *counts)
 {
     struct uplink_status status;
     uplink_status(agent->uplink, &status);
-    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:{s:I, s:I, s:I, s:I}}", "network", network_state_name(status.network), "state",
+    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:{s:I, s:I, s:I, s:I}}", "network", network_state_name(status.network), "state",
                      uplink_state_name(status.state), "words", verdict_json(agent, &status), "way", status.has_way ? way_json(&status.way, agent->settings->values.relay_host.ptr) : json_null(), "ways",
                      ways_json(agent, &status), "searched", queue_time_json(status.since_ms), "next_search", queue_time_json(status.next_search_ms), "trouble",
                      status.trouble ? json_string(status.trouble) : json_null(), "sending", sending_json(&status), "relay",
-                     agent->settings->values.relay_host.ptr, "started", queue_time_json(agent->started_at_ms), "queue", "queued", (json_int_t)counts->queued, "held",
+                     agent->settings->values.relay_host.ptr, "started", queue_time_json(agent->started_at_ms), "spool", spool_json(agent), "queue", "queued", (json_int_t)counts->queued, "held",
                      (json_int_t)counts->held, "uncertain", (json_int_t)counts->uncertain, "octets", (json_int_t)counts->octets);
 }
 

@@ -249,8 +249,9 @@ static void take_settings(struct agent *agent, struct settings *settings)
 {
     struct smtp_server_config smtp;
     const struct settings_values *old = &agent->settings->values, *new = &settings->values;
-    if (!is_same_listeners(old, new) || old->sessions != new->sessions || old->database_size != new->database_size)
-        log_event(&agent->log, LOG_WARNING, "restart-needed", LOG_TEXT("why", "listen, sessions and database_size are read at the start only"));
+    bool is_same_spool = old->encrypts_spool == new->encrypts_spool && old->spool_key == new->spool_key && slice_equal(old->spool_key_file, new->spool_key_file);
+    if (!is_same_listeners(old, new) || old->sessions != new->sessions || old->database_size != new->database_size || !is_same_spool)
+        log_event(&agent->log, LOG_WARNING, "restart-needed", LOG_TEXT("why", "listen, sessions, database_size and what is in [spool] are read at the start only"));
     settings_unref(&agent->settings);
     agent->settings = settings_ref(settings);
     agent->log.level = (enum log_level)new->log_level;
@@ -397,7 +398,7 @@ static void sink_to_stderr(void *context, enum log_level level, struct slice lin
 
 static int start_store(struct agent *agent)
 {
-    int code = agent_open_store(agent->dirs, agent->settings, &agent->log, &agent->store);
+    int code = agent_open_store(agent->dirs, agent->settings, &agent->log, &agent->store, &agent->key);
     if (code != EX_OK)
         return code;
     if (store_client_open(&agent->client, agent->store, &agent->loop) != RESULT_OK)

@@ -11,6 +11,7 @@
 #include "consignment.h"
 #include "diagnosis.h"
 #include "naming.h"
+#include "spool_key.h"
 #include "uplink.h"
 
 #include "mail/message_id.h"
@@ -23,6 +24,7 @@ struct agent {
     struct settings *settings;
     uv_loop_t loop;
     struct store *store;
+    struct spool_key key; /* of the store */
     struct store_client *client;
     struct message_id_source ids;
     struct queue *queue;
@@ -63,10 +65,12 @@ int agent_load_settings(const struct dirs *dirs, struct settings **out);
 int agent_read_secret(const char *path, struct buffer *out);
 int agent_make_tls(const struct settings *settings, const struct log *log, struct tls_context **out);
 /* EX_TEMPFAIL: another process has it, and still has it after AGENT_STORE_PATIENCE_MS; our own short commands (a sendmail without a daemon) are waited for. */
-int agent_open_store(const struct dirs *dirs, const struct settings *settings, const struct log *log, struct store **out);
+int agent_open_store(const struct dirs *dirs, const struct settings *settings, const struct log *log, struct store **out, struct spool_key *key);
+/* Of what store_open has said: a key that is locked away is EX_TEMPFAIL. */
+int agent_store_exit_code(enum result result);
 /* The same without waiting and without words on stderr: those go to why. */
-MUST_CHECK enum result agent_try_store(const struct dirs *dirs, const struct settings *settings, const struct log *log, uint32_t wait_ms, struct store **out, char *why,
-                                       size_t why_size);
+MUST_CHECK enum result agent_try_store(const struct dirs *dirs, const struct settings *settings, const struct log *log, uint32_t wait_ms, struct store **out, struct spool_key *key,
+                                       char *why, size_t why_size);
 /* The token that lets our own sendmail in; made at the first start. */
 int agent_read_token(const struct dirs *dirs, bool may_make, struct buffer *out);
 /* The program's name in errors. */

@@ -42,7 +42,7 @@ static int run_here(void *context, const char *command, const json_t *arguments,
     agent_find_program(&agent);
     int code = agent_load_settings(line->dirs, &agent.settings);
     if (code == EX_OK)
-        code = agent_open_store(line->dirs, agent.settings, &agent.log, &agent.store);
+        code = agent_open_store(line->dirs, agent.settings, &agent.log, &agent.store, &agent.key);
     if (code == EX_OK)
         code = with_store(&agent, command, arguments, on_line, line_context);
     if (agent.store)
@@ -100,6 +100,7 @@ static void print_status(FILE *out, const json_t *status)
     print_line(out, "next search", json_object_get(status, "next_search"));
     fprintf(out, "%-12s %lld waiting, %lld held\n", "queue", (long long)json_integer_value(json_object_get(queue, "queued")),
             (long long)json_integer_value(json_object_get(queue, "held")));
+    print_line(out, "spool", json_object_get(json_object_get(status, "spool"), "words"));
     if (json_array_size(ways) > 0)
         ways_table_print(out, ways, 0);
 }

@@ -198,13 +198,25 @@ static int check_place(const struct setup *setup)
     return agent_fail(EX_CANTCREAT, "%s is there already; edit it, or give --replace to write it anew", path);
 }
 
-static void print_next_steps(FILE *out, const struct setup *setup, const struct settings *settings)
+/* Opens it once: that makes the key, and seals what is there. A running agent has done so, or will at its next start. */
+static int prepare_spool(const struct setup *setup, const struct settings *settings, struct spool_key *key)
+{
+    char why[1200];
+    struct store *store = NULL;
+    enum result result = agent_try_store(setup->line->dirs, settings, NULL, 0, &store, key, why, sizeof why);
+    store_close(&store);
+    return result == RESULT_OK || result == RESULT_BUSY ? EX_OK : agent_fail(agent_store_exit_code(result), "%s", why);
+}
+
+static void print_next_steps(FILE *out, const struct setup *setup, const struct settings *settings, const struct spool_key *key)
 {
     const struct net_address *listen = settings->values.listen.items;
     char address[NET_ADDRESS_TEXT];
     const struct dirs *dirs = setup->line->dirs;
     net_address_format(&listen[0], address);
     fprintf(out, "Written: %s\n\n", dirs->config_file);
+    if (key->where[0])
+        fprintf(out, "Mail waits encrypted:    its key is in %s; without it no backup of the mail can be read\n", key->where);
     fprintf(out, "Start the agent:         %s\n", DIRS_HINT(dirs, "postern-agent run"));
     fprintf(out, "Set your mail program:   outgoing server (SMTP) %s, no encryption, no password\n", address);
     fprintf(out, "See what it does:        %s\n", DIRS_HINT(dirs, "postern-agent status"));
@@ -213,6 +225,7 @@ static void print_next_steps(FILE *out, const struct setup *setup, const struct 
 static int set_up(struct setup *setup, int argc, char **argv)
 {
     struct settings *settings = NULL;
+    struct spool_key key = {0};
     int code = take_options(setup, argc, argv);
     if (code == EX_OK)
         code = check_place(setup);
@@ -223,7 +236,9 @@ static int set_up(struct setup *setup, int argc, char **argv)
     if (code == EX_OK)
         code = write_files(setup, settings);
     if (code == EX_OK)
-        print_next_steps(stdout, setup, settings);
+        code = prepare_spool(setup, settings, &key);
+    if (code == EX_OK)
+        print_next_steps(stdout, setup, settings, &key);
     settings_unref(&settings);
     return code;
 }

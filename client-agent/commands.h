@@ -17,6 +17,7 @@ int command_status(const struct command_line *line, int argc, char **argv);
 int command_diagnose(const struct command_line *line, int argc, char **argv);
 int command_queue(const struct command_line *line, int argc, char **argv);
 int command_proxies(const struct command_line *line, int argc, char **argv);
+int command_secret(const struct command_line *line, int argc, char **argv);
 int command_sendmail(const struct command_line *line, int argc, char **argv);
 
 /* A console whose commands are done here when no daemon runs. is_json is taken from argv, and removed. */

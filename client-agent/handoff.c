@@ -261,11 +261,12 @@ static bool to_store(const struct dirs *dirs, const struct settings *settings, c
     struct store *store = NULL;
     struct store_client *client = NULL;
     uv_loop_t loop;
-    char why[400];
-    enum result result = agent_try_store(dirs, settings, NULL, 0, &store, why, sizeof why);
+    char why[1200];
+    struct spool_key key;
+    enum result result = agent_try_store(dirs, settings, NULL, 0, &store, &key, why, sizeof why);
     if (result != RESULT_OK) {
         struct smtp_reply reply = {451, {4, 3, 0}, slice_from_cstr(why)};
-        decide(answer, console_exit_code(result), &reply);
+        decide(answer, agent_store_exit_code(result), &reply);
         return result != RESULT_BUSY;
     }
     result = RESULT_MEMORY;

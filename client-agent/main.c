@@ -23,6 +23,7 @@ static const struct command commands[] = {
     {"diagnose", command_diagnose, "diagnose [--json]                     try every way, and judge the network"},
     {"queue", command_queue, "queue list|show|flush|hold|release|remove   [--json]"},
     {"proxies", command_proxies, "proxies HOST                          the proxies that the system's settings name for that host"},
+    {"secret", command_secret, "secret get|put NAME                   the spool's key in the desktop's secret service; for the agent itself"},
     {"sendmail", command_sendmail, "sendmail ...                          the sendmail(1) interface; also under the name sendmail"},
 };
 enum { NCOMMANDS = sizeof commands / sizeof *commands };

@@ -93,10 +93,12 @@ int agent_make_tls(const struct settings *settings, const struct log *log, struc
     return result == RESULT_OK ? EX_OK : agent_fail(EX_CONFIG, "%s", why);
 }
 
-enum result agent_try_store(const struct dirs *dirs, const struct settings *settings, const struct log *log, uint32_t wait_ms, struct store **out, char *why,
-                            size_t why_size)
+enum result agent_try_store(const struct dirs *dirs, const struct settings *settings, const struct log *log, uint32_t wait_ms, struct store **out, struct spool_key *key,
+                            char *why, size_t why_size)
 {
     struct private_error error;
+    struct store_seal seal;
+    spool_key_prepare(key, dirs, &settings->values, &seal);
     enum result result = private_make_folder(dirs->data_folder, &error);
     if (result != RESULT_OK) {
         snprintf(why, why_size, "%s", error.text);
@@ -109,13 +111,19 @@ enum result agent_try_store(const struct dirs *dirs, const struct settings *sett
         .cache_kib = 512,
         .max_octets = (uint64_t)settings->values.database_size,
         .wait_ms = wait_ms,
+        .seal = &seal,
     };
     return store_open(out, &config, why, why_size);
 }
 
-int agent_open_store(const struct dirs *dirs, const struct settings *settings, const struct log *log, struct store **out)
+int agent_store_exit_code(enum result result)
 {
-    char why[400];
-    enum result result = agent_try_store(dirs, settings, log, AGENT_STORE_PATIENCE_MS, out, why, sizeof why);
-    return result == RESULT_OK ? EX_OK : agent_fail(console_exit_code(result), "%s", why);
+    return result == RESULT_CANCELLED ? EX_TEMPFAIL : console_exit_code(result);
+}
+
+int agent_open_store(const struct dirs *dirs, const struct settings *settings, const struct log *log, struct store **out, struct spool_key *key)
+{
+    char why[1200];
+    enum result result = agent_try_store(dirs, settings, log, AGENT_STORE_PATIENCE_MS, out, key, why, sizeof why);
+    return result == RESULT_OK ? EX_OK : agent_fail(agent_store_exit_code(result), "%s", why);
 }

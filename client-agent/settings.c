@@ -12,6 +12,7 @@
 #define MINUTES(n) ((n) * INT64_C(60000))
 #define DAYS(n) ((n) * INT64_C(86400000))
 
+static const struct config_word key_words[] = {{"auto", SPOOL_KEY_AUTO}, {"file", SPOOL_KEY_FILE}, {"secret-service", SPOOL_KEY_SECRET}, {0}};
 static const struct config_word level_words[] = {{"error", LOG_ERROR}, {"warning", LOG_WARNING}, {"info", LOG_INFO}, {"debug", LOG_DEBUG}, {0}};
 
 #define KEY(in, key, kind, field, ...) {.section = (in), .name = (key), .type = (kind), .at = offsetof(struct settings_values, field), __VA_ARGS__}
@@ -51,6 +52,10 @@ static const struct config_key keys[] = {
     TIME("queue", "delay_notice", delay_notice, "0s", 0, DAYS(60), "a duration up to 60d, 0s for never"),
     TIME("queue", "history", history, "14d", 0, DAYS(3650), "a duration up to 3650d"),
     KEY("queue", "database_size", CONFIG_SIZE, database_size, .fallback = "0", .min = 0, .max = INT64_C(1) << 46, .accepted = "a size, 0 for no limit"),
+
+    KEY("spool", "encrypt", CONFIG_BOOL, encrypts_spool, .fallback = "yes", .accepted = "yes or no"),
+    KEY("spool", "key", CONFIG_WORD, spool_key, .fallback = "auto", .words = key_words, .accepted = "auto, file or secret-service"),
+    KEY("spool", "key_file", CONFIG_PATH, spool_key_file, .accepted = "a file that holds the spool's key, readable by its owner only; it is made when it is not there"),
 
     KEY("log", "level", CONFIG_WORD, log_level, .fallback = "info", .words = level_words, .accepted = "error, warning, info or debug"),
 };
@@ -179,6 +184,12 @@ static enum result finish(struct settings *settings, const struct dirs *dirs, st
         if (!path)
             return RESULT_MEMORY;
         values->password_file = slice_from_cstr(path);
+    }
+    if (values->spool_key_file.len == 0) {
+        const char *path = arena_printf(&settings->arena, "%s/spool.key", dirs->keys);
+        if (!path)
+            return RESULT_MEMORY;
+        values->spool_key_file = slice_from_cstr(path);
     }
     return check_whole(values, error);
 }

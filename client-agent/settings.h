@@ -18,6 +18,8 @@ struct settings_proxy {
     struct slice user, password; /* both or neither */
 };
 
+enum settings_spool_key { SPOOL_KEY_AUTO, SPOOL_KEY_FILE, SPOOL_KEY_SECRET };
+
 /* Filled by a table. Times are milliseconds, sizes octets. */
 struct settings_values {
     struct slice relay_host;     /* name or address */
@@ -42,6 +44,10 @@ struct settings_values {
     struct schedule patience;    /* between races that found no way */
     int64_t lifetime, delay_notice, history;
     int64_t database_size;
+
+    bool encrypts_spool;
+    int spool_key; /* enum settings_spool_key */
+    struct slice spool_key_file; /* private */
 
     int log_level;
 };

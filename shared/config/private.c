@@ -142,7 +142,17 @@ static bool sync_folder(const char *folder)
     return is_synced;
 }
 
-enum result private_write(const char *path, struct slice content, struct private_error *error)
+/* Under the new name whole, or not at all; with is_new never over another. */
+static enum result put_in_place(const char *temporary, const char *path, bool is_new, const char *folder, struct private_error *error)
+{
+    if ((is_new ? link(temporary, path) : rename(temporary, path)) != 0)
+        return errno == EEXIST ? refuse(error, RESULT_EXISTS, "%s: is there already", path) : refuse_errno(error, path);
+    if (is_new && unlink(temporary) != 0)
+        return refuse_errno(error, temporary);
+    return sync_folder(folder) ? RESULT_OK : refuse_errno(error, path);
+}
+
+static enum result write_file(const char *path, struct slice content, bool is_new, struct private_error *error)
 {
     char folder[PATH_SIZE], temporary[PATH_SIZE];
     if (!folder_of(path, folder) || snprintf(temporary, sizeof temporary, "%s.new", path) >= (int)sizeof temporary)
@@ -156,11 +166,21 @@ enum result private_write(const char *path, struct slice content, struct private
         result = refuse_errno(error, temporary);
     if (close(fd) != 0 && result == RESULT_OK)
         result = refuse_errno(error, temporary);
-    if (result == RESULT_OK && (rename(temporary, path) != 0 || !sync_folder(folder)))
-        result = refuse_errno(error, path);
+    if (result == RESULT_OK)
+        result = put_in_place(temporary, path, is_new, folder, error);
     if (result != RESULT_OK)
         unlink(temporary);
     return result;
+}
+
+enum result private_write(const char *path, struct slice content, struct private_error *error)
+{
+    return write_file(path, content, false, error);
+}
+
+enum result private_write_new(const char *path, struct slice content, struct private_error *error)
+{
+    return write_file(path, content, true, error);
 }
 
 static enum result check_folder(const char *path, struct private_error *error)

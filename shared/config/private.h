@@ -25,6 +25,8 @@ MUST_CHECK enum result private_check_folder_of(const char *path, struct private_
 MUST_CHECK enum result private_read(const char *path, struct buffer *out, struct private_error *error);
 /* Writes a secret: a new file of mode 0600 in place of an old one, durable when this returns. RESULT_OK, RESULT_DENIED, RESULT_FULL, RESULT_IO. */
 MUST_CHECK enum result private_write(const char *path, struct slice content, struct private_error *error);
+/* The same, but never in place of an old one: RESULT_EXISTS, and that one is as it was. */
+MUST_CHECK enum result private_write_new(const char *path, struct slice content, struct private_error *error);
 /* Makes a folder of mode 0700 and those above it that are missing; one that exists must be a folder, ours or root's, and not writable by others.
  * RESULT_OK, RESULT_DENIED, RESULT_FULL, RESULT_IO. */
 MUST_CHECK enum result private_make_folder(const char *path, struct private_error *error);

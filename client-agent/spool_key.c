@@ -1,0 +1,172 @@
+#include "spool_key.h"
+
+#include "config/private.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { TEXT = 2 * CRYPTO_KEY };
+
+struct search {
+    struct spool_key *key;
+    char name[2 * SEAL_SALT + 1]; /* of the database, in the secret service */
+    char program[4096];
+    char *text; /* 64 digits and a NUL, in secret memory */
+    char *why;
+    size_t why_size;
+};
+
+static enum result say(struct search *search, enum result result, const char *words)
+{
+    snprintf(search->why, search->why_size, "%s", words);
+    return result;
+}
+
+/* ---- the file --------------------------------------------------------------------------------------------------- */
+
+static enum result read_file(struct search *search, const char *path)
+{
+    struct private_error error;
+    struct buffer content = BUFFER_SECRET(TEXT + 2);
+    enum result result = private_read(path, &content, &error);
+    struct slice text = slice_trim(buffer_slice(&content));
+    if (text.len > 0 && text.ptr[text.len - 1] == '\n')
+        text.len--;
+    if (result == RESULT_NOT_FOUND) {
+        snprintf(search->why, search->why_size, "the spool's key is expected in %s, and there is no such file", path);
+    } else if (result != RESULT_OK && result != RESULT_LIMIT) {
+        snprintf(search->why, search->why_size, "%s", error.text);
+    } else if (!slice_to_cstr(text, search->text, TEXT + 1) || text.len != TEXT) {
+        snprintf(search->why, search->why_size, "%s does not hold a key, 64 hex digits", path);
+        result = RESULT_DENIED;
+    } else {
+        snprintf(search->key->where, sizeof search->key->where, "the file %s", path);
+    }
+    buffer_wipe_free(&content);
+    return result;
+}
+
+static void draw(struct search *search)
+{
+    uint8_t *key = (uint8_t *)search->text;
+    crypto_random(key, CRYPTO_KEY); /* in secret memory; its hex is written from the end, over itself */
+    for (size_t i = CRYPTO_KEY; i-- > 0;) {
+        static const char digits[] = "0123456789abcdef";
+        uint8_t octet = key[i];
+        search->text[2 * i + 1] = digits[octet & 15];
+        search->text[2 * i] = digits[octet >> 4];
+    }
+    search->text[TEXT] = '\0';
+}
+
+/* Durable when this returns, before the first row is sealed. Another agent with the same key_file may have been quicker: then its key is ours. */
+static enum result make_file(struct search *search, const char *path)
+{
+    struct private_error error;
+    char *line = crypto_secret_alloc(TEXT + 2);
+    enum result result = line ? private_make_folder(search->key->dirs->keys, &error) : RESULT_MEMORY;
+    if (result == RESULT_OK) {
+        draw(search);
+        memcpy(line, search->text, TEXT);
+        line[TEXT] = '\n';
+        result = private_write_new(path, slice_of(line, TEXT + 1), &error);
+    }
+    crypto_secret_free((void **)&line);
+    if (result != RESULT_OK && result != RESULT_EXISTS)
+        return say(search, result, result == RESULT_MEMORY ? "out of memory" : error.text);
+    return read_file(search, path);
+}
+
+/* ---- the secret service ----------------------------------------------------------------------------------------- */
+
+static enum result read_secret(struct search *search)
+{
+    enum result result = secret_child_get(search->program, search->name, search->text);
+    if (result == RESULT_OK)
+        snprintf(search->key->where, sizeof search->key->where, "the desktop's secret service");
+    if (result == RESULT_CANCELLED)
+        return say(search, result, "the desktop's secret service is locked, or nobody answered its question: unlock it (on most desktops by logging in) and start again; the mail is not lost");
+    if (result == RESULT_NOT_FOUND)
+        return say(search, result, "the desktop's secret service answers, and has no key for this spool");
+    return result == RESULT_IO ? say(search, result, "no secret service answers here") : result;
+}
+
+static enum result make_secret(struct search *search)
+{
+    char *made = crypto_secret_alloc(TEXT + 1);
+    if (!made)
+        return RESULT_MEMORY;
+    draw(search);
+    memcpy(made, search->text, TEXT + 1);
+    enum result result = secret_child_put(search->program, search->name, made);
+    if (result == RESULT_OK)
+        result = read_secret(search);
+    if (result == RESULT_OK && memcmp(made, search->text, TEXT) != 0)
+        result = RESULT_IO;
+    crypto_secret_free((void **)&made);
+    if (result == RESULT_OK || result == RESULT_CANCELLED)
+        return result == RESULT_OK ? RESULT_OK : say(search, result, "the desktop's secret service is locked, and so takes no key: unlock it and start again, or set [spool] key = file");
+    search->key->where[0] = '\0';
+    return say(search, RESULT_IO, "the desktop's secret service takes no key; set [spool] key = file");
+}
+
+/* ---- both ------------------------------------------------------------------------------------------------------- */
+
+static enum result neither(struct search *search, const char *path, enum result asked)
+{
+    snprintf(search->why, search->why_size, "the spool's key is neither in %s nor in the desktop's secret service (%s)", path,
+             asked == RESULT_IO ? "none answers here" : "which answers, and does not have it");
+    return RESULT_NOT_FOUND;
+}
+
+static enum result search_all(struct search *search, bool is_sealed)
+{
+    const struct settings_values *values = search->key->values;
+    const char *path = values->spool_key_file.ptr;
+    enum result file = values->spool_key == SPOOL_KEY_SECRET ? RESULT_NOT_FOUND : read_file(search, path);
+    if (file != RESULT_NOT_FOUND || (values->spool_key == SPOOL_KEY_FILE && is_sealed))
+        return file;
+    if (values->spool_key == SPOOL_KEY_FILE)
+        return make_file(search, path);
+    enum result asked = read_secret(search);
+    if (asked != RESULT_NOT_FOUND && asked != RESULT_IO)
+        return asked;
+    if (asked == RESULT_IO && values->spool_key == SPOOL_KEY_SECRET)
+        return say(search, RESULT_CANCELLED, "no secret service answers here, and [spool] key = secret-service wants one: start again in the desktop's session; the mail is not lost");
+    if (is_sealed)
+        return values->spool_key == SPOOL_KEY_SECRET ? asked : neither(search, path, asked);
+    if (asked == RESULT_NOT_FOUND) {
+        enum result made = make_secret(search);
+        if (made != RESULT_IO || values->spool_key == SPOOL_KEY_SECRET)
+            return made == RESULT_IO ? RESULT_CANCELLED : made;
+    }
+    return make_file(search, path);
+}
+
+static enum result find_key(void *context, const uint8_t id[static SEAL_SALT], bool is_sealed, uint8_t key[static CRYPTO_KEY], char *why, size_t why_size)
+{
+    struct search search = {.key = context, .why = why, .why_size = why_size};
+    size_t size = sizeof search.program;
+    if (uv_exepath(search.program, &size) != 0)
+        search.program[0] = '\0';
+    crypto_hex(slice_of(id, SEAL_SALT), search.name, sizeof search.name);
+    search.key->where[0] = '\0';
+    search.text = crypto_secret_alloc(TEXT + 1);
+    if (!search.text)
+        return RESULT_MEMORY;
+    enum result result = search_all(&search, is_sealed);
+    if (result == RESULT_OK && !crypto_hex_decode(slice_of(search.text, TEXT), key, CRYPTO_KEY))
+        result = RESULT_DENIED;
+    if (result == RESULT_DENIED && search.key->where[0])
+        snprintf(why, why_size, "what is in %s is no key", search.key->where);
+    if (result == RESULT_OK)
+        snprintf(why, why_size, "%s", search.key->where);
+    crypto_secret_free((void **)&search.text);
+    return result;
+}
+
+void spool_key_prepare(struct spool_key *key, const struct dirs *dirs, const struct settings_values *values, struct store_seal *seal)
+{
+    *key = (struct spool_key){.dirs = dirs, .values = values};
+    *seal = (struct store_seal){.is_wanted = values->encrypts_spool, .find_key = find_key, .context = key};
+}

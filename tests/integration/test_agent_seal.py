@@ -1,0 +1,211 @@
+"""The spool at rest: nothing of the mail is in any file of the agent's folder, at any time, and all of it is sent right; and what happens with its key."""
+import os
+import shutil
+import sqlite3
+import subprocess
+import textwrap
+
+import pytest
+
+from agent_support import AGENT, Service
+from daemon import free_port
+from relay_support import make_message
+
+BODY, SUBJECT = "canary-body-5a1e", "canary-subject-77c0"
+SENDER, BOB, NOBODY = "canary-anna@example.org", "canary-bob@dest.example", "canary-nobody@dest.example"
+REPLY = "canary-reply-90b2"
+CANARIES = [BODY, SUBJECT, SENDER, BOB, NOBODY, REPLY]
+
+
+def message(to=BOB, size=0):
+    return make_message(SENDER, to, SUBJECT, (BODY + "\n") * (1 + size // len(BODY)))
+
+
+def found(agent, canaries=CANARIES):
+    """Those that lie in a file of the agent's folder."""
+    seen = set()
+    for folder, _, names in os.walk(agent.folder):
+        for name in names:
+            try:
+                with open(os.path.join(folder, name), "rb") as file:
+                    octets = file.read()
+            except OSError:   # a socket, or gone meanwhile
+                continue
+            seen |= {canary for canary in canaries if canary.encode() in octets}
+    return seen
+
+
+@pytest.fixture
+def service(tmp_path):
+    service = Service(tmp_path)
+    yield service
+    service.close()
+
+
+def offline(make_agent, **conf):
+    return make_agent(pin="sha256//" + "A" * 43 + "=", ways=[f"{free_port()} tls"], conf=conf)
+
+
+def test_nothing_of_the_mail_is_on_the_disk_and_all_of_it_is_sent(make_agent, service):
+    agent = make_agent(**service.agent_options())
+    service.handler_object.prescribed = lambda verb, address=None: f"550 5.1.1 {REPLY}" if address == NOBODY else None
+    id = agent.send(SENDER, [BOB], message(size=200_000))
+    assert not found(agent)
+    sent = service.wait_message()
+    assert sent.sender == SENDER and sent.to == [BOB] and sent.header("Subject") == SUBJECT and sent.octets.decode().count(BODY) == 1 + 200_000 // len(BODY)
+    agent.wait_state(id, "relayed")
+    assert agent.entry(id)["from"] == SENDER and agent.entry(id)["to"][0]["address"] == BOB
+    assert not found(agent)
+    bounced = agent.send(SENDER, [NOBODY], message(NOBODY))
+    assert REPLY in agent.wait_state(bounced, "bounced")["to"][0]["reply"]
+    assert not found(agent)
+    agent.stop()
+    assert not found(agent)
+
+
+def test_a_queue_that_waits_is_on_the_disk_sealed_alone_and_after_a_crash_too(make_agent):
+    agent = offline(make_agent)
+    ids = [agent.send(SENDER, [BOB], message(size=size)) for size in (0, 300_000)]
+    with agent.client() as client:   # half way
+        client.ehlo()
+        client.docmd("MAIL", f"FROM:<{SENDER}>")
+        client.docmd("RCPT", f"TO:<{BOB}>")
+        client.docmd("DATA")
+        client.send(message(size=400_000).replace(b"\n.", b"\n.."))
+        agent.send(SENDER, [BOB], message())   # answered behind what came of the other
+        assert not found(agent)
+        agent.kill()
+    assert not found(agent)
+    agent.start()
+    assert {entry["id"] for entry in agent.queue()} >= set(ids) and not found(agent)
+    agent.stop()
+    agent.sendmail("-f", SENDER, BOB, stdin=message())   # straight into the store
+    assert len(agent.queue()) == 4 and not found(agent)
+
+
+def test_status_and_setup_tell_where_the_key_is(make_agent):
+    agent = offline(make_agent)
+    path = agent.path("keys/spool.key")
+    assert agent.status()["spool"] == {"encrypted": True, "key": f"the file {path}", "words": f"encrypted, the key is in the file {path}"}
+    assert os.stat(path).st_mode & 0o777 == 0o600
+    assert path in agent.run("status").stdout
+    before = open(path, encoding="ascii").read()
+    agent.stop()
+    assert path in agent.run("setup", *agent.setup_options(), "--replace", stdin="secret\n").stdout
+    assert open(path, encoding="ascii").read() == before
+
+
+def test_an_unsealed_spool_of_before_is_sealed(make_agent, service):
+    """Made by the schema of the release before: only its first migrations are there."""
+    agent = make_agent(conf={"spool.encrypt": ["no"]}, **service.agent_options())
+    service.close()
+    id = agent.send(SENDER, [BOB], message(size=100_000))
+    agent.stop()
+    assert BODY in found(agent) and BOB in found(agent)
+    with sqlite3.connect(agent.path("agent.db")) as db:
+        db.executescript("DROP INDEX recipient_awaited; DROP INDEX message_digest; ALTER TABLE message DROP COLUMN digest;"
+                         "ALTER TABLE recipient DROP COLUMN transaction_number; PRAGMA user_version = 2")
+    db.close()
+    agent.set_conf("agent.conf", {"spool.encrypt": ["yes"]})
+    agent.start()
+    assert not found(agent)
+    assert agent.entry(id)["to"][0]["address"] == BOB
+    again = service.again()
+    try:
+        assert again.wait_message().octets.decode().count(BODY) == 1 + 100_000 // len(BODY)
+    finally:
+        again.close()
+
+
+def test_off_and_on_again(make_agent):
+    agent = offline(make_agent)
+    id = agent.send(SENDER, [BOB], message())
+    for encrypted in (False, True):
+        agent.stop()
+        agent.set_conf("agent.conf", {"spool.encrypt": ["yes" if encrypted else "no"]})
+        agent.start()
+        assert agent.status()["spool"]["encrypted"] == encrypted
+        assert agent.entry(id)["to"][0]["address"] == BOB
+        assert bool(found(agent)) != encrypted
+
+
+def test_without_its_key_or_with_another_nothing_starts_and_nothing_is_lost(make_agent):
+    agent = offline(make_agent, **{"spool.key": ["file"]})
+    id = agent.send(SENDER, [BOB], message())
+    agent.stop()
+    path = agent.path("keys/spool.key")
+    os.rename(path, path + ".away")
+    for words in (["run"], ["queue", "list"]):
+        done = agent.run(*words, check=False)
+        assert done.returncode == 77 and path in done.stderr and "not lost" in done.stderr, done
+    assert not os.path.exists(path)
+    done = agent.sendmail("-f", SENDER, BOB, stdin=message(), check=False)
+    assert done.returncode == 77 and path.encode() in done.stderr
+    with open(path, "w", encoding="ascii") as file:
+        file.write("7" * 64 + "\n")
+    os.chmod(path, 0o600)
+    done = agent.run("run", check=False)
+    assert done.returncode == 77 and path in done.stderr and "not the one" in done.stderr and "not lost" in done.stderr, done
+    os.chmod(path, 0o644)
+    done = agent.run("run", check=False)
+    assert done.returncode == 77 and "chmod 600" in done.stderr, done
+    os.rename(path + ".away", path)
+    agent.start()
+    assert [entry["id"] for entry in agent.queue()] == [id]
+
+
+# ---- the desktop's secret service ----
+
+def service_is_here():
+    return all(shutil.which(name) for name in ("dbus-run-session", "gnome-keyring-daemon")) and any(
+        os.path.exists(f"/usr/lib/{folder}/libsecret-1.so.0") for folder in ("x86_64-linux-gnu", "aarch64-linux-gnu", "."))
+
+
+@pytest.fixture
+def session(tmp_path):
+    """Runs a script of the shell in a desktop's session with a secret service; gives what it said."""
+    if not service_is_here():
+        pytest.skip("dbus, gnome-keyring or libsecret is not installed")
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+
+    def run(script):
+        environment = {**os.environ, "HOME": str(home), "XDG_RUNTIME_DIR": str(home), "XDG_DATA_HOME": str(home / "data")}
+        environment.pop("DISPLAY", None)
+        text = "set -u\nunlock() { printf pw | gnome-keyring-daemon --unlock --components=secrets >/dev/null; }\n" + textwrap.dedent(script)
+        return subprocess.run(["dbus-run-session", "--", "sh", "-c", text], env=environment, capture_output=True, text=True, timeout=200)
+    return run
+
+
+def test_the_key_lives_in_the_secret_service(make_agent, session):
+    agent = offline(make_agent)
+    agent.stop()
+    os.unlink(agent.path("keys/spool.key"))
+    os.unlink(agent.path("agent.db"))
+    mail = agent.path("../mail")
+    with open(mail, "wb") as file:
+        file.write(message())
+    command = f"{AGENT} --dir {agent.folder}"
+    done = session(f"unlock; {command} sendmail -f {SENDER} {BOB} < {mail}; {command} queue list --json")
+    assert done.returncode == 0 and BOB in done.stdout, done
+    assert not os.path.exists(agent.path("keys/spool.key")) and not found(agent)
+    again = session(f"unlock; {command} queue list --json")
+    assert again.returncode == 0 and BOB in again.stdout, again
+    away = agent.run("queue", "list", check=False)   # no session: nobody has the key
+    assert away.returncode == 77 and "not lost" in away.stderr and not os.path.exists(agent.path("keys/spool.key"))
+    locked = session(f"gnome-keyring-daemon --start --components=secrets >/dev/null; {command} queue list")
+    assert locked.returncode == 75 and "unlock" in locked.stderr and "not lost" in locked.stderr, locked
+    assert not os.path.exists(agent.path("keys/spool.key"))
+    assert BOB in session(f"unlock; {command} queue list --json").stdout
+
+
+def test_a_secret_service_that_must_be_and_is_not(make_agent):
+    agent = offline(make_agent)
+    agent.stop()
+    os.unlink(agent.path("keys/spool.key"))
+    os.unlink(agent.path("agent.db"))
+    agent.set_conf("agent.conf", {"spool.key": ["secret-service"]})
+    agent.environment = {name: value for name, value in os.environ.items() if name not in ("DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR", "DISPLAY")}
+    done = agent.run("run", check=False)
+    assert done.returncode == 75 and "secret service" in done.stderr, done
+    assert not os.path.exists(agent.path("keys/spool.key"))
