@@ -147,7 +147,7 @@ check: setup-build setup-check
 	@status=0; \
 	$(MAKE) --no-print-directory lint || status=1; \
 	$(MAKE) --no-print-directory check-quick || status=1; \
-	tests/support/run-pytest -m "not long" tests/lint tests/integration tests/lab || status=1; \
+	tests/support/run-pytest -m "not long" tests/lint tests/integration tests/lab tests/fault/test_custody.py || status=1; \
 	tests/support/summary && exit $$status
 
 check-asan: setup-build setup-check
