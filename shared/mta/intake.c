@@ -418,7 +418,7 @@ void intake_drop(struct intake **intake)
 
 bool intake_is_half(const struct intake *intake)
 {
-    return intake->is_named && intake->state == INTAKE_OPEN && intake->half.header_came > 0;
+    return intake->is_named && intake->state == INTAKE_OPEN && !intake->is_whole && intake->half.header_came > 0;
 }
 
 uint64_t intake_id(const struct intake *intake)

@@ -1,5 +1,6 @@
 /* When memory runs out. Taking a message in: a 250 means that it is in the store, and nothing else does. Recording an attempt: it is recorded, or the message waits as before. */
 #include "support/oom.h"
+#include "support/store_names.h"
 #include "support/store_world.h"
 
 #include "mta/attempt.h"
@@ -9,6 +10,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,7 +52,8 @@ static bool judge(void *owner, const struct submission_facts *facts, const struc
     return true;
 }
 
-static struct intake *begin(struct sender *sender)
+/* name: of the transaction, or NULL; checkpoint: the half that is gone on with, or NULL. */
+static struct intake *begin_named(struct sender *sender, const struct store_naming *name, const struct store_checkpoint *checkpoint)
 {
     struct envelope_recipient recipients[] = {{.address = SLICE("b@one.example")}, {.address = SLICE("c@two.example")}};
     const struct envelope envelope = {.sender = SLICE("anna@example.org"), .recipients = recipients, .nrcpt = 2};
@@ -61,6 +64,8 @@ static struct intake *begin(struct sender *sender)
         .account = SLICE("anna"),
         .envelope = &envelope,
         .submission = &rules,
+        .naming = name,
+        .checkpoint = checkpoint,
         .received_at_ms = 1000,
         .expires_at_ms = INT64_C(4000000000000),
         .judge = judge,
@@ -70,6 +75,11 @@ static struct intake *begin(struct sender *sender)
         .on_reply = on_reply,
         .owner = sender,
     });
+}
+
+static struct intake *begin(struct sender *sender)
+{
+    return begin_named(sender, NULL, NULL);
 }
 
 static void feed(struct sender *sender, struct intake *intake, struct slice octets)
@@ -87,6 +97,14 @@ static bool is_in_store(struct sender *sender)
     return is_there;
 }
 
+static void write_lines(char *out, size_t len)
+{
+    memset(out, 'x', len);
+    for (size_t i = 78; i < len; i += 80)
+        memcpy(out + i, "\r\n", 2);
+    memcpy(out + len - 2, "\r\n", 2);
+}
+
 static void run(void *context)
 {
     static uint64_t id;
@@ -97,10 +115,7 @@ static void run(void *context)
         assert_true(oom_has_failed());
         return;
     }
-    memset(line, 'x', sizeof line);
-    for (size_t i = 78; i < sizeof line; i += 80)
-        memcpy(line + i, "\r\n", 2);
-    memcpy(line + sizeof line - 2, "\r\n", 2);
+    write_lines(line, sizeof line);
     feed(&sender, intake, SLICE("From: anna@example.org\r\nSubject: x\r\n\r\n"));
     for (int i = 0; i < 5; i++) /* more than one chunk */
         feed(&sender, intake, slice_of(line, sizeof line));
@@ -112,6 +127,74 @@ static void run(void *context)
     assert_true(is_accepted || (oom_has_failed() && smtp_reply_is_transient(&sender.reply)));
     assert_int_equal(sender.nqueued, is_accepted);
     assert_int_equal(is_in_store(&sender), is_accepted);
+}
+
+/* ---- a message with a name, which comes in two halves ---- */
+
+static const char HEADER[] = "From: anna@example.org\r\nSubject: x\r\n\r\n";
+enum { HEADER_CAME = sizeof HEADER - 1, BODY = 160000, FIRST = 100000 };
+
+/* Of what the sender has, from one octet on to another. */
+static void feed_part(struct sender *sender, struct intake *intake, size_t from, size_t to)
+{
+    static char octets[HEADER_CAME + BODY];
+    memcpy(octets, HEADER, HEADER_CAME);
+    write_lines(octets + HEADER_CAME, BODY);
+    for (size_t at = from; at < to; at += 20000)
+        feed(sender, intake, slice_take(slice_of(octets + at, to - at), 20000));
+}
+
+static bool leave_half(struct sender *sender, struct store_claim claim)
+{
+    struct store_naming naming = names_naming(claim, 0);
+    struct intake *intake = begin_named(sender, &naming, NULL);
+    if (!intake)
+        return false;
+    feed_part(sender, intake, 0, FIRST);
+    intake_free(&intake);
+    return true;
+}
+
+static void end_half(struct sender *sender, struct store_claim claim, const struct names_claimed *found)
+{
+    bool is_half = found->result == RESULT_OK;
+    struct store_naming naming = names_naming(claim, is_half ? found->generation : 0);
+    struct store_checkpoint checkpoint = {.message = found->message, .generation = found->generation, .came_octets = found->came_octets, .half = found->half,
+                                          .recipients = naming.recipients, .nrcpt = naming.nrcpt};
+    struct intake *intake = begin_named(sender, &naming, is_half ? &checkpoint : NULL);
+    if (!intake)
+        return;
+    feed_part(sender, intake, is_half ? found->came_octets : 0, HEADER_CAME + BODY);
+    intake_finish(intake);
+    if (!sender->is_replied)
+        world_wait(sender->world, &sender->is_replied);
+    intake_free(&intake);
+}
+
+static void run_named(void *context)
+{
+    static uint64_t id = 800000;
+    struct sender sender = {.world = context, .id = ++id};
+    char name[32];
+    snprintf(name, sizeof name, "<%llu@a>", (unsigned long long)id);
+    struct store_claim claim = names_plain(name);
+    if (!leave_half(&sender, claim))
+        return;
+    struct names_claimed found = names_claim(sender.world, claim);
+    assert_true(found.result == RESULT_OK || oom_has_failed());
+    if (found.result == RESULT_OK || found.result == RESULT_NOT_FOUND) /* what was lost of it is sent again */
+        end_half(&sender, claim, &found);
+    bool is_accepted = sender.is_replied && smtp_reply_is_positive(&sender.reply);
+    assert_true(is_accepted || oom_has_failed());
+    assert_int_equal(sender.nqueued, is_accepted);
+    assert_int_equal(is_in_store(&sender), is_accepted);
+    oom_suspend();
+    struct names_claimed after = names_claim(sender.world, claim);
+    assert_int_equal(after.result == RESULT_OK && after.reply[0], is_accepted);
+    struct slice body = is_accepted ? world_body(sender.world, id) : (struct slice){0};
+    assert_true(!is_accepted || body.len > HEADER_CAME + BODY);
+    free((void *)(uintptr_t)body.ptr);
+    oom_resume();
 }
 
 /* ---- recording ---- */
@@ -188,6 +271,16 @@ static void a_250_is_in_the_store_whatever_fails(void **state)
     world_end(&world);
 }
 
+static void two_halves_are_one_message_whatever_fails(void **state)
+{
+    struct world world;
+    (void)state;
+    world_make(&world);
+    assert_int_equal(world_open(&world), RESULT_OK);
+    assert_in_range(oom_loop(2000, run_named, &world), 20, 1000);
+    world_end(&world);
+}
+
 static void an_attempt_is_recorded_or_was_not(void **state)
 {
     struct world world;
@@ -203,6 +296,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_250_is_in_the_store_whatever_fails),
+        cmocka_unit_test(two_halves_are_one_message_whatever_fails),
         cmocka_unit_test(an_attempt_is_recorded_or_was_not),
     };
     return cmocka_run_group_tests_name("mta without memory", tests, NULL, NULL);

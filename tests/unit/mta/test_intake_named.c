@@ -359,7 +359,9 @@ static void who_leaves_after_the_end_is_committed_without(void **state)
     struct claimed claimed = ask_half(&world);
     session_open(&s, &world, "<n@a>", &claimed.found);
     assert_true(intake_feed(s.intake, part(BODY - LINE, BODY)));
+    assert_true(intake_is_half(s.intake));
     intake_finish(s.intake);
+    assert_false(intake_is_half(s.intake));
     intake_free(&s.intake);
     world_wait(&world, &s.is_queued);
     assert_false(s.is_replied);
