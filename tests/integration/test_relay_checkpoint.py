@@ -191,8 +191,9 @@ def test_the_original_reply_again(relay):
 
 
 def test_killed_and_started_again(relay):
-    Session(relay).begin(CHUNK * 6)
-    relay.kill()
+    with Session(relay) as first:
+        first.begin(CHUNK * 6)
+        relay.kill()
     relay.start()
     with Session(relay) as second:
         offset = second.offset()
@@ -203,10 +204,12 @@ def test_killed_and_started_again(relay):
 
 def test_a_silent_client_is_written_down(relay):
     """No second session, no end: the kill loses nothing that came a second before."""
-    Session(relay).begin(40_000)
-    with contextlib.closing(sqlite3.connect(f"file:{relay.path('relay.db')}?mode=ro", uri=True)) as db:
-        wait_for(lambda: db.execute("SELECT sum(octets) > 40000 FROM checkpoint").fetchone()[0], "the half to be on the disk")
-    relay.kill()
+    with Session(relay) as first:
+        first.begin(40_000)
+        with contextlib.closing(sqlite3.connect(f"file:{relay.path('relay.db')}?mode=ro", uri=True)) as db:
+            wait_for(lambda: db.execute("SELECT sum(octets) > 40000 FROM checkpoint").fetchone()[0], "the half to be on the disk")
+        assert not relay.log("transaction-suspended")
+        relay.kill()
     relay.start()
     with Session(relay) as second:
         assert 40_000 - second.offset() < 64

@@ -28,6 +28,9 @@ static const struct {
     {{.sender = {"a@x.y", 5}, .envid = {"e1", 2}, .is_smtputf8 = true}, 100},
     {{.sender = {"a@x.y", 5}, .envid = {"e1", 2}, .ret = DSN_RET_FULL}, 100},
     {{.sender = {"a@x.y", 5}, .envid = {"e1", 2}, .ret = DSN_RET_HDRS}, 100},
+    /* Were there no lengths, these two would be the same octets: what stands between sender and ENVID stands in one or the other. */
+    {{.sender = {"a", 1}, .envid = {"\0\0\0\x64\0\0\0\0\0\0\0b", 12}}, 100},
+    {{.sender = {"a\0\0\0\x64\0\0\0\0\0\0\0", 12}, .envid = {"b", 1}}, 100},
 };
 
 enum { MAILS = sizeof mails / sizeof *mails };
