@@ -110,6 +110,13 @@ static bool carry(struct consignment *consignment, struct store_job *job)
     return consignment->courier != NULL;
 }
 
+/* What does not open waits for a person, who finds it in the queue; the rest goes on. */
+static void hold_unreadable(struct consignment *consignment, uint64_t message)
+{
+    if (queue_hold(consignment->queue, message) == RESULT_OK)
+        store_message_hold(consignment->store, message, NULL, NULL);
+}
+
 static void on_job(void *context, enum result result, struct store_job *job)
 {
     struct consignment *consignment = context;
@@ -129,6 +136,8 @@ static void on_job(void *context, enum result result, struct store_job *job)
         begun_forget(&consignment->begun, message);
         queue_finish(consignment->queue, message, (struct slice){0});
     } else {
+        if (result == RESULT_CORRUPT)
+            hold_unreadable(consignment, message);
         queue_defer(consignment->queue, message, (struct slice){0}, now_of(consignment) + (is_session_lost ? 0 : ATTEMPT_RETRY_MS));
     }
     consignment->on_free(consignment->context);

@@ -1,4 +1,5 @@
 #include "draft.h"
+#include "draft_file.h"
 
 #include "mta/intake.h"
 
@@ -156,7 +157,7 @@ int draft_begin(struct draft *draft, const struct draft_config *config)
     draft->submission = submission_new(&rules);
     if (!draft->submission)
         return fail_without_memory(draft);
-    draft->spool = tmpfile();
+    draft->spool = draft_file_open();
     return draft->spool ? EX_OK : fail_with_errno(draft, EX_TEMPFAIL, "no temporary file");
 }
 

@@ -1,4 +1,4 @@
-/* A message as a program dictates it to our sendmail: through the header rules into a temporary file, whence it is handed over whole. Nothing of it is kept in memory but its header.
+/* A message as a program dictates it to our sendmail: through the header rules into a temporary file (sealed: draft_file.h), whence it is handed over whole. Nothing of it is kept in memory but its header.
  *
  *     draft_begin -> draft_read (standard input, lines as the system ends them) or draft_feed (SMTP, lines end in CRLF) -> draft_end -> its spool is read -> draft_drop
  *

@@ -209,3 +209,25 @@ def test_a_secret_service_that_must_be_and_is_not(make_agent):
     done = agent.run("run", check=False)
     assert done.returncode == 75 and "secret service" in done.stderr, done
     assert not os.path.exists(agent.path("keys/spool.key"))
+
+
+# ---- a disk in other hands ----
+
+def test_a_message_that_was_altered_is_held_and_the_rest_goes(make_agent, service):
+    options = service.agent_options()
+    service.close()
+    agent = make_agent(**options)
+    altered, whole = [agent.send(SENDER, [BOB], message()) for _ in range(2)]
+    agent.stop()
+    with sqlite3.connect(agent.path("agent.db")) as db:
+        db.execute("UPDATE body SET octets = (SELECT octets FROM body ORDER BY message DESC LIMIT 1) WHERE message = (SELECT message FROM body ORDER BY message LIMIT 1)")
+    db.close()
+    again = service.again()
+    try:
+        agent.start()
+        agent.wait_state(whole, "relayed")
+        agent.wait_state(altered, "held")
+        assert agent.log("sealed-record") and len(again.messages) == 1
+        agent.run("queue", "remove", altered)
+    finally:
+        again.close()

@@ -1,6 +1,8 @@
 /* What programs dictate to sendmail: any end of line, any length, any size of pieces. */
 #include "draft.h"
 
+#include "crypto/crypto.h"
+
 #include "support/split.h"
 
 #include <setjmp.h>
@@ -232,5 +234,7 @@ int main(void)
         cmocka_unit_test(a_nul_in_the_header_is_refused),
         cmocka_unit_test(any_pieces_give_the_same),
     };
+    if (crypto_init() != RESULT_OK)
+        return 1;
     return cmocka_run_group_tests_name("draft", tests, NULL, NULL);
 }
