@@ -43,7 +43,7 @@ static void fill(struct world *w)
 static void assert_whole(struct world *w, uint64_t seed)
 {
     for (uint64_t id = 1; id <= MESSAGES; id++) {
-        struct store_job *job;
+        struct store_job *job = NULL;
         char *body = body_of(id);
         struct slice read = world_body(w, id);
         if (read.len != size_of(id) || memcmp(read.ptr, body, read.len) != 0 || world_load(w, id, SLICE("hop0"), &job) != RESULT_OK)
