@@ -404,6 +404,22 @@ def test_of_two_that_end_it_one_does(relay):
     assert_once(relay, item)
 
 
+def test_a_race_has_one_winner(relay):
+    """Both send all they have before either hears a word."""
+    message = make_message()
+    sessions = [Session(relay) for _ in range(6)]
+    for session in sessions:
+        head = f"MAIL FROM:<{ANNA}> SIZE={len(message)} TRANSID={NAME} XWHOLE\r\nRCPT TO:<{BOB}>\r\nBDAT {len(message)} LAST\r\n"
+        session.tls.sendall(head.encode() + message)
+    last = [[session.reply() for _ in range(3)][-1] for session in sessions]
+    assert {code for code, _ in last} <= {250, 451}
+    assert len({text for code, text in last if code == 250}) == 1  # who hears 250 hears of the same message
+    [entry] = relay.queue()
+    assert entry["id"] == item_of(next(reply for reply in last if reply[0] == 250))
+    for session in sessions:
+        session.__exit__()
+
+
 # ---- XWHOLE ----
 
 def flight(session, octets, **mail):
@@ -584,10 +600,21 @@ def test_what_became_of_it(make_relay, make_sink):
         assert "greylisted" in states[1][5] and int(states[1][2]) > time.time()
         assert states[2][2] == "0"
         assert outcome(session, first=2)[1][0] == "3 recipients from 2"
-        relay.run("queue", "remove", item)
-        assert outcome(session)[1][0] in ("0 recipients from 0", "3 recipients from 0")
+        assert outcome(session, first=7) == (250, ["3 recipients from 7", "end"])
         assert outcome(session, "<other@laptop.example>")[0] == 550
         assert outcome(session, "other")[0] == 501
+
+
+def test_what_a_person_removed_stays_known_and_gone(relay):
+    message = make_message()
+    with Session(relay) as session:
+        codes, told = flight(session, message)
+        assert codes == [250] * 4
+        assert outcome(session)[1][0] == "2 recipients from 0"
+        relay.run("queue", "remove", item_of(told))
+        assert outcome(session) == (250, ["0 recipients from 0", "end"])
+        assert flight(session, message) == ([250] * 4, told)
+    assert relay.queue() == []
 
 
 def test_a_half_has_no_outcome(relay):
