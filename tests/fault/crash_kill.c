@@ -55,7 +55,7 @@ static void whoever_is_killed_finds_what_he_promised(void **state)
     (void)state;
     struct model *m = mmap(NULL, sizeof *m, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     const char *text = getenv("POSTERN_SEEDS");
-    uint64_t lives = 80, random = 1, nkilled = 0;
+    uint64_t lives = 80, random = 1, nkilled = 0, nresumed = 0;
     assert_true(m != MAP_FAILED && (!text || slice_to_u64(slice_from_cstr(text), UINT64_MAX, &lives)));
     struct world w;
     world_make(&w);
@@ -72,11 +72,13 @@ static void whoever_is_killed_finds_what_he_promised(void **state)
         bool is_checked = i % 3 == 2; /* two kills may follow each other without a life between them */
         w.seal.is_wanted = i / 5 % 2; /* so that sealing and unsealing are killed, too */
         nkilled += one_life(&w, m, at);
+        nresumed += m->nresumed;
+        m->nresumed = 0;
         if (is_checked)
             check(&w, m, at);
     }
     check(&w, m, 0);
-    assert_true(nkilled > lives / 2);
+    assert_true(nkilled > lives / 2 && nresumed > lives / 20);
     world_end(&w);
     munmap(m, sizeof *m);
 }

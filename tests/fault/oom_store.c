@@ -207,6 +207,91 @@ static void use_devices(struct world *w)
     allowed(world_wait_done(w, &d[2]), two == RESULT_OK ? RESULT_OK : RESULT_NOT_FOUND);
 }
 
+static void on_claimed(void *context, enum result result, const struct store_checkpoint *c)
+{
+    (void)c;
+    *(struct got *)context = (struct got){true, result};
+}
+
+struct resumed {
+    struct world *w;
+    struct got got;
+    struct store_claim claim;
+    struct store_intake *intake;
+};
+
+static void on_resumed(void *context, enum result result, struct store_intake *intake)
+{
+    struct resumed *r = context;
+    r->intake = intake;
+    r->got = (struct got){true, result};
+}
+
+static void on_half(void *context, enum result result, const struct store_checkpoint *c)
+{
+    struct resumed *r = context;
+    r->got = (struct got){result != RESULT_OK, result};
+    if (result != RESULT_OK)
+        return;
+    struct store_naming naming = {.claim = r->claim, .generation = c->generation, .reply = SLICE("250 ok")};
+    store_intake_resume(r->w->client, c, &naming, NULL, NULL, on_resumed, r);
+}
+
+static void on_recipients(void *context, enum result result, const struct store_recipient *recipients, size_t n, uint32_t total)
+{
+    (void)recipients, (void)n, (void)total;
+    *(struct got *)context = (struct got){true, result};
+}
+
+/* True: a half is on the disk, as far as anybody can know. */
+static bool leave_half(struct world *w, struct store_claim claim)
+{
+    static char octets[70000];
+    struct envelope_recipient to = {.address = SLICE("carl@example.net")};
+    struct store_naming naming = {.claim = claim, .reply = SLICE("250 ok"), .recipients = &to, .nrcpt = 1};
+    struct store_intake *intake = store_intake_new(w->client, 9, NULL, NULL);
+    enum result result = intake ? store_intake_name(intake, &naming) : RESULT_MEMORY;
+    if (result == RESULT_OK) {
+        store_intake_note(intake, &(struct store_half){.header_came = 5, .header_stored = 5});
+        result = store_intake_append(intake, slice_of(octets, sizeof octets));
+    }
+    allowed(result, RESULT_OK);
+    store_intake_suspend(&intake);
+    return result == RESULT_OK;
+}
+
+static void use_names(struct world *w)
+{
+    struct got got = {0};
+    struct world_done d[2] = {{0}};
+    struct store_claim claim = {.account = SLICE("bob"), .helo = SLICE("x"), .transid = SLICE("t")};
+    struct resumed r = {.w = w, .claim = claim};
+    bool is_left = leave_half(w, claim);
+    store_checkpoint_claim(w->client, &claim, on_half, &r);
+    world_wait(w, &r.got.is_last);
+    if (r.got.result != RESULT_NOT_FOUND || (is_left && !oom_has_failed()))
+        allowed(r.got.result, RESULT_OK);
+    enum result taken = RESULT_NOT_FOUND;
+    if (r.intake) {
+        struct envelope_recipient to = {.address = SLICE("carl@example.net")};
+        struct store_message message = {.envelope = {.recipients = &to, .nrcpt = 1}};
+        store_intake_sync(r.intake);
+        store_intake_commit(&r.intake, &message, NULL, 0, world_on_done, &d[0]);
+        taken = world_wait_done(w, &d[0]);
+        allowed(taken, RESULT_OK);
+    }
+    store_checkpoint_claim(w->client, &claim, on_claimed, &got);
+    world_wait(w, &got.is_last);
+    if (taken == RESULT_OK || got.result != RESULT_NOT_FOUND)
+        allowed(got.result, RESULT_OK);
+    got = (struct got){0};
+    store_checkpoint_outcome(w->client, &claim, 0, 10, on_recipients, &got);
+    world_wait(w, &got.is_last);
+    allowed(got.result, taken == RESULT_OK ? RESULT_OK : RESULT_NOT_FOUND);
+    store_checkpoint_sweep(w->client, 5, world_on_done, &d[1]);
+    allowed(world_wait_done(w, &d[1]), RESULT_OK);
+}
+
 static void use(struct world *w)
 {
     static char octets[100000];
@@ -231,6 +316,7 @@ static void use(struct world *w)
     store_setting_put(w->client, SLICE("name"), SLICE("value"), world_on_done, &d);
     allowed(world_wait_done(w, &d), RESULT_OK);
     use_devices(w);
+    use_names(w);
     allowed(world_remove(w, 2), small == RESULT_OK ? RESULT_OK : RESULT_NOT_FOUND);
 }
 

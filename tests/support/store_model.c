@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ID_FIRST = 1000, ID_OWN = 1000000, PIECE = 20000, SIZE_MOST = 400000 };
+enum { ID_FIRST = 1000, ID_OWN = 1000000, PIECE = 20000, HEADER = 10, SIZE_MOST = 400000 };
 
 struct load {
     struct world *w;
@@ -22,6 +22,7 @@ struct flow {
     uint32_t which;
     struct store_intake *intake;
     size_t sent;
+    bool has_paused, is_pausing;
 };
 
 static struct model_message *message_of(const struct flow *f)
@@ -92,24 +93,113 @@ static void commit(struct flow *f)
     store_intake_commit(&f->intake, &message, NULL, 0, on_put, f);
 }
 
+/* ---- names ---- */
+
+static const struct envelope_recipient TO = {.address = SLICE("bob@example.org")};
+
+/* text: where the name's lies, TRANSID_MAX octets. */
+enum { TRANSID_MAX = 16 };
+static struct store_naming naming_of(uint32_t which, char *text, uint32_t generation)
+{
+    snprintf(text, TRANSID_MAX, "t%u", which);
+    return (struct store_naming){
+        .claim = {.account = SLICE("bob"), .helo = SLICE("laptop"), .transid = slice_from_cstr(text), .digest = {1}},
+        .generation = generation,
+        .reply = SLICE("250 ok"),
+        .recipients = &TO,
+        .nrcpt = 1,
+    };
+}
+
+static bool give_name(struct flow *f)
+{
+    char text[TRANSID_MAX];
+    struct store_naming naming = naming_of(f->which, text, 0);
+    if (store_intake_name(f->intake, &naming) != RESULT_OK)
+        return false;
+    store_intake_note(f->intake, &(struct store_half){.header_came = HEADER, .header_stored = HEADER});
+    return true;
+}
+
+static void give_up(struct flow *f)
+{
+    message_of(f)->put = STEP_FAILED;
+    f->load->m->nfailed++;
+    store_intake_abort(&f->intake);
+    f->is_pausing = false;
+    begin(f);
+}
+
+static void push(void *context);
+
+/* The session before may still have it, and finds that it has not. */
+static void on_resumed(void *context, enum result result, struct store_intake *intake)
+{
+    struct flow *f = context;
+    if (result != RESULT_OK) {
+        give_up(f);
+        return;
+    }
+    store_intake_suspend(&f->intake);
+    f->intake = intake;
+    f->is_pausing = false;
+    f->load->m->nresumed++;
+    push(f);
+}
+
+static void on_claimed(void *context, enum result result, const struct store_checkpoint *c)
+{
+    struct flow *f = context;
+    char text[TRANSID_MAX];
+    if (result != RESULT_OK) {
+        give_up(f);
+        return;
+    }
+    struct store_naming naming = naming_of(f->which, text, c->generation);
+    f->sent = (size_t)c->came_octets;
+    message_of(f)->held = (uint32_t)c->came_octets;
+    store_intake_resume(f->load->w->client, c, &naming, push, f, on_resumed, f);
+}
+
+static void pause_it(struct flow *f)
+{
+    char text[TRANSID_MAX];
+    struct store_naming naming = naming_of(f->which, text, 0);
+    f->has_paused = f->is_pausing = true;
+    if (fault_random(&f->load->m->seed) % 2)
+        store_intake_suspend(&f->intake);
+    else
+        store_intake_sync(f->intake);
+    store_checkpoint_claim(f->load->w->client, &naming.claim, on_claimed, f);
+}
+
+static bool is_time_to_pause(const struct flow *f)
+{
+    const struct model_message *m = &f->load->m->messages[f->which];
+    return m->has_name && !f->has_paused && m->size > STORE_CHUNK && f->sent >= m->size / 2;
+}
+
 static void push(void *context)
 {
     struct flow *f = context;
     size_t size = message_of(f)->size;
+    if (f->is_pausing)
+        return;
     world_fill(ID_FIRST + f->which, f->load->body, size);
     while (f->sent < size) {
         size_t len = size - f->sent < PIECE ? size - f->sent : (size_t)PIECE;
         enum result result = store_intake_append(f->intake, slice_of(f->load->body + f->sent, len));
         f->sent += len;
-        if (result == RESULT_BUSY && f->sent < size)
-            return;
         if (result != RESULT_OK && result != RESULT_BUSY) {
-            message_of(f)->put = STEP_FAILED;
-            f->load->m->nfailed++;
-            store_intake_abort(&f->intake);
-            begin(f);
+            give_up(f);
             return;
         }
+        if (is_time_to_pause(f)) {
+            pause_it(f);
+            return;
+        }
+        if (result == RESULT_BUSY && f->sent < size)
+            return;
     }
     commit(f);
 }
@@ -125,9 +215,14 @@ static void begin(struct flow *f)
     load->left--;
     f->which = load->m->count++;
     f->sent = 0;
-    *message_of(f) = (struct model_message){.size = SIZES[fault_random(&load->m->seed) % 7], .put = STEP_ASKED};
+    f->has_paused = f->is_pausing = false;
+    uint64_t random = fault_random(&load->m->seed);
+    *message_of(f) = (struct model_message){.size = SIZES[random % 7], .put = STEP_ASKED, .has_name = random / 7 % 3 == 0};
     f->intake = store_intake_new(load->w->client, ID_FIRST + f->which, push, f);
-    push(f);
+    if (message_of(f)->has_name && !give_name(f))
+        give_up(f);
+    else
+        push(f);
 }
 
 void model_run(struct world *w, struct model *m, uint32_t n, uint32_t in_flight)
@@ -184,6 +279,47 @@ static const char *check_own(struct world *w, const struct model_message *m, uin
     return is_there && !has_body(w, id, 70000) ? wrong(id, "our own message is not whole") : NULL;
 }
 
+struct name_wait {
+    bool is_done, is_over;
+    enum result result;
+    uint64_t came;
+};
+
+static void on_name(void *context, enum result result, const struct store_checkpoint *c)
+{
+    *(struct name_wait *)context = (struct name_wait){true, c && c->reply.len > 0, result, c ? c->came_octets : 0};
+}
+
+static struct name_wait look_up(struct world *w, uint32_t which)
+{
+    struct name_wait name = {0};
+    char text[TRANSID_MAX];
+    struct store_naming naming = naming_of(which, text, 0);
+    store_checkpoint_claim(w->client, &naming.claim, on_name, &name);
+    world_wait(w, &name.is_done);
+    return name;
+}
+
+/* A committed name answers for ever; a half holds what was said to be held; never both, never neither. */
+static const char *check_name(struct world *w, const struct model_message *m, uint32_t i, bool is_there, bool is_alive)
+{
+    uint64_t id = ID_FIRST + i;
+    struct name_wait name = look_up(w, i);
+    if (name.result != RESULT_OK && name.result != RESULT_NOT_FOUND)
+        return wrong(id, "its name can't be asked for");
+    if (!name.is_over && (is_there || m->put == STEP_DONE))
+        return wrong(id, "it was taken, and its name does not know");
+    if (name.is_over && (!may(m->put, is_alive) || (!is_there && !may(m->remove, is_alive))))
+        return wrong(id, "its name is over, and nothing was taken");
+    if (name.is_over)
+        return name.came == m->size ? NULL : wrong(id, "its name has another size");
+    if (m->put != STEP_FAILED && name.came < m->held)
+        return wrong(id, "its half has less than it promised");
+    if (name.result == RESULT_OK && (name.came > m->size || !has_body(w, id, (size_t)name.came)))
+        return wrong(id, "its half is not whole");
+    return NULL;
+}
+
 static const char *check_one(struct world *w, const struct model_message *m, uint32_t i, bool is_alive)
 {
     uint64_t id = ID_FIRST + i;
@@ -202,7 +338,8 @@ static const char *check_one(struct world *w, const struct model_message *m, uin
         return wrong(id, "an outcome from nowhere");
     if (is_queued && !has_body(w, id, m->size))
         return wrong(id, "its body is not whole");
-    return check_own(w, m, i, state);
+    const char *problem = m->has_name ? check_name(w, m, i, is_there, is_alive) : NULL;
+    return problem ? problem : check_own(w, m, i, state);
 }
 
 const char *model_check(struct world *w, const struct model *m, bool is_alive)
@@ -228,20 +365,29 @@ static const char *check_query(sqlite3 *db, const char *sql, const char *wanted)
 
 const char *model_check_rows(const struct world *w)
 {
-    char octets[400];
+    char octets[400], halves[400];
     static const char OCTETS[] =
         "SELECT count(*) FROM message WHERE EXISTS (SELECT 1 FROM recipient WHERE message = id AND state IN (0, 1, 5)) AND size <> (SELECT "
         "coalesce(sum(length(octets) - %d), 0) FROM (SELECT message, octets FROM body UNION ALL SELECT message, octets FROM chunk) WHERE message = id)";
+    static const char HALVES[] = "SELECT count(*) FROM checkpoint c WHERE reply = '' AND octets <> (SELECT coalesce(sum(length(octets) - %d), 0) FROM (SELECT message, "
+                                 "octets FROM body UNION ALL SELECT message, octets FROM chunk) p WHERE p.message = c.message)";
     const char *const RULES[] = {
         octets,
         "SELECT count(*) FROM message WHERE NOT EXISTS (SELECT 1 FROM recipient WHERE message = id AND seq = 0)",
         "SELECT count(*) FROM recipient WHERE message NOT IN (SELECT id FROM message)",
-        "SELECT count(*) FROM body WHERE message NOT IN (SELECT id FROM message)",
-        "SELECT count(*) FROM chunk WHERE message NOT IN (SELECT id FROM message)",
+        "SELECT count(*) FROM body WHERE message NOT IN (SELECT id FROM message UNION ALL SELECT message FROM checkpoint WHERE reply = '')",
+        "SELECT count(*) FROM chunk WHERE message NOT IN (SELECT id FROM message UNION ALL SELECT message FROM checkpoint WHERE reply = '')",
+        "SELECT count(*) FROM checkpoint WHERE reply = '' AND message IN (SELECT id FROM message UNION ALL SELECT message FROM intake)",
+        halves,
+        "SELECT count(*) FROM checkpoint WHERE reply = '' AND NOT EXISTS (SELECT 1 FROM checkpoint_recipient r WHERE r.message = checkpoint.message AND seq = 0)",
+        "SELECT count(*) FROM checkpoint_recipient WHERE message NOT IN (SELECT message FROM checkpoint)",
+        "SELECT count(*) FROM checkpoint_recipient WHERE message IN (SELECT message FROM recipient)",
         "SELECT count(*) FROM intake", /* whoever opened it has swept */
     };
     sqlite3 *db;
-    snprintf(octets, sizeof octets, OCTETS, w->config.seal && w->config.seal->is_wanted ? (int)SEAL_OVERHEAD : 0);
+    int overhead = w->config.seal && w->config.seal->is_wanted ? (int)SEAL_OVERHEAD : 0;
+    snprintf(octets, sizeof octets, OCTETS, overhead);
+    snprintf(halves, sizeof halves, HALVES, overhead);
     if (sqlite3_open(w->path, &db) != SQLITE_OK)
         return "the database cannot be opened";
     const char *problem = check_query(db, "PRAGMA integrity_check", "ok");

@@ -1,7 +1,7 @@
 /* What a store was asked and what it promised: a load for the fault tests, and the check afterwards.
  *
  * The load puts messages of all sizes, several at a time; some are finished, some bounce with a message of our own about it, some are removed, some
- * stay. The model is plain memory without pointers, so that a test can keep it where another process sees it. */
+ * stay. Some have a name; of these the large ones are left half way and gone on with, some by another session while the first still writes. The model is plain memory without pointers, so that a test can keep it where another process sees it. */
 #ifndef POSTERN_TESTS_SUPPORT_STORE_MODEL_H
 #define POSTERN_TESTS_SUPPORT_STORE_MODEL_H
 
@@ -14,12 +14,15 @@ struct model_message {
     uint32_t size;
     uint8_t put, finish, remove; /* enum model_step */
     uint8_t bounces;             /* finish is a bounce with a message of our own */
+    uint8_t has_name;
+    uint32_t held;               /* octets that a claim said to be on the disk */
 };
 
 struct model {
     uint64_t seed;
     uint32_t count;
     uint32_t nfailed;
+    uint32_t nresumed;
     struct model_message messages[MODEL_MAX];
 };
 
