@@ -163,3 +163,31 @@ uint64_t names_came(uint64_t stored)
 {
     return stored - NAMES_ADDED;
 }
+
+void names_add_account(struct world *w, const char *name)
+{
+    struct world_done d = {0};
+    struct store_account account = {.name = slice_from_cstr(name), .password_hash = SLICE("$x"), .scram = {.salt = {1}, .salt_len = 1, .iterations = 4096}};
+    store_account_put(w->client, &account, true, world_on_done, &d);
+    assert_int_equal(world_wait_done(w, &d), RESULT_OK);
+}
+
+struct added {
+    bool is_done;
+    enum result result;
+};
+
+static void on_added(void *context, enum result result, struct slice gone)
+{
+    (void)gone;
+    *(struct added *)context = (struct added){true, result};
+}
+
+void names_add_device(struct world *w, const char *id, uint32_t most)
+{
+    struct added added = {0};
+    static int64_t seen;
+    store_device_add(w->client, &(struct store_device){.id = slice_from_cstr(id), .account = SLICE("bob"), .label = SLICE("laptop"), .seen_at_ms = ++seen}, 0, most, on_added, &added);
+    world_wait(w, &added.is_done);
+    assert_int_equal(added.result, RESULT_OK);
+}

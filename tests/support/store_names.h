@@ -46,6 +46,9 @@ uint64_t names_came(uint64_t stored);
 void names_assert_body(struct world *w, uint64_t id, size_t len);
 /* Waits until the writer has done all before. */
 void names_settle(struct world *w);
+void names_add_account(struct world *w, const char *name);
+/* Bob's; most: as store_device_add. */
+void names_add_device(struct world *w, const char *id, uint32_t most);
 /* What a query says, on a connection of its own. */
 int64_t names_number(const struct world *w, const char *sql);
 

@@ -26,34 +26,6 @@ static int teardown(void **state)
 
 /* ---- who it is ---- */
 
-static void add_account(struct world *w, const char *name)
-{
-    struct world_done d = {0};
-    struct store_account account = {.name = slice_from_cstr(name), .password_hash = SLICE("$x"), .scram = {.salt = {1}, .salt_len = 1, .iterations = 4096}};
-    store_account_put(w->client, &account, true, world_on_done, &d);
-    assert_int_equal(world_wait_done(w, &d), RESULT_OK);
-}
-
-struct added {
-    bool is_done;
-    enum result result;
-};
-
-static void on_added(void *context, enum result result, struct slice gone)
-{
-    (void)gone;
-    *(struct added *)context = (struct added){true, result};
-}
-
-static void add_device(struct world *w, const char *id, uint32_t most)
-{
-    struct added added = {0};
-    static int64_t seen;
-    store_device_add(w->client, &(struct store_device){.id = slice_from_cstr(id), .account = SLICE("bob"), .label = SLICE("laptop"), .seen_at_ms = ++seen}, 0, most, on_added, &added);
-    world_wait(w, &added.is_done);
-    assert_int_equal(added.result, RESULT_OK);
-}
-
 static void remove_device(struct world *w, const char *id)
 {
     struct world_done d = {0};
@@ -75,9 +47,9 @@ static void who_sees_what(void **state)
         {"one", "x", false, "", "x", true},     {"one", "y", false, "", "x", false},    {"", "x", false, "", "x", true},
         {"", "y", false, "", "x", false},       {"", "y", true, "", "x", true},
     };
-    add_account(w, "bob");
-    add_device(w, "one", 9);
-    add_device(w, "two", 9);
+    names_add_account(w, "bob");
+    names_add_device(w, "one", 9);
+    names_add_device(w, "two", 9);
     for (size_t i = 0; i < sizeof ROWS / sizeof *ROWS; i++) {
         char transid[8];
         snprintf(transid, sizeof transid, "t%zu", i);
@@ -99,19 +71,19 @@ static void who_sees_what(void **state)
 static void what_a_removed_device_began_is_found(void **state)
 {
     struct world *w = *state;
-    add_account(w, "bob");
-    add_device(w, "one", 2);
+    names_add_account(w, "bob");
+    names_add_device(w, "one", 2);
     names_leave_half(w, 5, names_naming(names_claim_by("one", "x", "t1"), 0), 5000, true);
     assert_int_equal(names_claim(w, names_claim_by("", "x", "t1")).result, RESULT_NOT_FOUND);
     remove_device(w, "one");
     assert_int_equal(names_claim(w, names_claim_by("", "x", "t1")).message, 5);
     assert_int_equal(names_claim(w, names_claim_by("", "y", "t1")).result, RESULT_NOT_FOUND);
-    add_device(w, "two", 2);
+    names_add_device(w, "two", 2);
     assert_int_equal(names_claim(w, names_claim_by("two", "x", "t1")).message, 5);
     /* evicted by the third */
     names_leave_half(w, 6, names_naming(names_claim_by("two", "x", "t2"), 0), 5000, true);
-    add_device(w, "three", 2);
-    add_device(w, "four", 2);
+    names_add_device(w, "three", 2);
+    names_add_device(w, "four", 2);
     assert_int_equal(names_claim(w, names_claim_by("four", "x", "t2")).message, 6);
     /* gone with the password */
     names_leave_half(w, 7, names_naming(names_claim_by("four", "x", "t3"), 0), 5000, true);
@@ -138,8 +110,8 @@ static void put_small(struct world *w, uint64_t id, struct store_claim by)
 static void of_two_of_one_name_one_is_kept(void **state)
 {
     struct world *w = *state;
-    add_account(w, "bob");
-    add_device(w, "one", 9);
+    names_add_account(w, "bob");
+    names_add_device(w, "one", 9);
     names_leave_half(w, 5, names_naming(names_claim_by("one", "x", "t1"), 0), 70000, true);
     put_small(w, 6, names_claim_by("", "x", "t1"));
     put_small(w, 7, names_claim_by("one", "x", "t2"));
@@ -165,8 +137,8 @@ static void an_account_takes_its_names_along(void **state)
 {
     struct world *w = *state;
     struct world_done d = {0};
-    add_account(w, "bob");
-    add_device(w, "one", 9);
+    names_add_account(w, "bob");
+    names_add_device(w, "one", 9);
     for (uint64_t i = 0; i < 110; i++) {
         char transid[8];
         snprintf(transid, sizeof transid, "t%d", (int)i);
