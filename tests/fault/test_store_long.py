@@ -13,6 +13,7 @@ BUILD = os.environ.get("POSTERN_BUILD", os.path.join(os.path.dirname(__file__), 
     ("fault/ioerr_store", 150),
     ("fault/oom_store", 400),
     ("property/prop_store", 60),
+    ("property/prop_names", 60),
 ])
 def test_many_seeds(name, seeds):
     run = subprocess.run([os.path.join(BUILD, "tests", name)], env={**os.environ, "POSTERN_SEEDS": str(seeds)},
