@@ -26,18 +26,25 @@ struct session {
     size_t nsaid;
     bool is_sent, is_accepted, is_over;
     bool wants_device, has_device;
+    struct slice transid; /* asks first; and afterwards what became of it */
+    bool has_asked, has_outcome;
 };
 
 static void on_event(struct session *s, const struct smtp_client_event *event)
 {
-    struct smtp_transaction transaction = {.envelope = &envelope, .size_octets = sizeof body};
+    struct smtp_transaction transaction = {.envelope = &envelope, .size_octets = sizeof body, .transid = s->transid, .asks_first = true};
     switch (event->type) {
-    case SMTP_CLIENT_OUTCOME:
-    case SMTP_CLIENT_RESUMED: break;
+    case SMTP_CLIENT_OUTCOME: s->has_outcome = event->reply->code == 250; break;
+    case SMTP_CLIENT_RESUMED: assert_int_equal(event->offset, 3000); break;
     case SMTP_CLIENT_PROVEN: smtp_client_login(s->client, 0); break;
     case SMTP_CLIENT_READY:
         if (s->wants_device && !s->has_device) {
             smtp_client_ask_device(s->client, SLICE("Anna's laptop"), 0);
+            break;
+        }
+        if (s->is_sent && s->transid.len > 0 && !s->has_asked) {
+            s->has_asked = true;
+            smtp_client_ask_outcomes(s->client, &(struct smtp_outcome_question){.transid = s->transid}, 1, 0);
             break;
         }
         if (s->is_sent)
@@ -47,7 +54,7 @@ static void on_event(struct session *s, const struct smtp_client_event *event)
         s->is_sent = true;
         break;
     case SMTP_CLIENT_DEVICE: s->has_device = event->device.len == 2 && event->token.len == SASL_TOKEN; break;
-    case SMTP_CLIENT_BODY_WANTED: smtp_client_body(s->client, slice_of(body, sizeof body), true, 0); break;
+    case SMTP_CLIENT_BODY_WANTED: smtp_client_body(s->client, slice_skip(slice_of(body, sizeof body), (size_t)event->offset), true, 0); break;
     case SMTP_CLIENT_SENT: s->is_accepted = event->sent == SMTP_SENT_ACCEPTED; break;
     case SMTP_CLIENT_FAILED:
         assert_int_equal(event->failure, SMTP_FAIL_MEMORY);
@@ -138,6 +145,42 @@ static void talk_early(struct session *s)
     serve(s, "221 bye\r\n");
 }
 
+/* It goes on in the middle, and asks what became of it. */
+static void talk_resumed(struct session *s)
+{
+    serve(s, "");
+    serve(s, "220 relay\r\n250-relay\r\n250-PIPELINING\r\n250-CHUNKING\r\n250-CHECKPOINT\r\n250-XOUTCOME abd 10\r\n250 AUTH HT-SHA-256-EXPR\r\n");
+    serve(s, "235 2.7.0 Yra01B3v/IFlL6K9AJHOY3S6nSVgLDz8o5sJki/wJY4=\r\n355 3000\r\n");
+    serve(s, "250 a\r\n550 5.1.1 b\r\n250 queued\r\n");
+    serve(s, "250-2.0.0 0 recipients from 0\r\n250 2.0.0 end\r\n");
+    serve(s, "221 bye\r\n");
+}
+
+static void run_resumed(void *context)
+{
+    static const struct smtp_peer names = {
+        .capabilities = SMTP_CAP_PIPELINING | SMTP_CAP_CHUNKING | SMTP_CAP_PIPECONNECT | SMTP_CAP_AUTH | SMTP_CAP_CHECKPOINT | SMTP_CAP_XOUTCOME,
+        .mechanisms = SASL_HT_SHA_256_EXPR,
+        .epoch = SLICE("abc"),
+        .outcome_s = 10,
+    };
+    const struct smtp_client_config config = {
+        .security = SMTP_SECURITY_TLS, .speaks_first = true, .device = SLICE("d1"), .token = SLICE("0123456789abcdef0123456789abcdef"), .early = &names};
+    struct session s = {.client = smtp_client_new(&config, 0), .transid = SLICE("<1@a>")};
+    (void)context;
+    if (!s.client) {
+        assert_true(oom_has_failed());
+        return;
+    }
+    if (start_tls(&s))
+        talk_resumed(&s);
+    assert_true(s.is_over);
+    assert_true(oom_has_failed() || (s.is_accepted && s.has_outcome));
+    assert_true(!s.is_accepted || memmem(s.said, s.nsaid, body + 3000, sizeof body - 3000) != NULL);
+    assert_null(memmem(s.said, s.nsaid, body, sizeof body));
+    smtp_client_free(&s.client);
+}
+
 static void talk_device(struct session *s)
 {
     serve(s, "220 relay\r\n");
@@ -177,6 +220,12 @@ static void memory_may_end_in_one_flight_too(void **state)
     assert_true(oom_loop(200, run_tls, NULL) > 5);
 }
 
+static void memory_may_end_in_the_middle_of_a_message(void **state)
+{
+    (void)state;
+    assert_true(oom_loop(200, run_resumed, NULL) > 5);
+}
+
 static void memory_may_end_at_any_point(void **state)
 {
     static const struct scenario scenarios[] = {
@@ -196,6 +245,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_may_end_at_any_point),
         cmocka_unit_test(memory_may_end_in_one_flight_too),
+        cmocka_unit_test(memory_may_end_in_the_middle_of_a_message),
     };
     return cmocka_run_group_tests_name("client core without memory", tests, NULL, NULL);
 }
