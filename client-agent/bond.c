@@ -1,0 +1,250 @@
+#include "bond.h"
+
+#include "net/stream.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char SETTING[] = "custody", FORM[] = "1";
+
+/* ---- the setting ------------------------------------------------------------------------------------------------ */
+
+/* Lines: the form's number, host, user, epoch. */
+static enum result write_text(const struct bond *bond, struct buffer *out)
+{
+    return buffer_printf(out, "%s\n%.*s\n%.*s\n%s\n", FORM, SLICE_ARG(buffer_slice(&bond->host)), SLICE_ARG(buffer_slice(&bond->user)), bond->epoch);
+}
+
+static void save(struct bond *bond, store_done *done)
+{
+    struct buffer text = BUFFER(BOND_TEXT_MAX);
+    if (write_text(bond, &text) == RESULT_OK)
+        store_setting_put(bond->store, slice_from_cstr(SETTING), buffer_slice(&text), done, bond);
+    else if (done)
+        done(bond, RESULT_MEMORY);
+    buffer_free(&text);
+}
+
+static enum result set(struct buffer *out, struct slice text)
+{
+    buffer_clear(out);
+    return buffer_append(out, text);
+}
+
+static bool is_of(const struct bond *bond, struct slice host, struct slice user)
+{
+    return slice_equal(buffer_slice(&bond->host), host) && slice_equal(buffer_slice(&bond->user), user);
+}
+
+/* What was written by no program of ours counts as another relay's: its messages are not asked about, which loses a copy and doubles nothing. */
+static enum result take_text(struct bond *bond, struct slice text)
+{
+    struct slice form, host, user, epoch, rest;
+    bool is_good = slice_cut(text, '\n', &form, &rest) && slice_equal(form, slice_from_cstr(FORM)) && slice_cut(rest, '\n', &host, &rest) &&
+                   slice_cut(rest, '\n', &user, &rest) && slice_cut(rest, '\n', &epoch, &rest);
+    if (is_good && is_of(bond, host, user)) {
+        slice_to_cstr(epoch, bond->epoch, sizeof bond->epoch);
+        bond->is_bound = true;
+        return RESULT_OK;
+    }
+    enum result result = is_good ? set(&bond->old_host, host) : RESULT_OK;
+    return result == RESULT_OK && is_good ? set(&bond->old_user, user) : result;
+}
+
+static void on_setting(void *context, enum result result, struct slice value)
+{
+    struct bond *bond = context;
+    bond->nowed--;
+    bond->is_working = false;
+    /* What could not be read is as good as another relay's. */
+    if (result == RESULT_OK && take_text(bond, value) != RESULT_OK)
+        bond->is_bound = false;
+    bond->on_bound(bond->context);
+}
+
+bool bond_open(struct bond *bond, const struct settings *settings)
+{
+    bond->host = bond->user = bond->old_host = bond->old_user = BUFFER(BOND_TEXT_MAX);
+    if (set(&bond->host, settings->values.relay_host) != RESULT_OK || set(&bond->user, settings->values.user) != RESULT_OK || uv_timer_init(bond->loop, &bond->retry) < 0)
+        return false;
+    bond->retry.data = bond;
+    bond->is_working = true;
+    bond->nowed = 1;
+    store_setting_get(bond->store, slice_from_cstr(SETTING), on_setting, bond);
+    return true;
+}
+
+enum result bond_reload(struct bond *bond, const struct settings *settings)
+{
+    struct slice host = settings->values.relay_host, user = settings->values.user;
+    if (is_of(bond, host, user))
+        return RESULT_OK;
+    struct buffer new_host = BUFFER(BOND_TEXT_MAX), new_user = BUFFER(BOND_TEXT_MAX);
+    if (set(&new_host, host) != RESULT_OK || set(&new_user, user) != RESULT_OK) {
+        buffer_free(&new_host);
+        buffer_free(&new_user);
+        return RESULT_MEMORY;
+    }
+    buffer_free(&bond->old_host);
+    buffer_free(&bond->old_user);
+    bond->old_host = bond->host;
+    bond->old_user = bond->user;
+    bond->host = new_host;
+    bond->user = new_user;
+    bond->epoch[0] = '\0';
+    bond->is_bound = false;
+    return RESULT_OK;
+}
+
+bool bond_note_epoch(struct bond *bond, struct slice epoch)
+{
+    struct slice known = slice_from_cstr(bond->epoch);
+    if (epoch.len == 0 || !bond->is_bound || slice_equal(known, epoch))
+        return false;
+    slice_to_cstr(epoch, bond->epoch, sizeof bond->epoch);
+    save(bond, NULL);
+    return known.len > 0;
+}
+
+/* ---- giving up on what another relay has ------------------------------------------------------------------------ */
+
+static void look_further(struct bond *bond);
+
+static void on_retry(uv_timer_t *timer)
+{
+    struct bond *bond = timer->data;
+    bond->is_working = false;
+    bond_make(bond);
+}
+
+static void try_again_later(struct bond *bond)
+{
+    if (bond->is_stopping) {
+        bond->on_bound(bond->context);
+        return;
+    }
+    log_event(bond->log, LOG_ERROR, "relay-not-changed", LOG_TEXT("why", "the database can't be used; mail waits"));
+    uv_timer_start(&bond->retry, on_retry, BOND_RETRY_MS, 0);
+}
+
+static void on_saved(void *context, enum result result)
+{
+    struct bond *bond = context;
+    bond->is_saving = false;
+    if (result != RESULT_OK) {
+        try_again_later(bond);
+        return;
+    }
+    bond->is_working = false;
+    bond->is_bound = true;
+    log_event(bond->log, LOG_INFO, "relay-bound", LOG_STR("relay", buffer_slice(&bond->host)), LOG_STR("user", buffer_slice(&bond->user)));
+    bond->on_bound(bond->context);
+}
+
+static void end_page(struct bond *bond)
+{
+    if (bond->nowed > 0)
+        return;
+    if (bond->is_stopping || bond->has_failed) {
+        try_again_later(bond);
+    } else if (bond->nrows == BOND_PAGE) {
+        look_further(bond);
+    } else {
+        bond->is_saving = true;
+        save(bond, on_saved);
+    }
+}
+
+static void on_given_up(void *context, enum result result)
+{
+    struct bond *bond = context;
+    bond->nowed--;
+    if (result != RESULT_OK && result != RESULT_NOT_FOUND)
+        bond->has_failed = true;
+    end_page(bond);
+}
+
+static void words_of(const struct bond *bond, char *out, size_t size)
+{
+    struct slice host = buffer_slice(&bond->old_host), user = buffer_slice(&bond->old_user);
+    if (host.len > 0)
+        snprintf(out, size, "%.*s has it, as %.*s's; this agent uses another relay or account now and asks no more", SLICE_ARG(host), SLICE_ARG(user));
+    else
+        snprintf(out, size, "an earlier relay has it; this agent asks no more");
+}
+
+static void give_up_on(struct bond *bond, const struct store_listing *row)
+{
+    struct store_outcome *outcomes = calloc(row->nrecipients, sizeof *outcomes);
+    char words[BOND_TEXT_MAX];
+    size_t n = 0;
+    bond->after = row->message.id;
+    bond->nrows++;
+    if (!outcomes) {
+        bond->has_failed = true;
+        return;
+    }
+    words_of(bond, words, sizeof words);
+    for (size_t i = 0; i < row->nrecipients; i++) {
+        const struct store_recipient *r = &row->recipients[i];
+        if (r->state == STORE_RELAYED && r->next_attempt_ms > 0)
+            outcomes[n++] = (struct store_outcome){.seq = r->seq, .state = STORE_RELAYED, .transaction = r->transaction, .reply = slice_from_cstr(words), .host = r->host};
+    }
+    if (n > 0) {
+        bond->nowed++;
+        store_attempt_finish(bond->store, row->message.id, outcomes, n, wall_now_ms(), NULL, true, on_given_up, bond);
+    }
+    free(outcomes);
+}
+
+static void on_rows(void *context, enum result result, const struct store_listing *rows, size_t n, bool is_last)
+{
+    struct bond *bond = context;
+    if (result != RESULT_OK)
+        bond->has_failed = true;
+    for (size_t i = 0; i < n && !bond->is_stopping; i++)
+        give_up_on(bond, &rows[i]);
+    if (is_last) {
+        bond->nowed--;
+        end_page(bond);
+    }
+}
+
+static void look_further(struct bond *bond)
+{
+    bond->nrows = 0;
+    bond->nowed = 1; /* the page itself */
+    store_message_list(bond->store, STORE_LIST_AWAITED, bond->after, BOND_PAGE, on_rows, bond);
+}
+
+void bond_make(struct bond *bond)
+{
+    if (bond->is_bound || bond->is_working || bond->is_stopping)
+        return;
+    bond->is_working = true;
+    bond->has_failed = false;
+    bond->after = 0;
+    look_further(bond);
+}
+
+/* ---- its end ---------------------------------------------------------------------------------------------------- */
+
+void bond_stop(struct bond *bond, uv_close_cb on_closed)
+{
+    bond->is_stopping = true;
+    uv_close((uv_handle_t *)&bond->retry, on_closed);
+}
+
+bool bond_is_owed(const struct bond *bond)
+{
+    return bond->nowed > 0 || bond->is_saving;
+}
+
+void bond_free(struct bond *bond)
+{
+    buffer_free(&bond->host);
+    buffer_free(&bond->user);
+    buffer_free(&bond->old_host);
+    buffer_free(&bond->old_user);
+}

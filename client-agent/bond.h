@@ -1,0 +1,48 @@
+/* To which relay, and to whose account there, our copies are bound: host and user of the settings, and the relay's epoch, kept in the setting "custody".
+ *
+ * A relay is asked only about what it was handed itself: another one would not know it, and what it does not know would be handed over again, to arrive twice. So when host or user have changed, nothing is handed over to the new
+ * one before all that the old one has is given up on: those recipients stay `relayed`, with words that say who has them. Only then the setting names the new one; an agent that dies in between begins again.
+ *
+ * The epoch names the relay's database. A new one at the same host and account is a relay that has begun anew. */
+#ifndef POSTERN_AGENT_BOND_H
+#define POSTERN_AGENT_BOND_H
+
+#include "settings.h"
+
+#include "base/buffer.h"
+#include "smtp/client.h"
+#include "store/store.h"
+
+enum { BOND_PAGE = 100, BOND_RETRY_MS = 2000, BOND_TEXT_MAX = 1024 };
+
+struct bond {
+    uv_loop_t *loop;
+    struct store_client *store;
+    const struct log *log;
+    void (*on_bound)(void *context);  /* or bond_make is to be called, or it has stopped */
+    void *context;
+    /* Its own: */
+    struct buffer host, user;         /* bound to, or to be */
+    struct buffer old_host, old_user; /* while those are given up on; empty: not known */
+    char epoch[SMTP_EPOCH_MAX + 1];
+    bool is_bound, is_working, is_saving, is_stopping, has_failed;
+    uint64_t after;                   /* the last message looked at */
+    uint32_t nrows, nowed;            /* of the page; outcomes that the store owes */
+    uv_timer_t retry;
+};
+
+/* False: out of memory. on_bound follows, when the setting has been read. */
+MUST_CHECK bool bond_open(struct bond *bond, const struct settings *settings);
+/* RESULT_OK; RESULT_MEMORY: as it was. */
+MUST_CHECK enum result bond_reload(struct bond *bond, const struct settings *settings);
+/* Begins to give up on what the old one has, unless that is done or under way; on_bound follows, never from inside. */
+void bond_make(struct bond *bond);
+/* The relay has said its epoch. True: it was another one before. */
+bool bond_note_epoch(struct bond *bond, struct slice epoch);
+/* on_closed: of the timer, whose data is the bond. */
+void bond_stop(struct bond *bond, uv_close_cb on_closed);
+/* The store owes an answer. */
+bool bond_is_owed(const struct bond *bond);
+void bond_free(struct bond *bond);
+
+#endif

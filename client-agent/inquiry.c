@@ -1,0 +1,573 @@
+#include "inquiry.h"
+
+#include "tracer.h"
+
+#include "mail/message_id.h"
+#include "queue/schedule.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { RECIPIENTS_AT_ONCE = 2000, PAGE = 200 };
+
+/* One message that is asked about, until what was answered is on the disk. */
+struct question {
+    struct inquiry *inquiry;
+    struct tracer tracer;
+    struct tracer_verdict verdict;
+    bool had_no_copy;
+    enum result result; /* the first failure of the store */
+    unsigned nowed;
+};
+
+struct inquiry {
+    struct inquiry_config config;
+    struct bond bond;
+    struct custody custody;
+    struct question *questions[SMTP_OUTCOMES_MAX]; /* being asked, in the order of the flight that is on its way */
+    size_t nquestions, nrecipients, nanswered;
+    bool is_loading, is_asked;    /* invariant 1 */
+    bool is_session_over;         /* while something is still being read */
+    bool is_restoring, is_stopping;
+    unsigned nclosing;            /* timers */
+    uint64_t restored;            /* the last message that the disk told of */
+    uint32_t nrestored;           /* of the page */
+    uint32_t nwriting;
+    uv_timer_t timer;             /* until a session is to be looked for */
+};
+
+static void restore(struct inquiry *inquiry);
+static void conclude(struct question *question);
+
+/* Of the clock that custody runs on. */
+static int64_t now_of(const struct inquiry *inquiry)
+{
+    (void)inquiry;
+    return boot_now_ms();
+}
+
+/* ---- what is written -------------------------------------------------------------------------------------------- */
+
+static void question_free(struct question *question)
+{
+    tracer_free(&question->tracer);
+    free(question);
+}
+
+static void log_message(const struct question *question, enum log_level level, const char *event, const char *why)
+{
+    char id[MESSAGE_ID_TEXT];
+    message_id_format(question->tracer.message, id);
+    log_event(question->inquiry->config.log, level, event, LOG_TEXT("item", id), LOG_TEXT("why", why));
+}
+
+static void log_outcomes(const struct question *question)
+{
+    char id[MESSAGE_ID_TEXT];
+    message_id_format(question->tracer.message, id);
+    for (size_t i = 0; i < question->verdict.noutcomes; i++) {
+        const struct store_outcome *outcome = &question->tracer.outcomes[i];
+        log_event(question->inquiry->config.log, LOG_INFO, "outcome", LOG_TEXT("item", id), LOG_INT("recipient", outcome->seq), LOG_TEXT("status", store_state_name(outcome->state)),
+                  LOG_STR("host", outcome->host), LOG_STR("reason", outcome->reply));
+    }
+}
+
+/* All that the store owed has come. */
+static void settle(struct question *question)
+{
+    struct inquiry *inquiry = question->inquiry;
+    uint64_t message = question->tracer.message;
+    inquiry->nwriting--;
+    if (question->result != RESULT_OK) {
+        log_message(question, LOG_ERROR, "outcome-not-recorded", result_name(question->result));
+        custody_put_off(&inquiry->custody, message, now_of(inquiry));
+    } else if (question->verdict.is_lost) {
+        log_message(question, LOG_WARNING, "relay-lost", "the relay knows nothing of it: handed over again");
+        custody_forget(&inquiry->custody, message);
+        inquiry->config.on_requeued(inquiry->config.context, message);
+    } else if (question->verdict.is_final) {
+        custody_forget(&inquiry->custody, message);
+    }
+    question_free(question);
+    inquiry->config.on_free(inquiry->config.context);
+}
+
+static void owe_less(struct question *question)
+{
+    if (--question->nowed == 0)
+        settle(question);
+}
+
+static void on_written(void *context, enum result result)
+{
+    struct question *question = context;
+    /* Removed by a person meanwhile: there is nothing left to record. */
+    if (result != RESULT_OK && result != RESULT_NOT_FOUND && question->result == RESULT_OK)
+        question->result = result;
+    owe_less(question);
+}
+
+static void on_requeued(void *context, enum result result)
+{
+    struct question *question = context;
+    if (result == RESULT_NOT_FOUND && !question->had_no_copy && !question->inquiry->is_stopping) {
+        question->had_no_copy = true;
+        log_message(question, LOG_WARNING, "relay-lost", "the relay knows nothing of it, and there is no copy here");
+        question->inquiry->nwriting--;
+        question->nowed--;
+        assert(question->nowed == 0);
+        conclude(question);
+        return;
+    }
+    if (result != RESULT_OK && question->result == RESULT_OK)
+        question->result = result;
+    owe_less(question);
+}
+
+static void write_down(struct question *question)
+{
+    const struct inquiry *inquiry = question->inquiry;
+    const uint64_t message = question->tracer.message;
+    if (question->verdict.noutcomes > 0) {
+        question->nowed++;
+        store_attempt_finish(inquiry->config.store, message, question->tracer.outcomes, question->verdict.noutcomes, wall_now_ms(), NULL, inquiry->config.office->keep_copies, on_written, question);
+    }
+    /* Behind it: answers come in the order of the requests, so this one's is the last. */
+    if (question->verdict.is_lost) {
+        question->nowed++;
+        store_message_requeue(inquiry->config.store, message, wall_now_ms(), on_requeued, question);
+    }
+}
+
+static int64_t lead_of(const struct inquiry *inquiry, int64_t at_ms)
+{
+    const struct attempt_office *office = inquiry->config.office;
+    return office->wall_lead_ms ? office->wall_lead_ms(office->context, at_ms) : 0;
+}
+
+/* All of a message's answers are here. */
+static void conclude(struct question *question)
+{
+    struct inquiry *inquiry = question->inquiry;
+    const struct session *session = inquiry->config.session;
+    int64_t in_ms;
+    bool is_long_wait = custody_answered(&inquiry->custody, question->tracer.message, now_of(inquiry), &in_ms);
+    const struct tracer_rules rules = {
+        .now_ms = wall_now_ms(),
+        .lead_ms = lead_of(inquiry, question->tracer.taken_at_ms),
+        .promised_s = session->outbound ? smtp_client_peer(outbound_core(session->outbound))->outcome_s : 0,
+        .can_refill = !question->had_no_copy,
+        .ask_at_ms = wall_now_ms() + in_ms,
+        .is_long_wait = is_long_wait,
+        .relay = buffer_slice(&inquiry->bond.host),
+    };
+    inquiry->nwriting++;
+    question->nowed = 1;
+    if (tracer_conclude(&question->tracer, &rules, &question->verdict) == RESULT_OK) {
+        log_outcomes(question);
+        write_down(question);
+    } else {
+        question->result = RESULT_MEMORY;
+    }
+    owe_less(question);
+}
+
+/* ---- the flight ------------------------------------------------------------------------------------------------- */
+
+static void drop(struct question *question)
+{
+    custody_put_off(&question->inquiry->custody, question->tracer.message, now_of(question->inquiry));
+    question_free(question);
+}
+
+static struct smtp_client *core_of(const struct inquiry *inquiry)
+{
+    return outbound_core(inquiry->config.session->outbound);
+}
+
+/* Of an early session only what EHLO has answered counts. */
+static void note_epoch(struct inquiry *inquiry)
+{
+    if (smtp_client_is_early(core_of(inquiry)) || !bond_note_epoch(&inquiry->bond, smtp_client_peer(core_of(inquiry))->epoch))
+        return;
+    log_event(inquiry->config.log, LOG_WARNING, "relay-begun-anew", LOG_STR("relay", buffer_slice(&inquiry->bond.host)), LOG_TEXT("why", "its database is another one"),
+              LOG_INT("awaited", (int64_t)inquiry->custody.count));
+    custody_doubt_all(&inquiry->custody, now_of(inquiry));
+}
+
+static void ask(struct inquiry *inquiry)
+{
+    struct smtp_outcome_question questions[SMTP_OUTCOMES_MAX];
+    char names[SMTP_OUTCOMES_MAX][SMTP_TRANSID_MAX + 1];
+    for (size_t i = 0; i < inquiry->nquestions; i++) {
+        uint32_t transaction;
+        bool is_open = tracer_question(&inquiry->questions[i]->tracer, &transaction, &questions[i].first);
+        assert(is_open);
+        inquiry->config.transid(inquiry->config.context, inquiry->questions[i]->tracer.message, transaction, names[i]);
+        questions[i].transid = slice_from_cstr(names[i]);
+    }
+    inquiry->is_asked = true;
+    inquiry->nanswered = 0;
+    smtp_client_ask_outcomes(core_of(inquiry), questions, inquiry->nquestions, loop_now_ms(inquiry->config.loop));
+    outbound_pump(inquiry->config.session->outbound);
+}
+
+/* False: the relay could not say. */
+static bool take_answer(struct inquiry *inquiry, struct question *question, const struct smtp_reply *reply)
+{
+    struct arena arena = ARENA(0);
+    struct smtp_outcomes answer;
+    bool is_taken = false;
+    (void)inquiry;
+    if (reply && reply->code == 550) {
+        tracer_unknown(&question->tracer);
+        return true;
+    }
+    if (reply && reply->code == 250 && smtp_outcomes_parse(reply->text, &arena, &answer) == RESULT_OK)
+        is_taken = tracer_answer(&question->tracer, &answer) == RESULT_OK;
+    arena_free(&arena);
+    return is_taken;
+}
+
+/* The flight is over: whoever is not through yet comes again in the next. */
+static void end_flight(struct inquiry *inquiry)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < inquiry->nquestions; i++) {
+        uint32_t transaction, first;
+        struct question *question = inquiry->questions[i];
+        if (question && tracer_question(&question->tracer, &transaction, &first))
+            inquiry->questions[n++] = question;
+        else if (question)
+            conclude(question);
+    }
+    inquiry->nquestions = n;
+    inquiry->is_asked = inquiry->config.session->is_asking = false;
+}
+
+void inquiry_event(struct inquiry *inquiry, const struct smtp_client_event *event)
+{
+    if (!inquiry->is_asked || event->question >= inquiry->nquestions || !inquiry->questions[event->question])
+        return;
+    note_epoch(inquiry);
+    if (!take_answer(inquiry, inquiry->questions[event->question], event->reply)) {
+        log_message(inquiry->questions[event->question], LOG_INFO, "outcome-not-told", event->reply ? "the relay can't say now" : "no answer");
+        drop(inquiry->questions[event->question]);
+        inquiry->questions[event->question] = NULL;
+    }
+    if (++inquiry->nanswered == inquiry->nquestions)
+        end_flight(inquiry);
+}
+
+/* ---- reading what is due ---------------------------------------------------------------------------------------- */
+
+static bool load_next(struct inquiry *inquiry);
+
+static void free_session(struct inquiry *inquiry)
+{
+    if (!inquiry->is_session_over)
+        inquiry->config.session->is_asking = false;
+    inquiry->is_session_over = false;
+    inquiry->config.on_free(inquiry->config.context);
+}
+
+/* The message's row, once. */
+static void take_row(struct inquiry *inquiry, const struct store_listing *row)
+{
+    struct question *question = calloc(1, sizeof *question);
+    enum result result = question ? tracer_begin(&question->tracer, row) : RESULT_MEMORY;
+    if (result == RESULT_OK) {
+        question->inquiry = inquiry;
+        inquiry->questions[inquiry->nquestions++] = question;
+        inquiry->nrecipients += question->tracer.n;
+        return;
+    }
+    free(question);
+    if (result == RESULT_NOT_FOUND)
+        custody_forget(&inquiry->custody, row->message.id);
+    else
+        custody_put_off(&inquiry->custody, row->message.id, now_of(inquiry));
+}
+
+struct reading {
+    struct inquiry *inquiry;
+    uint64_t message;
+    bool has_row;
+};
+
+static void on_row(void *context, enum result result, const struct store_listing *rows, size_t n, bool is_last)
+{
+    struct reading *reading = context;
+    struct inquiry *inquiry = reading->inquiry;
+    if (n > 0 && !inquiry->is_session_over && !reading->has_row)
+        take_row(inquiry, rows);
+    reading->has_row = reading->has_row || n > 0;
+    if (!is_last)
+        return;
+    if (result == RESULT_OK && !reading->has_row)
+        custody_forget(&inquiry->custody, reading->message); /* removed, or swept */
+    else if (!reading->has_row)
+        custody_put_off(&inquiry->custody, reading->message, now_of(inquiry));
+    free(reading);
+    inquiry->is_loading = false;
+    if (inquiry->is_session_over || inquiry->is_stopping) {
+        custody_give_back(&inquiry->custody);
+        free_session(inquiry);
+        return;
+    }
+    if (inquiry->nquestions < SMTP_OUTCOMES_MAX && inquiry->nrecipients < RECIPIENTS_AT_ONCE && load_next(inquiry))
+        return;
+    if (inquiry->nquestions > 0)
+        ask(inquiry);
+    else
+        free_session(inquiry);
+}
+
+static bool load_next(struct inquiry *inquiry)
+{
+    uint64_t message;
+    if (!custody_next(&inquiry->custody, now_of(inquiry), &message))
+        return false;
+    struct reading *reading = calloc(1, sizeof *reading);
+    if (!reading) {
+        custody_put_off(&inquiry->custody, message, now_of(inquiry));
+        return false;
+    }
+    *reading = (struct reading){.inquiry = inquiry, .message = message};
+    inquiry->is_loading = true;
+    store_message_get(inquiry->config.store, message, on_row, reading);
+    return true;
+}
+
+static bool tells(const struct smtp_peer *peer)
+{
+    const unsigned needed = SMTP_CAP_CHECKPOINT | SMTP_CAP_XOUTCOME;
+    return (peer->capabilities & needed) == needed;
+}
+
+bool inquiry_ask(struct inquiry *inquiry)
+{
+    struct session *session = inquiry->config.session;
+    if (inquiry->is_loading || inquiry->is_asked || inquiry->is_stopping || !inquiry->bond.is_bound || session->is_stale || !tells(smtp_client_peer(core_of(inquiry))))
+        return false;
+    note_epoch(inquiry);
+    if (inquiry->custody.has_left_out && inquiry->custody.count < CUSTODY_MAX / 2)
+        restore(inquiry);
+    if (inquiry->nquestions > 0) {
+        session->is_asking = true;
+        ask(inquiry);
+        return true;
+    }
+    inquiry->nrecipients = 0;
+    session->is_asking = load_next(inquiry);
+    return session->is_asking;
+}
+
+void inquiry_session_over(struct inquiry *inquiry)
+{
+    for (size_t i = 0; i < inquiry->nquestions; i++)
+        if (inquiry->questions[i])
+            question_free(inquiry->questions[i]);
+    inquiry->nquestions = 0;
+    inquiry->is_asked = false;
+    inquiry->is_session_over = inquiry->is_loading;
+    custody_give_back(&inquiry->custody);
+}
+
+/* ---- what the disk tells ---------------------------------------------------------------------------------------- */
+
+static void restore_row(struct inquiry *inquiry, const struct store_listing *row)
+{
+    int64_t taken_at_ms = 0, ask_at_ms = INT64_MAX, wall_ms = wall_now_ms(), now_ms = now_of(inquiry);
+    for (size_t i = 0; i < row->nrecipients; i++) {
+        const struct store_recipient *r = &row->recipients[i];
+        if (r->state != STORE_RELAYED || r->next_attempt_ms <= 0)
+            continue;
+        taken_at_ms = r->at_ms > taken_at_ms ? r->at_ms : taken_at_ms;
+        ask_at_ms = r->next_attempt_ms < ask_at_ms ? r->next_attempt_ms : ask_at_ms;
+    }
+    inquiry->restored = row->message.id;
+    inquiry->nrestored++;
+    if (ask_at_ms == INT64_MAX)
+        return;
+    int64_t age_ms = wall_ms > taken_at_ms ? wall_ms - taken_at_ms : 0;
+    enum result result = custody_restore(&inquiry->custody, row->message.id, now_ms - age_ms, schedule_on_clock(ask_at_ms, wall_ms, now_ms, CUSTODY_LONGEST_MS), now_ms);
+    if (result == RESULT_MEMORY)
+        log_event(inquiry->config.log, LOG_ERROR, "not-awaited", LOG_TEXT("why", result_name(result)));
+}
+
+static void on_restored(void *context, enum result result, const struct store_listing *rows, size_t n, bool is_last)
+{
+    struct inquiry *inquiry = context;
+    for (size_t i = 0; i < n && !inquiry->is_stopping; i++)
+        restore_row(inquiry, &rows[i]);
+    if (!is_last)
+        return;
+    inquiry->is_restoring = false;
+    if (result == RESULT_OK && inquiry->nrestored == PAGE && !inquiry->custody.has_left_out && !inquiry->is_stopping)
+        restore(inquiry);
+    else
+        inquiry->config.on_free(inquiry->config.context);
+}
+
+static void restore(struct inquiry *inquiry)
+{
+    if (inquiry->is_restoring)
+        return;
+    if (inquiry->custody.has_left_out)
+        inquiry->restored = 0; /* from the beginning: what is here already stays as it is */
+    inquiry->custody.has_left_out = false;
+    inquiry->is_restoring = true;
+    inquiry->nrestored = 0;
+    store_message_list(inquiry->config.store, STORE_LIST_AWAITED, inquiry->restored, PAGE, on_restored, inquiry);
+}
+
+/* ---- the relay -------------------------------------------------------------------------------------------------- */
+
+static void on_bound(void *context)
+{
+    struct inquiry *inquiry = context;
+    if (inquiry->bond.is_bound && !inquiry->is_stopping)
+        restore(inquiry);
+    inquiry->config.on_free(inquiry->config.context);
+}
+
+bool inquiry_is_bound(const struct inquiry *inquiry)
+{
+    return inquiry->bond.is_bound;
+}
+
+bool inquiry_bind(struct inquiry *inquiry)
+{
+    if (!inquiry->bond.is_bound && inquiry_is_idle(inquiry))
+        bond_make(&inquiry->bond);
+    return inquiry->bond.is_bound;
+}
+
+void inquiry_reload(struct inquiry *inquiry, const struct settings *settings)
+{
+    if (bond_reload(&inquiry->bond, settings) != RESULT_OK)
+        log_event(inquiry->config.log, LOG_ERROR, "relay-not-changed", LOG_TEXT("why", result_name(RESULT_MEMORY)));
+    if (inquiry->bond.is_bound)
+        return;
+    inquiry_session_over(inquiry); /* what is being asked is the old one's */
+    custody_clear(&inquiry->custody);
+    uv_timer_stop(&inquiry->timer);
+}
+
+int64_t inquiry_first_ms(const struct inquiry *inquiry, const struct profile *profile)
+{
+    const struct session *session = inquiry->config.session;
+    struct smtp_peer peer = {0};
+    if (session->outbound)
+        peer = *smtp_client_peer(core_of(inquiry));
+    else if (!profile_peer(profile, &peer))
+        return 0;
+    return tells(&peer) && inquiry->bond.is_bound ? wall_now_ms() + CUSTODY_FIRST_MS : 0;
+}
+
+void inquiry_took(struct inquiry *inquiry, const struct attempt_end *end)
+{
+    if (end->ask_at_ms > 0 && end->result == RESULT_OK && inquiry->bond.is_bound && custody_take(&inquiry->custody, end->message, now_of(inquiry)) != RESULT_OK)
+        log_event(inquiry->config.log, LOG_WARNING, "not-awaited", LOG_TEXT("why", "too much is awaited already, or memory is out"));
+}
+
+/* ---- times ------------------------------------------------------------------------------------------------------ */
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct inquiry *inquiry = timer->data;
+    inquiry->config.on_wake(inquiry->config.context);
+}
+
+int64_t inquiry_deadline_ms(const struct inquiry *inquiry)
+{
+    int64_t may_ms = inquiry->bond.is_bound && tells(smtp_client_peer(core_of(inquiry))) ? custody_may_ms(&inquiry->custody) : INT64_MAX;
+    return may_ms == INT64_MAX ? INT64_MAX : may_ms - now_of(inquiry) + loop_now_ms(inquiry->config.loop);
+}
+
+bool inquiry_wants_session(struct inquiry *inquiry)
+{
+    int64_t now_ms = now_of(inquiry), wake_ms = custody_wake_ms(&inquiry->custody);
+    uv_timer_stop(&inquiry->timer);
+    if (!inquiry->bond.is_bound || inquiry->is_stopping)
+        return false;
+    if (custody_wants_session(&inquiry->custody, now_ms))
+        return true;
+    if (wake_ms != INT64_MAX)
+        uv_timer_start(&inquiry->timer, on_timer, (uint64_t)(wake_ms > now_ms ? wake_ms - now_ms : 0), 0);
+    return false;
+}
+
+void inquiry_search_over(struct inquiry *inquiry)
+{
+    custody_search_over(&inquiry->custody);
+    uv_timer_stop(&inquiry->timer);
+}
+
+size_t inquiry_count(const struct inquiry *inquiry)
+{
+    return inquiry->custody.count;
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------------- */
+
+struct inquiry *inquiry_new(const struct inquiry_config *config, const struct settings *settings)
+{
+    struct inquiry *inquiry = calloc(1, sizeof *inquiry);
+    if (!inquiry)
+        return NULL;
+    inquiry->config = *config;
+    inquiry->bond = (struct bond){.loop = config->loop, .store = config->store, .log = config->log, .on_bound = on_bound, .context = inquiry};
+    if (uv_timer_init(config->loop, &inquiry->timer) < 0 || !bond_open(&inquiry->bond, settings)) {
+        bond_free(&inquiry->bond);
+        free(inquiry);
+        return NULL;
+    }
+    inquiry->timer.data = inquiry;
+    return inquiry;
+}
+
+static void on_closed(uv_handle_t *timer)
+{
+    struct inquiry *inquiry = timer->data;
+    inquiry->nclosing--;
+    inquiry->config.on_free(inquiry->config.context);
+}
+
+static void on_bond_closed(uv_handle_t *timer)
+{
+    struct bond *bond = timer->data;
+    struct inquiry *inquiry = bond->context;
+    inquiry->nclosing--;
+    inquiry->config.on_free(inquiry->config.context);
+}
+
+void inquiry_stop(struct inquiry *inquiry)
+{
+    if (inquiry->is_stopping)
+        return;
+    inquiry->is_stopping = true;
+    inquiry->nclosing = 2;
+    bond_stop(&inquiry->bond, on_bond_closed);
+    inquiry_session_over(inquiry);
+    uv_close((uv_handle_t *)&inquiry->timer, on_closed);
+}
+
+bool inquiry_is_idle(const struct inquiry *inquiry)
+{
+    return inquiry->nwriting == 0 && !inquiry->is_loading && !inquiry->is_restoring && !bond_is_owed(&inquiry->bond) && inquiry->nclosing == 0;
+}
+
+void inquiry_free(struct inquiry **inquiry)
+{
+    struct inquiry *i = *inquiry;
+    *inquiry = NULL;
+    if (!i)
+        return;
+    custody_free(&i->custody);
+    bond_free(&i->bond);
+    free(i);
+}

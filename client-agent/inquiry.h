@@ -1,0 +1,68 @@
+/* The inquiry: asks the relay what became of the messages that it has taken (XOUTCOME, schema/link.md), over the uplink's session when that has nothing better to do, writes down what it answers, and hands over again what it
+ * has lost. When it is worth asking is for custody.h to say, what an answer means for tracer.h, of which relay anything is awaited for bond.h.
+ *
+ *     idle --(inquiry_ask)--> reading what is due --> asked --(the last answer)--> idle, and the outcomes are being written
+ *       ^                            |                   |
+ *       +--(nothing left to ask)-----+--(session over)---+
+ *
+ * Invariants: 1 while something is read or asked the session is busy (session.is_asking), and no other command is in its pipeline; 2 a message is forgotten here only after what makes it final is on the disk; 3 with nothing
+ * awaited there is no timer; 4 a message is queued again only when the relay itself has said that it does not know it, within its promise, and before anything else is handed over under its name. */
+#ifndef POSTERN_AGENT_INQUIRY_H
+#define POSTERN_AGENT_INQUIRY_H
+
+#include "bond.h"
+#include "custody.h"
+#include "session.h"
+
+#include "mta/attempt.h"
+#include "smtp/command.h"
+
+struct inquiry_config {
+    uv_loop_t *loop;
+    struct store_client *store;
+    struct session *session;      /* the uplink's; outbound NULL: there is none */
+    struct attempt_office *office; /* for its wall_lead_ms and keep_copies */
+    const struct log *log;
+    void (*transid)(void *context, uint64_t message, uint32_t transaction, char out[static SMTP_TRANSID_MAX + 1]); /* the name that it was handed over by */
+    void (*on_free)(void *context);     /* the session is free again, custody is bound, something is on the disk: what is next? Never from inside a call */
+    void (*on_wake)(void *context);     /* a session is to be looked for */
+    void (*on_requeued)(void *context, uint64_t message); /* due now */
+    void *context;
+};
+
+struct inquiry;
+struct inquiry *inquiry_new(const struct inquiry_config *config, const struct settings *settings); /* NULL: out of memory */
+/* Another relay or user: nothing may be handed over before inquiry_bind has said yes. */
+void inquiry_reload(struct inquiry *inquiry, const struct settings *settings);
+/* To be asked when no message is under way or being recorded. False: what an earlier relay has is being given up on; on_free follows. */
+bool inquiry_bind(struct inquiry *inquiry);
+/* Without asking for it to be done. */
+bool inquiry_is_bound(const struct inquiry *inquiry);
+/* Ends what can be ended; on_free follows, the last time when it is idle. Then free. */
+void inquiry_stop(struct inquiry *inquiry);
+/* Nothing is owed by the store. */
+bool inquiry_is_idle(const struct inquiry *inquiry);
+void inquiry_free(struct inquiry **inquiry);
+
+/* Wall time at which a message that the session's relay takes is first asked about; 0: that relay tells nothing. */
+int64_t inquiry_first_ms(const struct inquiry *inquiry, const struct profile *profile);
+/* An attempt has been recorded. */
+void inquiry_took(struct inquiry *inquiry, const struct attempt_end *end);
+
+/* The session is READY and has nothing to send. True: it is used now; the answers' events, or on_free, follow. */
+bool inquiry_ask(struct inquiry *inquiry);
+/* An OUTCOME. */
+void inquiry_event(struct inquiry *inquiry, const struct smtp_client_event *event);
+/* The session has ended or was given up. */
+void inquiry_session_over(struct inquiry *inquiry);
+/* Loop time at which inquiry_ask may have something to ask; INT64_MAX: never. */
+int64_t inquiry_deadline_ms(const struct inquiry *inquiry);
+/* There is no session: is one wanted? If not, the timer is set for when it will be. */
+bool inquiry_wants_session(struct inquiry *inquiry);
+/* The search for it has ended, either way. */
+void inquiry_search_over(struct inquiry *inquiry);
+
+/* Messages whose fate is awaited; for status. */
+size_t inquiry_count(const struct inquiry *inquiry);
+
+#endif

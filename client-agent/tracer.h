@@ -1,0 +1,55 @@
+/* A tracer: the post's word for a question after something handed over. One message that the relay is asked about, transaction by transaction and piece by piece (XOUTCOME, schema/link.md), and what its answers mean for
+ * our copy. Pure.
+ *
+ *     tracer_begin; while (tracer_question) answer it: tracer_answer, or tracer_unknown for 550; tracer_conclude
+ *
+ * The relay's word is taken for what it is about: an address that we did not hand over in that transaction changes nothing, and one that the relay leaves out is asked about again. */
+#ifndef POSTERN_AGENT_TRACER_H
+#define POSTERN_AGENT_TRACER_H
+
+#include "smtp/outcome.h"
+#include "store/store.h"
+
+struct tracer_recipient;
+
+struct tracer {
+    uint64_t message;
+    struct arena arena;
+    struct tracer_recipient *recipients; /* those that are asked about */
+    size_t n;
+    int64_t taken_at_ms;                 /* wall time of the latest hand-over */
+    uint32_t transaction, first;         /* the question */
+    bool is_over;                        /* all of it is asked */
+    size_t cursor, budget;               /* where the next line's address is looked for, and how many may still be compared */
+    struct store_outcome *outcomes;
+};
+
+struct tracer_rules {
+    int64_t now_ms;          /* wall time */
+    int64_t lead_ms;         /* how far the wall clock was set ahead since the hand-over */
+    uint64_t promised_s;     /* how long the relay knows a transaction */
+    bool can_refill;         /* there is a copy, as far as is known */
+    int64_t ask_at_ms;       /* wall time of the next question */
+    bool is_long_wait;       /* worth to be written although nothing is new */
+    struct slice relay;      /* who says what the relay says itself */
+};
+
+struct tracer_verdict {
+    size_t noutcomes;        /* in tracer->outcomes, to be written in one commit */
+    bool is_lost;            /* the relay has lost some of it, within its promise: to be queued again */
+    bool is_final;           /* nothing is asked any more */
+};
+
+/* RESULT_OK; RESULT_NOT_FOUND: nothing of it is to be asked; RESULT_MEMORY. Copies. */
+MUST_CHECK enum result tracer_begin(struct tracer *tracer, const struct store_listing *listing);
+/* False: all is asked. */
+bool tracer_question(const struct tracer *tracer, uint32_t *transaction, uint32_t *first);
+/* RESULT_OK; RESULT_MEMORY: the answer is not taken, drop the tracer. */
+MUST_CHECK enum result tracer_answer(struct tracer *tracer, const struct smtp_outcomes *answer);
+/* The transaction is not known there. */
+void tracer_unknown(struct tracer *tracer);
+/* What follows from all the answers. Once more with can_refill false when there was no copy after all. RESULT_OK, RESULT_MEMORY. */
+MUST_CHECK enum result tracer_conclude(struct tracer *tracer, const struct tracer_rules *rules, struct tracer_verdict *out);
+void tracer_free(struct tracer *tracer);
+
+#endif

@@ -1,0 +1,229 @@
+/* Which messages the relay is asked about, and when: days in a loop, no clock of its own. */
+#include "custody.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE };
+static const int64_t DAY = 24 * (int64_t)HOUR, BEGIN = 5000;
+
+static void take(struct custody *c, uint64_t message, int64_t now_ms)
+{
+    assert_int_equal(custody_take(c, message, now_ms), RESULT_OK);
+}
+
+static void ask(struct custody *c, uint64_t message, int64_t now_ms)
+{
+    uint64_t next = 0;
+    int64_t in_ms;
+    assert_true(custody_next(c, now_ms, &next));
+    assert_int_equal(next, message);
+    custody_answered(c, message, now_ms, &in_ms);
+    assert_in_range(in_ms, 1, CUSTODY_LONGEST_MS);
+}
+
+static void a_session_that_stands_is_used_soon_and_then_less_often(void **state)
+{
+    struct custody c = {0};
+    uint64_t message;
+    int64_t at_ms = BEGIN, gap_ms = 0;
+    (void)state;
+    assert_int_equal(custody_may_ms(&c), INT64_MAX);
+    take(&c, 7, BEGIN);
+    static const int64_t first[] = {CUSTODY_FIRST_MS, CUSTODY_SECOND_MS, CUSTODY_THIRD_MS};
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(custody_may_ms(&c), BEGIN + first[i]);
+        assert_false(custody_next(&c, BEGIN + first[i] - 1, &message));
+        ask(&c, 7, BEGIN + first[i]);
+    }
+    for (int i = 0; i < 100; i++) {
+        at_ms = custody_may_ms(&c);
+        assert_false(custody_next(&c, at_ms - 1, &message));
+        ask(&c, 7, at_ms);
+        assert_true(custody_may_ms(&c) - at_ms >= gap_ms);
+        gap_ms = custody_may_ms(&c) - at_ms;
+        assert_in_range(gap_ms, 30 * SECOND, 10 * MINUTE);
+    }
+    assert_int_equal(gap_ms, 10 * MINUTE);
+    custody_free(&c);
+}
+
+/* Asked only when it wakes us, for two days: 10 minutes, an hour, four, and every six. */
+static void without_a_session_it_wakes_us_at_long_intervals(void **state)
+{
+    static const int64_t expected[] = {10 * MINUTE, HOUR, 4 * HOUR, 10 * HOUR, 16 * HOUR, 22 * HOUR};
+    struct custody c = {0};
+    (void)state;
+    assert_int_equal(custody_wake_ms(&c), INT64_MAX);
+    assert_false(custody_wants_session(&c, BEGIN));
+    take(&c, 7, BEGIN);
+    for (size_t i = 0; i < sizeof expected / sizeof expected[0]; i++) {
+        int64_t at_ms = custody_wake_ms(&c);
+        assert_int_equal(at_ms - BEGIN, expected[i]);
+        assert_false(custody_wants_session(&c, at_ms - 1));
+        assert_true(custody_wants_session(&c, at_ms));
+        assert_true(custody_wants_session(&c, at_ms + MINUTE)); /* until the search is over */
+        custody_search_over(&c);
+        ask(&c, 7, at_ms);
+    }
+    custody_free(&c);
+}
+
+/* The times after which an answer is worth a write of its own. */
+static void only_long_waits_are_written_down(void **state)
+{
+    struct custody c = {0};
+    int64_t in_ms;
+    (void)state;
+    take(&c, 7, BEGIN);
+    assert_false(custody_answered(&c, 7, BEGIN + 2 * SECOND, &in_ms));
+    assert_int_equal(in_ms, 10 * MINUTE - 2 * SECOND);
+    assert_false(custody_answered(&c, 7, BEGIN + 40 * SECOND, &in_ms));
+    assert_true(custody_answered(&c, 7, BEGIN + 9 * MINUTE, &in_ms));
+    assert_int_equal(in_ms, 51 * MINUTE); /* asked a minute ago: not again at 10 */
+    assert_false(custody_answered(&c, 8, BEGIN, &in_ms)); /* removed meanwhile */
+    custody_free(&c);
+}
+
+/* Invariant 3. */
+static void searches_are_a_quarter_of_an_hour_apart(void **state)
+{
+    struct custody c = {0};
+    int64_t last_ms = -DAY;
+    unsigned nsearches = 0;
+    (void)state;
+    for (uint64_t i = 0; i < 50; i++)
+        take(&c, i + 1, BEGIN + (int64_t)i * MINUTE);
+    for (int64_t now_ms = BEGIN; now_ms < BEGIN + DAY; now_ms += 10 * SECOND) {
+        if (!custody_wants_session(&c, now_ms))
+            continue;
+        assert_true(now_ms - last_ms >= CUSTODY_SEARCH_EVERY_MS);
+        last_ms = now_ms;
+        nsearches++;
+        custody_search_over(&c); /* in vain: there is no way */
+    }
+    assert_in_range(nsearches, 94, 96); /* and not less often either */
+    custody_free(&c);
+}
+
+static void each_is_given_once_and_given_back(void **state)
+{
+    struct custody c = {0};
+    uint64_t message;
+    int64_t in_ms;
+    (void)state;
+    take(&c, 9, BEGIN);
+    take(&c, 3, BEGIN + 1);
+    take(&c, 6, BEGIN + 2);
+    for (int round = 0; round < 2; round++) { /* invariant 2: the oldest first, whatever their numbers */
+        static const uint64_t order[] = {9, 3, 6};
+        for (size_t i = 0; i < 3; i++) {
+            assert_true(custody_next(&c, BEGIN + MINUTE, &message));
+            assert_int_equal(message, order[i]);
+        }
+        assert_false(custody_next(&c, BEGIN + MINUTE, &message));
+        assert_int_equal(custody_may_ms(&c), INT64_MAX);
+        assert_int_equal(custody_wake_ms(&c), INT64_MAX);
+        custody_give_back(&c);
+    }
+    assert_true(custody_next(&c, BEGIN + MINUTE, &message));
+    custody_put_off(&c, message, BEGIN + MINUTE);
+    assert_true(custody_next(&c, BEGIN + MINUTE, &message));
+    assert_int_equal(message, 3);
+    custody_answered(&c, message, BEGIN + MINUTE, &in_ms);
+    custody_forget(&c, 6);
+    custody_forget(&c, 6);
+    assert_int_equal(c.count, 2);
+    assert_false(custody_next(&c, BEGIN + MINUTE, &message));
+    custody_forget(&c, 3);
+    custody_forget(&c, 9);
+    assert_int_equal(custody_wake_ms(&c), INT64_MAX); /* nothing awaited: no time comes */
+    custody_free(&c);
+}
+
+static void a_new_database_makes_all_due_at_once(void **state)
+{
+    struct custody c = {0};
+    uint64_t message;
+    (void)state;
+    for (uint64_t i = 1; i <= 20; i++)
+        take(&c, i, BEGIN);
+    for (uint64_t i = 1; i <= 20; i++)
+        ask(&c, i, BEGIN + 2 * SECOND);
+    assert_false(custody_next(&c, BEGIN + 3 * SECOND, &message));
+    custody_doubt_all(&c, BEGIN + 3 * SECOND);
+    for (uint64_t i = 1; i <= 20; i++)
+        ask(&c, i, BEGIN + 3 * SECOND);
+    custody_clear(&c);
+    assert_int_equal(custody_may_ms(&c), INT64_MAX);
+    custody_free(&c);
+}
+
+static void handed_over_again_it_begins_anew(void **state)
+{
+    struct custody c = {0};
+    (void)state;
+    take(&c, 7, BEGIN);
+    ask(&c, 7, BEGIN + HOUR);
+    take(&c, 7, BEGIN + 2 * HOUR);
+    assert_int_equal(c.count, 1); /* invariant 1 */
+    assert_int_equal(custody_may_ms(&c), BEGIN + 2 * HOUR + CUSTODY_FIRST_MS);
+    assert_int_equal(custody_restore(&c, 7, 0, BEGIN + DAY, BEGIN + 3 * HOUR), RESULT_OK); /* the disk knows less */
+    assert_int_equal(custody_may_ms(&c), BEGIN + 2 * HOUR + CUSTODY_FIRST_MS);
+    custody_free(&c);
+}
+
+/* Restored with whatever the wall clock made of the times: asked over the first session, woken in bounded time, and never starved. */
+static void ten_years_either_way_neither_hurry_nor_starve(void **state)
+{
+    const int64_t now_ms = 3 * HOUR, years_ms = 3650 * DAY;
+    (void)state;
+    for (int64_t step_ms = -years_ms; step_ms <= years_ms; step_ms += years_ms) {
+        struct custody c = {0};
+        uint64_t message;
+        int64_t in_ms;
+        assert_int_equal(custody_restore(&c, 7, now_ms - 20 * MINUTE + step_ms, now_ms + 40 * MINUTE, now_ms), RESULT_OK);
+        assert_int_equal(custody_wake_ms(&c), now_ms + 40 * MINUTE);
+        assert_true(custody_next(&c, now_ms, &message));
+        custody_answered(&c, 7, now_ms, &in_ms);
+        assert_in_range(in_ms, 1, CUSTODY_LONGEST_MS);
+        assert_in_range(custody_may_ms(&c), now_ms + 2 * SECOND, now_ms + 10 * MINUTE);
+        custody_free(&c);
+    }
+}
+
+static void what_does_not_fit_is_left_to_the_disk(void **state)
+{
+    struct custody c = {0};
+    (void)state;
+    for (uint64_t i = CUSTODY_MAX; i > 0; i -= 2)
+        take(&c, i, BEGIN);
+    for (uint64_t i = 1; i < CUSTODY_MAX; i += 2)
+        take(&c, i, BEGIN);
+    assert_false(c.has_left_out);
+    assert_int_equal(custody_take(&c, CUSTODY_MAX + 1, BEGIN), RESULT_LIMIT);
+    assert_true(c.has_left_out);
+    for (size_t i = 0; i < c.count; i++)
+        assert_int_equal(c.items[i].message, i + 1);
+    custody_free(&c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_session_that_stands_is_used_soon_and_then_less_often),
+        cmocka_unit_test(without_a_session_it_wakes_us_at_long_intervals),
+        cmocka_unit_test(only_long_waits_are_written_down),
+        cmocka_unit_test(searches_are_a_quarter_of_an_hour_apart),
+        cmocka_unit_test(each_is_given_once_and_given_back),
+        cmocka_unit_test(a_new_database_makes_all_due_at_once),
+        cmocka_unit_test(handed_over_again_it_begins_anew),
+        cmocka_unit_test(ten_years_either_way_neither_hurry_nor_starve),
+        cmocka_unit_test(what_does_not_fit_is_left_to_the_disk),
+    };
+    return cmocka_run_group_tests_name("custody", tests, NULL, NULL);
+}
