@@ -285,6 +285,10 @@ static void print_recipient(FILE *out, const json_t *recipient)
     }
     fputc('\n', out);
     print_field(out, "", console_text(recipient, "reply"));
+    print_field(out, "", console_text(recipient, "words"));
+    if (!*console_text(recipient, "next"))
+        return;
+    fprintf(out, "%-13s %s at %s\n", "", strcmp(console_text(recipient, "state"), "relayed") == 0 ? "asked again" : "tried again", console_text(recipient, "next"));
 }
 
 void console_print_entry(FILE *out, const json_t *entry)

@@ -45,15 +45,45 @@ json_t *queue_time_json(int64_t unix_ms)
     return json_string(text);
 }
 
-static json_t *recipient_json(const struct store_recipient *r)
-{
-    return json_pack("{s:o, s:s, s:o, s:o, s:o, s:i}", "address", text_json(r->envelope.address), "state", store_state_name(r->state), "reply",
-                     text_or_null(r->reply), "host", text_or_null(r->host), "at", queue_time_json(r->at_ms), "attempts", (int)r->attempts);
-}
-
 static bool is_open(const struct store_recipient *r)
 {
     return r->state == STORE_QUEUED || r->state == STORE_UNCERTAIN;
+}
+
+/* When something is done about it by itself: tried, or the relay asked. */
+static json_t *next_json(const struct store_recipient *r)
+{
+    return is_open(r) || r->state == STORE_RELAYED ? queue_time_json(r->next_attempt_ms) : json_null();
+}
+
+/* What no reply says: what the state means for whoever waits. NULL: its name and the reply say it all. */
+static const char *words_of(const struct store_recipient *r, const struct queue_live *live)
+{
+    switch (r->state) {
+    case STORE_UNCERTAIN:
+        return live->is_taken_once ? "the line broke after the last octet, before the relay's reply; it is sent again under the same name, and the relay takes it once"
+                                   : "the line broke after the last octet, before the next server's reply: it may be there; it is tried again, and so may arrive twice";
+    case STORE_RELAYED:
+        return r->next_attempt_ms > 0 ? "the relay has it, and is asked what becomes of it" : "the relay has it; what becomes of it is not asked";
+    case STORE_QUEUED:
+    case STORE_HELD:
+    case STORE_DELIVERED:
+    case STORE_BOUNCED: break;
+    }
+    return NULL;
+}
+
+static json_t *words_json(const struct store_recipient *r, const struct queue_live *live)
+{
+    const char *words = words_of(r, live);
+    return words ? json_string(words) : json_null();
+}
+
+static json_t *recipient_json(const struct store_recipient *r, const struct queue_live *live)
+{
+    return json_pack("{s:o, s:s, s:o, s:o, s:o, s:i, s:o, s:o}", "address", text_json(r->envelope.address), "state", store_state_name(r->state), "reply",
+                     text_or_null(r->reply), "host", text_or_null(r->host), "at", queue_time_json(r->at_ms), "attempts", (int)r->attempts, "next", next_json(r), "words",
+                     words_json(r, live));
 }
 
 /* How much a recipient's state has to say about the whole message's (schema/README.md). */
@@ -98,6 +128,8 @@ static int64_t next_attempt_ms(const struct store_listing *entry, const struct q
 static json_t *reason_json(const struct store_listing *entry, const struct queue_live *live)
 {
     const struct store_recipient *telling = most_telling(entry);
+    if (telling && telling->state == STORE_UNCERTAIN)
+        return words_json(telling, live);
     bool is_hops_word = telling && is_open(telling) && telling->host.len > 0;
     if (live->reason && !is_hops_word && next_attempt_ms(entry, live) > 0)
         return text_json(slice_from_cstr(live->reason));
@@ -115,7 +147,7 @@ json_t *queue_entry_json(const struct store_listing *entry, const struct queue_l
     json_t *to = json_array();
     message_id_format(entry->message.id, id);
     for (size_t i = 0; i < entry->nrecipients; i++)
-        if (json_array_append_new(to, recipient_json(&entry->recipients[i])) < 0) {
+        if (json_array_append_new(to, recipient_json(&entry->recipients[i], live)) < 0) {
             json_decref(to);
             return NULL;
         }

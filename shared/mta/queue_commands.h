@@ -12,6 +12,7 @@ enum queue_change { QUEUE_CHANGE_HELD, QUEUE_CHANGE_RELEASED, QUEUE_CHANGE_REMOV
 
 /* Of a message that waits or is on its way: nothing else is overridden by it. Strings are the program's. */
 struct queue_live {
+    bool is_taken_once;      /* messages have names at the next hop, so that it takes none twice */
     const char *state;       /* "sending", in place of the stored one; NULL: none */
     const char *reason;      /* why no mail goes at present, for a message that has no word of a next hop's on it; NULL: none */
     int64_t not_before_ms;   /* wall time before which nothing is tried; 0: none */

@@ -195,6 +195,18 @@ static void an_entry_for_people(void **state)
     free(out);
 }
 
+static const char RELAYED[] = "{\"id\": \"0d5r8k3mzq1vt\", \"to\": [{\"address\": \"b@x\", \"state\": \"relayed\", \"reply\": \"the relay tries again\", \"host\": \"mx\", \"next\": \"2026-01-01T00:00:00Z\", "
+                              "\"words\": \"it is asked\"}, {\"address\": \"c@x\", \"state\": \"uncertain\", \"next\": \"2026-01-02T00:00:00Z\"}], \"size\": 1, \"state\": \"uncertain\"}";
+
+static void one_with_the_relay_for_people(void **state)
+{
+    (void)state;
+    char *out = printed(console_print_entry, RELAYED);
+    assert_non_null(strstr(out, "to            b@x  relayed by mx\n              the relay tries again\n              it is asked\n              asked again at 2026-01-01T00:00:00Z\n"));
+    assert_non_null(strstr(out, "to            c@x  uncertain\n              tried again at 2026-01-02T00:00:00Z\n"));
+    free(out);
+}
+
 static const char UNDER_WAY[] = "{\"id\": \"0d5r8k3mzq1vt\", \"to\": [], \"size\": 20000000, \"state\": \"sending\", \"progress\": {\"octets\": 12300000, \"of\": 20000000}}";
 
 static void one_under_way_for_people(void **state)
@@ -263,6 +275,7 @@ int main(void)
         cmocka_unit_test(controls_are_shown_as_what_they_are_not),
         cmocka_unit_test(sizes_are_short),
         cmocka_unit_test(an_entry_for_people),
+        cmocka_unit_test(one_with_the_relay_for_people),
         cmocka_unit_test(one_under_way_for_people),
         cmocka_unit_test(progress_is_told_in_the_unit_of_the_whole),
         cmocka_unit_test(a_queue_for_people),

@@ -167,6 +167,44 @@ static void the_reason_is_of_whom_the_state_is(void **state)
     close_scene(&s);
 }
 
+/* What it means, not only what it is called: it may come twice, except where the next hop knows it by name. */
+static void uncertain_is_told_in_words(void **state)
+{
+    (void)state;
+    for (int is_once = 0; is_once < 2; is_once++) {
+        struct store_recipient r = {.envelope = {.address = SLICE("bob@x")}, .state = STORE_UNCERTAIN, .reply = SLICE("the connection was closed"), .next_attempt_ms = 60000};
+        struct store_listing entry = {.recipients = &r, .nrecipients = 1, .state = "uncertain"};
+        struct queue_live live = {.is_taken_once = is_once};
+        json_t *json = queue_entry_json(&entry, &live);
+        const json_t *to = json_array_get(json_object_get(json, "to"), 0);
+        assert_non_null(strstr(text_of(to, "words"), is_once ? "takes it once" : "may arrive twice"));
+        assert_string_equal(text_of(json, "reason"), text_of(to, "words"));
+        assert_string_equal(text_of(to, "reply"), "the connection was closed");
+        assert_string_equal(text_of(to, "next"), "1970-01-01T00:01:00Z");
+        json_decref(json);
+    }
+}
+
+static void relayed_tells_whether_the_relay_is_asked(void **state)
+{
+    static const enum store_state states[] = {STORE_RELAYED, STORE_RELAYED, STORE_DELIVERED};
+    static const int64_t next_ms[] = {60000, 0, 60000};
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        struct store_recipient r = {.envelope = {.address = SLICE("bob@x")}, .state = states[i], .reply = SLICE("250 ok"), .next_attempt_ms = next_ms[i]};
+        struct store_listing entry = {.recipients = &r, .nrecipients = 1, .state = "relayed"};
+        struct queue_live live = {0};
+        json_t *json = queue_entry_json(&entry, &live);
+        const json_t *to = json_array_get(json_object_get(json, "to"), 0);
+        assert_int_equal(json_is_string(json_object_get(to, "next")), i == 0);
+        assert_int_equal(json_is_string(json_object_get(to, "words")), i < 2);
+        if (i < 2)
+            assert_non_null(strstr(text_of(to, "words"), i == 0 ? "is asked" : "not asked"));
+        assert_true(json_is_null(json_object_get(json, "next_attempt"))); /* nothing is tried */
+        json_decref(json);
+    }
+}
+
 static void octets_that_are_no_utf8_are_shown_all_the_same(void **state)
 {
     struct scene s;
@@ -339,6 +377,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_entry_tells_all),
         cmocka_unit_test(the_reason_is_of_whom_the_state_is),
+        cmocka_unit_test(uncertain_is_told_in_words),
+        cmocka_unit_test(relayed_tells_whether_the_relay_is_asked),
         cmocka_unit_test(octets_that_are_no_utf8_are_shown_all_the_same),
         cmocka_unit_test(what_the_program_knows_stands_above_the_disk),
         cmocka_unit_test(why_nothing_goes_is_said_where_no_next_hop_has_spoken),
