@@ -65,12 +65,12 @@ static json_t *status_json(const struct agent *agent, const struct store_counts 
 {
     struct uplink_status status;
     uplink_status(agent->uplink, &status);
-    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:{s:I, s:I, s:I, s:I}}", "network", network_state_name(status.network), "state",
+    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:{s:I, s:I, s:I, s:I, s:I}}", "network", network_state_name(status.network), "state",
                      uplink_state_name(status.state), "words", verdict_json(agent, &status), "way", status.has_way ? way_json(&status.way, agent->settings->values.relay_host.ptr) : json_null(), "ways",
                      ways_json(agent, &status), "searched", queue_time_json(status.since_ms), "next_search", queue_time_json(status.next_search_ms), "trouble",
                      status.trouble ? json_string(status.trouble) : json_null(), "sending", sending_json(&status), "relay",
                      agent->settings->values.relay_host.ptr, "started", queue_time_json(agent->started_at_ms), "spool", spool_json(agent), "queue", "queued", (json_int_t)counts->queued, "held",
-                     (json_int_t)counts->held, "uncertain", (json_int_t)counts->uncertain, "octets", (json_int_t)counts->octets);
+                     (json_int_t)counts->held, "uncertain", (json_int_t)counts->uncertain, "awaited", (json_int_t)status.nawaited, "octets", (json_int_t)counts->octets);
 }
 
 static void on_counts(void *context, enum result result, const struct store_counts *counts)
@@ -237,6 +237,7 @@ static void live(void *context, uint64_t message, struct queue_live *out)
         return;
     out->has_progress = uplink_progress(agent->uplink, message, &out->done_octets, &out->of_octets);
     uplink_status(agent->uplink, &status);
+    out->is_taken_once = status.has_names;
     if (status.sending == message) {
         out->state = "sending";
         return;

@@ -30,6 +30,13 @@ static int64_t wall_lead_ms(void *context, int64_t received_at_ms)
     return received_at_ms < agent->started_at_ms + lead_ms ? lead_ms : 0;
 }
 
+static int64_t ask_at_ms(void *context, const struct store_message *message)
+{
+    const struct agent *agent = context;
+    (void)message;
+    return uplink_ask_at_ms(agent->uplink);
+}
+
 static void sweep_sometimes(struct agent *agent)
 {
     int64_t now_ms = wall_now_ms();
@@ -258,6 +265,7 @@ static void take_settings(struct agent *agent, struct settings *settings)
     agent->office.schedule = new->schedule;
     agent->office.lifetime_ms = new->lifetime;
     agent->office.delay_notice_ms = new->delay_notice;
+    agent->office.keep_copies = new->keep_copies;
     reception_smtp_config(settings, &agent->log, &smtp);
     service_set_smtp(agent->service, &smtp);
 }
@@ -415,6 +423,8 @@ static int start_store(struct agent *agent)
         .reporting_name = AGENT_NAME,
         .report_from_sender = true,
         .forgives_lost_connections = true,
+        .ask_at_ms = ask_at_ms,
+        .keep_copies = agent->settings->values.keep_copies,
         .next_id = next_id,
         .wall_lead_ms = wall_lead_ms,
         .on_queued = on_queued,

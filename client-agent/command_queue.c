@@ -88,6 +88,11 @@ static void print_sending(FILE *out, const json_t *sending)
     fprintf(out, "%-12s %s, %s\n", "sending", console_text(sending, "id"), text);
 }
 
+static long long number_of(const json_t *object, const char *key)
+{
+    return (long long)json_integer_value(json_object_get(object, key));
+}
+
 static void print_status(FILE *out, const json_t *status)
 {
     const json_t *queue = json_object_get(status, "queue"), *ways = json_object_get(status, "ways");
@@ -98,8 +103,8 @@ static void print_status(FILE *out, const json_t *status)
     print_sending(out, json_object_get(status, "sending"));
     print_line(out, "trouble", json_object_get(status, "trouble"));
     print_line(out, "next search", json_object_get(status, "next_search"));
-    fprintf(out, "%-12s %lld waiting, %lld held\n", "queue", (long long)json_integer_value(json_object_get(queue, "queued")),
-            (long long)json_integer_value(json_object_get(queue, "held")));
+    fprintf(out, "%-12s %lld waiting, %lld held, %lld uncertain; %lld with the relay\n", "queue", number_of(queue, "queued"), number_of(queue, "held"), number_of(queue, "uncertain"),
+            number_of(queue, "awaited"));
     print_line(out, "spool", json_object_get(json_object_get(status, "spool"), "words"));
     if (json_array_size(ways) > 0)
         ways_table_print(out, ways, 0);

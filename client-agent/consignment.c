@@ -33,7 +33,7 @@ static void on_recorded(void *context, const struct attempt_end *end)
 {
     struct consignment *consignment = context;
     give_back(consignment, end);
-    consignment->on_recorded(consignment->context);
+    consignment->on_recorded(consignment->context, end);
 }
 
 static void record(struct consignment *consignment, const struct courier *courier)

@@ -46,7 +46,7 @@ struct consignment {
     void (*on_progress)(void *context);                               /* the relay holds more of the message than ever before, and keeps it */
     void (*on_carried)(void *context, const struct courier *courier); /* it is over with the session, its outcome will be recorded */
     void (*on_free)(void *context);                                   /* it could not be sent and is in the queue again */
-    void (*on_recorded)(void *context);                               /* an outcome is on the disk, its message given back */
+    void (*on_recorded)(void *context, const struct attempt_end *end); /* an outcome is on the disk, its message given back */
     void *context;
     /* Its own: */
     uint64_t message;             /* 0: none */

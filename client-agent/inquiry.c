@@ -74,6 +74,17 @@ static void log_outcomes(const struct question *question)
     }
 }
 
+/* On the disk it is queued; in memory, too. */
+static void enqueue(struct inquiry *inquiry, uint64_t message)
+{
+    int64_t now_ms = loop_now_ms(inquiry->config.loop);
+    enum result result = queue_add(inquiry->config.queue, message, (struct slice){0}, now_ms);
+    queue_flush(inquiry->config.queue, message, now_ms); /* others of its recipients may wait for their time */
+    /* Out of memory: it is found again at the next start. */
+    if (result != RESULT_OK && result != RESULT_EXISTS)
+        log_event(inquiry->config.log, LOG_ERROR, "not-scheduled", LOG_TEXT("why", result_name(result)));
+}
+
 /* All that the store owed has come. */
 static void settle(struct question *question)
 {
@@ -86,7 +97,7 @@ static void settle(struct question *question)
     } else if (question->verdict.is_lost) {
         log_message(question, LOG_WARNING, "relay-lost", "the relay knows nothing of it: handed over again");
         custody_forget(&inquiry->custody, message);
-        inquiry->config.on_requeued(inquiry->config.context, message);
+        enqueue(inquiry, message);
     } else if (question->verdict.is_final) {
         custody_forget(&inquiry->custody, message);
     }
@@ -200,12 +211,12 @@ static void note_epoch(struct inquiry *inquiry)
 static void ask(struct inquiry *inquiry)
 {
     struct smtp_outcome_question questions[SMTP_OUTCOMES_MAX];
-    char names[SMTP_OUTCOMES_MAX][SMTP_TRANSID_MAX + 1];
+    char names[SMTP_OUTCOMES_MAX][NAMING_TEXT];
     for (size_t i = 0; i < inquiry->nquestions; i++) {
         uint32_t transaction;
         bool is_open = tracer_question(&inquiry->questions[i]->tracer, &transaction, &questions[i].first);
         assert(is_open);
-        inquiry->config.transid(inquiry->config.context, inquiry->questions[i]->tracer.message, transaction, names[i]);
+        naming_format(inquiry->config.naming, inquiry->questions[i]->tracer.message, transaction, names[i]);
         questions[i].transid = slice_from_cstr(names[i]);
     }
     inquiry->is_asked = true;
@@ -341,16 +352,16 @@ static bool load_next(struct inquiry *inquiry)
     return true;
 }
 
-static bool tells(const struct smtp_peer *peer)
+static bool tells(const struct inquiry *inquiry, const struct smtp_peer *peer)
 {
     const unsigned needed = SMTP_CAP_CHECKPOINT | SMTP_CAP_XOUTCOME;
-    return (peer->capabilities & needed) == needed;
+    return inquiry->config.naming && inquiry->bond.is_bound && (peer->capabilities & needed) == needed;
 }
 
 bool inquiry_ask(struct inquiry *inquiry)
 {
     struct session *session = inquiry->config.session;
-    if (inquiry->is_loading || inquiry->is_asked || inquiry->is_stopping || !inquiry->bond.is_bound || session->is_stale || !tells(smtp_client_peer(core_of(inquiry))))
+    if (inquiry->is_loading || inquiry->is_asked || inquiry->is_stopping || session->is_stale || !tells(inquiry, smtp_client_peer(core_of(inquiry))))
         return false;
     note_epoch(inquiry);
     if (inquiry->custody.has_left_out && inquiry->custody.count < CUSTODY_MAX / 2)
@@ -465,7 +476,7 @@ int64_t inquiry_first_ms(const struct inquiry *inquiry, const struct profile *pr
         peer = *smtp_client_peer(core_of(inquiry));
     else if (!profile_peer(profile, &peer))
         return 0;
-    return tells(&peer) && inquiry->bond.is_bound ? wall_now_ms() + CUSTODY_FIRST_MS : 0;
+    return tells(inquiry, &peer) ? wall_now_ms() + CUSTODY_FIRST_MS : 0;
 }
 
 void inquiry_took(struct inquiry *inquiry, const struct attempt_end *end)
@@ -484,7 +495,7 @@ static void on_timer(uv_timer_t *timer)
 
 int64_t inquiry_deadline_ms(const struct inquiry *inquiry)
 {
-    int64_t may_ms = inquiry->bond.is_bound && tells(smtp_client_peer(core_of(inquiry))) ? custody_may_ms(&inquiry->custody) : INT64_MAX;
+    int64_t may_ms = tells(inquiry, smtp_client_peer(core_of(inquiry))) ? custody_may_ms(&inquiry->custody) : INT64_MAX;
     return may_ms == INT64_MAX ? INT64_MAX : may_ms - now_of(inquiry) + loop_now_ms(inquiry->config.loop);
 }
 

@@ -12,21 +12,22 @@
 
 #include "bond.h"
 #include "custody.h"
+#include "naming.h"
 #include "session.h"
 
 #include "mta/attempt.h"
-#include "smtp/command.h"
+#include "queue/queue.h"
 
 struct inquiry_config {
     uv_loop_t *loop;
     struct store_client *store;
     struct session *session;      /* the uplink's; outbound NULL: there is none */
     struct attempt_office *office; /* for its wall_lead_ms and keep_copies */
+    struct queue *queue;          /* what the relay has lost is due there */
     const struct log *log;
-    void (*transid)(void *context, uint64_t message, uint32_t transaction, char out[static SMTP_TRANSID_MAX + 1]); /* the name that it was handed over by */
+    const struct naming *naming;   /* outlives it; NULL: nothing has a name, nothing is asked */
     void (*on_free)(void *context);     /* the session is free again, custody is bound, something is on the disk: what is next? Never from inside a call */
     void (*on_wake)(void *context);     /* a session is to be looked for */
-    void (*on_requeued)(void *context, uint64_t message); /* due now */
     void *context;
 };
 

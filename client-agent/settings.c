@@ -51,6 +51,7 @@ static const struct config_key keys[] = {
     TIME("queue", "lifetime", lifetime, "5d", SECONDS(1), DAYS(60), "a duration from 1s to 60d"),
     TIME("queue", "delay_notice", delay_notice, "0s", 0, DAYS(60), "a duration up to 60d, 0s for never"),
     TIME("queue", "history", history, "14d", 0, DAYS(3650), "a duration up to 3650d"),
+    KEY("queue", "keep_copies", CONFIG_BOOL, keep_copies, .fallback = "yes", .accepted = "yes or no"),
     KEY("queue", "database_size", CONFIG_SIZE, database_size, .fallback = "0", .min = 0, .max = INT64_C(1) << 46, .accepted = "a size, 0 for no limit"),
 
     KEY("spool", "encrypt", CONFIG_BOOL, encrypts_spool, .fallback = "yes", .accepted = "yes or no"),

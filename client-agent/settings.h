@@ -43,6 +43,7 @@ struct settings_values {
     struct schedule schedule;    /* for messages the relay defers */
     struct schedule patience;    /* between races that found no way */
     int64_t lifetime, delay_notice, history;
+    bool keep_copies;            /* of what the relay has taken, until it has told what became of it */
     int64_t database_size;
 
     bool encrypts_spool;

@@ -220,6 +220,7 @@ static enum result conclude_said(struct tracer *tracer, const struct tracer_reci
         .transaction = r->transaction,
         .state = STORE_RELAYED,
         .next_attempt_ms = is_final ? 0 : rules->ask_at_ms,
+        .at_ms = is_final && r->said.at_s > 0 && r->said.at_s < INT64_MAX / 1000 ? r->said.at_s * 1000 : 0,
         .counts = is_final, /* else its time stays that of the hand-over, from which the relay's promise counts */
         .host = r->said.host.len > 0 ? r->said.host : rules->relay,
     };

@@ -1,7 +1,4 @@
-#include "uplink.h"
-
-#include "aging.h"
-#include "consignment.h"
+#include "uplink_internal.h"
 
 #include "crypto/crypto.h"
 
@@ -11,46 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct uplink {
-    struct uplink_config config;
-    enum uplink_state state;
-    struct search *search;
-    struct session session;
-    unsigned nclosing;            /* sessions given up */
-    struct consignment consignment; /* the message under way */
-    bool is_relay_reached;        /* the last session's way was well, it is the relay that does not want us */
-    bool is_wanted;               /* the search knows that mail is due */
-    int64_t planned_ms, next_search_ms; /* the next search in loop time, and the same in wall time */
-    int64_t idle_since_ms;        /* loop time */
-    uv_timer_t timer;             /* waiting: the mail's own time; ready: keeping warm; before the network is known: patience */
-    struct findings findings;
-    struct memory_key network;    /* which the findings are of */
-    char trouble[UPLINK_WORDS];
-    bool is_trouble_networks;     /* it is about the present network: another one, and what is found out here later, change it */
-    struct aging aging;
-    bool is_stopping, is_timer_closed;
-    void (*on_stopped)(void *context);
-    void *stopped_context;
-};
-
 static void go_on(struct uplink *uplink);
 static void make_way(struct uplink *uplink);
 static void on_timer(uv_timer_t *timer);
-
-const char *uplink_state_name(enum uplink_state state)
-{
-    switch (state) {
-    case UPLINK_RESTING: return "resting";
-    case UPLINK_SEARCHING: return "searching";
-    case UPLINK_LOGIN: return "login";
-    case UPLINK_READY: return "ready";
-    case UPLINK_SENDING: return "sending";
-    case UPLINK_LEAVING: return "leaving";
-    case UPLINK_WAITING: return "waiting";
-    case UPLINK_STOPPED: return "stopped";
-    }
-    return "unknown";
-}
 
 static void enter(struct uplink *uplink, enum uplink_state state)
 {
@@ -65,7 +25,7 @@ static void enter(struct uplink *uplink, enum uplink_state state)
 
 static void tell_stopped_when_idle(struct uplink *uplink)
 {
-    if (!uplink->is_stopping || uplink->session.outbound || uplink->nclosing > 0 || !consignment_is_idle(&uplink->consignment) || uplink->aging.is_running || !uplink->is_timer_closed || !uplink->on_stopped)
+    if (!uplink->is_stopping || uplink->session.outbound || uplink->nclosing > 0 || !consignment_is_idle(&uplink->consignment) || !inquiry_is_idle(uplink->inquiry) || uplink->aging.is_running || !uplink->is_timer_closed || !uplink->on_stopped)
         return;
     void (*on_stopped)(void *) = uplink->on_stopped;
     uplink->on_stopped = NULL;
@@ -165,9 +125,10 @@ static void on_carried(void *context, const struct courier *courier)
     recall_save_memory(uplink->config.recall, uplink->config.settings);
 }
 
-static void on_recorded(void *context)
+static void on_recorded(void *context, const struct attempt_end *end)
 {
     struct uplink *uplink = context;
+    inquiry_took(uplink->inquiry, end);
     if (uplink->state == UPLINK_WAITING)
         look_for_aged(uplink);
     go_on(uplink);
@@ -181,6 +142,36 @@ static void on_unsent(void *context)
         enter(uplink, UPLINK_READY);
     go_on(uplink);
     tell_stopped_when_idle(uplink);
+}
+
+/* ---- what became of those before -------------------------------------------------------------------------------- */
+
+static void on_inquiry(void *context)
+{
+    struct uplink *uplink = context;
+    go_on(uplink);
+    tell_stopped_when_idle(uplink);
+}
+
+static void look_around(const struct uplink *uplink);
+
+static void on_inquiry_due(void *context)
+{
+    look_around(context);
+    go_on(context);
+}
+
+int64_t uplink_ask_at_ms(const struct uplink *uplink)
+{
+    return inquiry_first_ms(uplink->inquiry, &uplink->config.recall->profile);
+}
+
+/* Nothing is handed over to a relay before what an earlier one has is settled. */
+static bool is_bound(struct uplink *uplink)
+{
+    if (inquiry_is_bound(uplink->inquiry))
+        return true;
+    return consignment_is_idle(&uplink->consignment) && !consignment_is_carried(&uplink->consignment) && inquiry_bind(uplink->inquiry);
 }
 
 static bool send_next(struct uplink *uplink)
@@ -208,7 +199,9 @@ static void keep_warm_or_leave(struct uplink *uplink)
             leave(uplink);
         return;
     }
-    int64_t delay_ms = warm_until_ms - now_ms, due_in_ms = queue_deadline_ms(uplink->config.queue) - now_ms;
+    int64_t delay_ms = warm_until_ms - now_ms, due_in_ms = queue_deadline_ms(uplink->config.queue) - now_ms, ask_in_ms = inquiry_deadline_ms(uplink->inquiry) - now_ms;
+    if (ask_in_ms < due_in_ms)
+        due_in_ms = ask_in_ms;
     if (due_in_ms < delay_ms)
         delay_ms = due_in_ms > 0 ? due_in_ms : 0;
     uv_timer_start(&uplink->timer, on_timer, (uint64_t)delay_ms, 0);
@@ -261,6 +254,8 @@ static void on_smtp(struct uplink *uplink, const struct outbound_event *event)
         keep_token(uplink, &event->smtp);
     if (uplink->state == UPLINK_SENDING && event->smtp.type == SMTP_CLIENT_BODY_WANTED)
         make_way(uplink);
+    if (event->smtp.type == SMTP_CLIENT_OUTCOME)
+        inquiry_event(uplink->inquiry, &event->smtp);
     if (event->smtp.type != SMTP_CLIENT_READY)
         return;
     if (uplink->state == UPLINK_LOGIN) {
@@ -269,7 +264,8 @@ static void on_smtp(struct uplink *uplink, const struct outbound_event *event)
     }
     uplink->findings.reached_at_ms = wall_now_ms();
     learn(uplink);
-    uplink->idle_since_ms = now_of(uplink);
+    if (uplink->state != UPLINK_READY)
+        uplink->idle_since_ms = now_of(uplink); /* questions keep no session warm */
     enter(uplink, UPLINK_READY);
     go_on(uplink);
 }
@@ -278,6 +274,7 @@ static void on_smtp(struct uplink *uplink, const struct outbound_event *event)
 static void end_session(struct uplink *uplink)
 {
     struct session *session = &uplink->session;
+    inquiry_session_over(uplink->inquiry);
     if (!session->is_stale)
         search_ended(uplink->search, session->how, session->verdict, session->words);
     uplink->is_relay_reached = session->verdict == PATH_RELAY_REFUSED;
@@ -337,6 +334,7 @@ static void give_up(struct uplink *uplink, const char *why)
     bool is_under_way = consignment_is_carried(&uplink->consignment);
     log_event(uplink->config.log, LOG_INFO, "uplink-dropped", LOG_TEXT("session", outbound_id(outbound)), LOG_TEXT("why", why));
     consignment_drop(&uplink->consignment);
+    inquiry_session_over(uplink->inquiry);
     uplink->nclosing++;
     outbound_set_handler(outbound, (struct outbound_handler){on_given_up, uplink});
     if (is_under_way)
@@ -410,6 +408,7 @@ static void log_verdict(const struct uplink *uplink, enum log_level level, const
 static void on_use(void *context, struct outbound *winner, const struct path *path)
 {
     struct uplink *uplink = context;
+    inquiry_search_over(uplink->inquiry);
     findings_take(&uplink->findings, search_finder(uplink->search), true, wall_now_ms());
     session_begin(&uplink->session, winner, path);
     log_verdict(uplink, LOG_INFO, "way-found");
@@ -431,6 +430,7 @@ static void on_lost(void *context)
 {
     struct uplink *uplink = context;
     uplink->is_relay_reached = uplink->findings.is_login_refused = false;
+    inquiry_search_over(uplink->inquiry);
     findings_take(&uplink->findings, search_finder(uplink->search), true, wall_now_ms());
     log_verdict(uplink, LOG_WARNING, "no-way");
     tell_networks_trouble(uplink);
@@ -473,7 +473,7 @@ static void follow_search(struct uplink *uplink)
     const struct finder *finder = search_finder(uplink->search);
     if (uplink->config.awaits_network)
         return;
-    tell_wish(uplink, due_ms <= now_of(uplink));
+    tell_wish(uplink, due_ms <= now_of(uplink) || inquiry_wants_session(uplink->inquiry));
     if (uplink->consignment.nrecording > 0)
         return;
     if (!uplink->is_wanted && due_ms != INT64_MAX) {
@@ -504,20 +504,21 @@ static void go_on(struct uplink *uplink)
 {
     if (uplink->is_stopping)
         return;
+    bool is_ours = is_bound(uplink);
     if (!uplink->session.outbound) {
         follow_search(uplink);
         return;
     }
     if (uplink->state == UPLINK_SENDING)
         make_way(uplink);
-    bool is_busy = uplink->state != UPLINK_READY || uplink->consignment.is_loading || uplink->aging.is_running || uplink->session.is_asking;
+    bool is_busy = !is_ours || uplink->state != UPLINK_READY || uplink->consignment.is_loading || uplink->aging.is_running || uplink->session.is_asking;
     if (is_busy)
         return;
     if (uplink->session.is_stale)
         leave(uplink);
     else if (!session_is_used_up(&uplink->session) && send_next(uplink))
         return;
-    else if (session_ask_for_token(&uplink->session, &uplink->config.recall->profile))
+    else if (session_ask_for_token(&uplink->session, &uplink->config.recall->profile) || inquiry_ask(uplink->inquiry))
         return;
     else if (session_is_used_up(&uplink->session))
         leave(uplink);
@@ -547,6 +548,23 @@ void uplink_wake(struct uplink *uplink, bool is_urgent)
 
 /* ---- life ------------------------------------------------------------------------------------------------------- */
 
+static struct inquiry *make_inquiry(struct uplink *uplink)
+{
+    const struct uplink_config *config = &uplink->config;
+    return inquiry_new(&(struct inquiry_config){
+        .loop = config->loop,
+        .store = config->store,
+        .session = &uplink->session,
+        .office = config->office,
+        .queue = config->queue,
+        .naming = config->naming,
+        .log = config->log,
+        .on_free = on_inquiry,
+        .on_wake = on_inquiry_due,
+        .context = uplink,
+    }, config->settings);
+}
+
 struct uplink *uplink_new(const struct uplink_config *config)
 {
     struct uplink *uplink = calloc(1, sizeof *uplink);
@@ -569,7 +587,9 @@ struct uplink *uplink_new(const struct uplink_config *config)
         .on_progress = on_progress,
         .context = uplink,
     });
-    if (!uplink->search || uv_timer_init(config->loop, &uplink->timer) < 0) {
+    if (uplink->search && uv_timer_init(config->loop, &uplink->timer) == 0)
+        uplink->inquiry = make_inquiry(uplink);
+    if (!uplink->inquiry) {
         search_free(&uplink->search);
         free(uplink);
         return NULL;
@@ -609,6 +629,7 @@ enum result uplink_reload(struct uplink *uplink, struct settings *settings, stru
     settings_unref(&uplink->config.settings);
     uplink->config.settings = settings_ref(settings);
     uplink->session.is_stale = uplink->session.outbound != NULL;
+    inquiry_reload(uplink->inquiry, settings);
     uplink->is_wanted = false;
     findings_forget(&uplink->findings);
     set_trouble(uplink, "");
@@ -624,6 +645,7 @@ void uplink_stop(struct uplink *uplink, void (*on_stopped)(void *context), void 
     uplink->stopped_context = context;
     uplink->session.is_stale = true;
     search_free(&uplink->search);
+    inquiry_stop(uplink->inquiry);
     if (consignment_is_carried(&uplink->consignment)) {
         /* Given up without the final dot: the relay drops the half, the queue on disk still has the whole. */
         consignment_drop(&uplink->consignment);
@@ -641,54 +663,13 @@ void uplink_free(struct uplink **uplink)
     if (!u)
         return;
     assert(!u->session.outbound && u->is_timer_closed);
+    inquiry_free(&u->inquiry);
     settings_unref(&u->config.settings);
     consignment_free(&u->consignment);
     free(u);
 }
 
-/* ---- status ----------------------------------------------------------------------------------------------------- */
-
-static enum network_state network_of(const struct uplink *uplink)
-{
-    bool is_known;
-    if (!uplink->search)
-        return NETWORK_ONLINE;
-    enum network_state network = finder_network(search_finder(uplink->search), &is_known);
-    return uplink->session.outbound || uplink->is_relay_reached || !is_known ? NETWORK_ONLINE : network;
-}
-
-void uplink_status(const struct uplink *uplink, struct uplink_status *out)
-{
-    enum network_state network = network_of(uplink);
-    *out = (struct uplink_status){
-        .state = uplink->state,
-        .network = network,
-        .has_way = uplink->session.outbound != NULL,
-        .way = uplink->session.way,
-        .trials = uplink->findings.trials,
-        .ntrials = uplink->findings.n,
-        .since_ms = uplink->findings.at_ms,
-        .next_search_ms = uplink->state == UPLINK_WAITING ? uplink->next_search_ms : 0,
-        .trouble = uplink->trouble[0] ? uplink->trouble : network == NETWORK_OFFLINE ? "There is no network; mail goes by itself when there is one." : NULL,
-        .sending = uplink->consignment.message,
-        .sent_octets = consignment_octets(&uplink->consignment),
-        .sending_octets = uplink->consignment.message ? uplink->consignment.size_octets : 0,
-    };
-}
-
-bool uplink_progress(const struct uplink *uplink, uint64_t message, uint64_t *octets, uint64_t *of)
-{
-    return consignment_progress(&uplink->consignment, message, octets, of);
-}
-
 void uplink_forget(struct uplink *uplink, uint64_t message)
 {
     consignment_forget(&uplink->consignment, message);
-}
-
-enum result uplink_describe(const struct uplink *uplink, struct buffer *out)
-{
-    if (!uplink->search)
-        return RESULT_OK;
-    return findings_describe(&uplink->findings, uplink->search, uplink->config.settings, uplink->session.outbound ? &uplink->session.way : NULL, out);
 }

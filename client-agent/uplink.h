@@ -10,7 +10,7 @@
  *      |   +-----------------------------------|---------------------------- leaving
  *      +--(mail, whose time has not come)------+
  *
- * resting: no mail is due, no session, no timer. searching and waiting are the path core's; waiting is also for the mail's own time. login: a session has proved itself. ready: a session stands, kept
+ * resting: no mail is due, no session, no timer but the inquiry's, and that only while the fate of something is awaited. searching and waiting are the path core's; waiting is also for the mail's own time. login: a session has proved itself. ready: a session stands, kept
  * warm for a while. sending: a message is read from the store, or on its way. leaving: QUIT is said; what comes meanwhile waits for the next session. New settings begin a search anew, and send ready
  * to leaving. A network that is left, a laptop that slept, an own address that is gone end login, ready, sending and leaving at once. uplink_stop ends any state: stopped.
  *
@@ -84,10 +84,14 @@ struct uplink_status {
     const char *trouble;               /* why no mail goes and what to do, in words: "the relay refuses the name or password ..."; NULL: none */
     uint64_t sending;                  /* id of the message under way; 0: none */
     uint64_t sent_octets, sending_octets;
+    bool has_names;                    /* the relay, as it was met last, takes no message twice (CHECKPOINT) */
+    size_t nawaited;                   /* messages that the relay has and is asked about */
 };
 void uplink_status(const struct uplink *uplink, struct uplink_status *out);
 /* As consignment_progress. */
 bool uplink_progress(const struct uplink *uplink, uint64_t message, uint64_t *octets, uint64_t *of);
+/* Wall time at which a message that the relay has just taken is first asked about; 0: never (attempt_office.ask_at_ms). */
+int64_t uplink_ask_at_ms(const struct uplink *uplink);
 /* The network in words. RESULT_OK, RESULT_LIMIT, RESULT_MEMORY. */
 MUST_CHECK enum result uplink_describe(const struct uplink *uplink, struct buffer *out);
 

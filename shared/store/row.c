@@ -360,7 +360,7 @@ static enum result update_recipient(struct database *db, uint64_t message, const
     query_int(&q, is_final ? 0 : outcome->next_attempt_ms);
     query_text(&q, words->first);
     query_text(&q, words->second);
-    query_int(&q, now_ms);
+    query_int(&q, outcome->at_ms > 0 ? outcome->at_ms : now_ms);
     query_int(&q, outcome->counts);
     query_int(&q, outcome->transaction);
     return query_run(&q);

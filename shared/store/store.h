@@ -221,6 +221,7 @@ struct store_outcome {
     enum store_state state;
     int64_t next_attempt_ms; /* for QUEUED and UNCERTAIN; for RELAYED: when to ask, 0: never again */
     uint32_t transaction;    /* as in store_recipient, from now on */
+    int64_t at_ms;           /* when that was, where it is not the now_ms of the whole; 0: it is */
     bool counts;             /* false: nobody was really asked; neither the number of attempts nor the time of the last one moves */
     struct slice reply, host;
 };

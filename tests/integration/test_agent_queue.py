@@ -88,7 +88,7 @@ def test_status_is_as_promised(make_agent, service):
     assert set(status["way"]) == {"address", "port", "mode", "alpn", "via", "proxy"} and status["way"]["via"] == "direct"
     for way in status["ways"]:
         assert set(way) == {"address", "port", "mode", "alpn", "via", "proxy", "verdict", "ms", "words"} and way["verdict"] == "open"
-    assert set(status["queue"]) == {"queued", "held", "uncertain", "octets"}
+    assert set(status["queue"]) == {"queued", "held", "uncertain", "awaited", "octets"}
 
 
 # ---- the commands ----

@@ -198,6 +198,7 @@ static void test_the_reference_tells_the_defaults(void **state)
     assert_int_equal(a->lifetime, b->lifetime);
     assert_int_equal(a->delay_notice, b->delay_notice);
     assert_int_equal(a->history, b->history);
+    assert_true(a->keep_copies && b->keep_copies);
     assert_int_equal(a->database_size, b->database_size);
     assert_int_equal(a->requires_auth, b->requires_auth);
     assert_int_equal(a->log_level, b->log_level);

@@ -107,6 +107,8 @@ static void each_recipient_gets_what_became_of_it(void **state)
     assert_false(s.verdict.is_lost || s.verdict.is_final);
     assert_outcome(&s, 0, STORE_DELIVERED, 0, "250 2.0.0 taken", "mx.a.example [192.0.2.9]:25");
     assert_outcome(&s, 4, STORE_DELIVERED, 0, "250 2.0.0 taken", "mx.a.example [192.0.2.9]:25"); /* one to the relay */
+    assert_int_equal(outcome_of(&s, 0)->at_ms, INT64_C(1795392002000)); /* when the relay heard it */
+    assert_int_equal(outcome_of(&s, 3)->at_ms, 0);
     assert_outcome(&s, 2, STORE_BOUNCED, 0, "550 5.1.2 no such domain", "relay.example");
     assert_outcome(&s, 3, STORE_RELAYED, NEXT, "the relay tries again at 2026-11-23T00:04:50Z: 451 4.7.1 greylisted", "mx.a.example");
     assert_int_equal(outcome_of(&s, 3)->transaction, 1);
