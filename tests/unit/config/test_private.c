@@ -188,6 +188,23 @@ static void test_folder_of_a_file(void **state)
     assert_int_equal(private_check_folder_of(advice, &error), RESULT_NOT_FOUND);
 }
 
+static void test_a_new_file_never_replaces_one(void **state)
+{
+    (void)state;
+    struct private_error error = {0};
+    struct buffer content = {0};
+    struct stat status;
+    assert_int_equal(private_write_new(path, SLICE("first"), &error), RESULT_OK);
+    assert_int_equal(private_write_new(path, SLICE("second"), &error), RESULT_EXISTS);
+    assert_non_null(strstr(error.text, "is there already"));
+    assert_int_equal(private_read(path, &content, &error), RESULT_OK);
+    assert_true(slice_equal(buffer_slice(&content), SLICE("first")));
+    assert_int_equal(stat(path, &status), 0);
+    assert_int_equal(status.st_mode & 0777, 0600);
+    assert_int_equal(status.st_nlink, 1);
+    buffer_wipe_free(&content);
+}
+
 #define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -196,6 +213,7 @@ int main(void)
         IN_FOLDER(test_reads_a_private_file),    IN_FOLDER(test_refuses_what_others_read), IN_FOLDER(test_refuses_a_stranger),
         IN_FOLDER(test_refuses_what_is_no_file), IN_FOLDER(test_refuses_what_is_too_long), IN_FOLDER(test_writes_privately),
         IN_FOLDER(test_a_write_that_fails_leaves_nothing), IN_FOLDER(test_makes_folders), IN_FOLDER(test_folder_of_a_file),
+        IN_FOLDER(test_a_new_file_never_replaces_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

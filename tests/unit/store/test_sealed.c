@@ -223,6 +223,55 @@ static void a_large_database_is_sealed_in_bounded_steps(void **state)
     world_end(&w);
 }
 
+/* ---- digests ---- */
+
+struct found {
+    bool is_done;
+    enum result result;
+};
+
+static void on_found(void *context, enum result result, struct slice octets)
+{
+    (void)octets;
+    *(struct found *)context = (struct found){true, result};
+}
+
+static enum result find(struct world *w, const uint8_t digest[static STORE_DIGEST])
+{
+    struct found found = {0};
+    store_message_find(w->client, digest, 0, on_found, &found);
+    world_wait(w, &found.is_done);
+    return found.result;
+}
+
+static void a_digest_finds_its_message_and_lies_nowhere(void **state)
+{
+    (void)state;
+    struct world w;
+    uint8_t digest[STORE_DIGEST], other[STORE_DIGEST] = {1};
+    struct world_done d = {0};
+    struct envelope_recipient to = {.address = SLICE("r@x.example")};
+    memset(digest, 'D', sizeof digest);
+    world_make(&w);
+    assert_int_equal(world_open(&w), RESULT_OK);
+    struct store_message message = {.envelope = {.recipients = &to, .nrcpt = 1}, .received_at_ms = 1000};
+    memcpy(message.digest, digest, sizeof digest);
+    struct store_intake *intake = store_intake_new(w.client, 5, NULL, NULL);
+    assert_int_equal(store_intake_append(intake, SLICE("x")), RESULT_OK);
+    store_intake_commit(&intake, &message, NULL, 0, world_on_done, &d);
+    assert_int_equal(world_wait_done(&w, &d), RESULT_OK);
+    assert_true(world_has_on_disk(&w, "DDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDD"));
+    world_seal(&w, 7);
+    reopen(&w);
+    assert_false(world_has_on_disk(&w, "DDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDD"));
+    assert_int_equal(find(&w, digest), RESULT_OK);
+    assert_int_equal(find(&w, other), RESULT_NOT_FOUND);
+    w.seal.is_wanted = false; /* there is no way back from a keyed one */
+    reopen(&w);
+    assert_int_equal(find(&w, digest), RESULT_NOT_FOUND);
+    world_end(&w);
+}
+
 /* ---- keys ------------------------------------------------------------------------------------------------------- */
 
 static void without_its_key_it_does_not_open_and_loses_nothing(void **state)
@@ -439,6 +488,7 @@ int main(void)
         cmocka_unit_test(a_database_with_mail_is_sealed_and_unsealed),
         cmocka_unit_test(off_without_a_seal_asks_for_no_key),
         cmocka_unit_test(a_large_database_is_sealed_in_bounded_steps),
+        cmocka_unit_test(a_digest_finds_its_message_and_lies_nowhere),
         cmocka_unit_test(without_its_key_it_does_not_open_and_loses_nothing),
         cmocka_unit_test(without_a_key_nothing_is_sealed),
         cmocka_unit_test(what_was_altered_is_shown_and_refused_and_the_rest_goes_on),
