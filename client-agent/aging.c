@@ -16,8 +16,10 @@ static void ignore_not_found(enum result result)
 static void on_recorded(void *context, const struct attempt_end *attempt)
 {
     struct aging *aging = context;
-    if (attempt->result == RESULT_OK && !attempt->needs_more)
+    if (attempt->result == RESULT_OK && !attempt->needs_more) {
+        begun_forget(aging->begun, attempt->message);
         ignore_not_found(queue_remove(aging->queue, attempt->message));
+    }
     if (attempt->result == RESULT_OK && !aging->is_stopping)
         look_further(aging);
     else

@@ -5,6 +5,8 @@
 #ifndef POSTERN_AGENT_AGING_H
 #define POSTERN_AGENT_AGING_H
 
+#include "begun.h"
+
 #include "mta/attempt.h"
 #include "queue/queue.h"
 
@@ -14,6 +16,7 @@ struct aging {
     struct store_client *store;
     struct queue *queue;
     struct attempt_office *office;
+    struct begun_table *begun;     /* what has ended is forgotten in it */
     const char *words;             /* why no mail goes; read when a message is told of it; "": no way was open */
     void (*on_end)(void *context); /* a pass is over; never from inside aging_check */
     void *context;

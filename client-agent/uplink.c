@@ -598,7 +598,7 @@ struct uplink *uplink_new(const struct uplink_config *config)
     uplink->config.tls = NULL; /* the search's */
     uplink->timer.data = uplink;
     uplink->planned_ms = INT64_MAX;
-    uplink->aging = (struct aging){.store = config->store, .queue = config->queue, .office = config->office, .words = uplink->trouble, .on_end = on_aged, .context = uplink};
+    uplink->aging = (struct aging){.store = config->store, .queue = config->queue, .office = config->office, .begun = &uplink->consignment.begun, .words = uplink->trouble, .on_end = on_aged, .context = uplink};
     uplink->consignment = (struct consignment){
         .loop = config->loop,
         .store = config->store,

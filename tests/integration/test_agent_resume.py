@@ -83,6 +83,7 @@ def test_a_small_message_overtakes(house):
     house.proxy.wait_at_gate()
     entry = house.agent.entry(large)
     assert entry["state"] == "sending" and 0 < entry["progress"]["octets"] < entry["progress"]["of"] == entry["size"]
+    assert f"sending      {large}, " in house.agent.run("status").stdout
     small = house.agent.send(message=make_message(subject="small"))
     house.proxy.set_gate(None)
     house.sink.wait_messages(2)

@@ -151,6 +151,26 @@ static void a_line_that_never_gets_on_is_judged_as_before(void **state)
     close_scene(&s);
 }
 
+/* The first half is with the relay when its time is up. */
+static void nothing_is_told_of_one_that_has_expired(void **state)
+{
+    struct scene s;
+    (void)state;
+    open_scene_with(&s, 4 * LARGE, NEW, "[queue]\npatience = 1h\n");
+    s.office.wall_lead_ms = long_ahead;
+    s.stop_at = 150 * 1000;
+    s.forgets = true;
+    enqueue(&s);
+    NET_UNTIL(&s.house.net, is_waiting_long(&s));
+    assert_true(progress_of(&s, MESSAGE) < UINT64_MAX);
+    s.office.wall_lead_ms = NULL;
+    s.refuses_login = true; /* the next session ends before the message's turn */
+    uplink_wake(s.uplink, true);
+    NET_UNTIL(&s.house.net, strcmp(world_state(&s.world, MESSAGE), "bounced") == 0);
+    NET_UNTIL(&s.house.net, progress_of(&s, MESSAGE) == UINT64_MAX);
+    close_scene(&s);
+}
+
 /* ---- who goes first --------------------------------------------------------------------------------------------- */
 
 static void put_small_beside(struct scene *s)
@@ -264,6 +284,7 @@ int main(void)
         cmocka_unit_test(what_was_begun_is_gone_on_with),
         cmocka_unit_test(a_line_that_gets_on_is_not_blamed_however_often_it_is_cut),
         cmocka_unit_test(a_relay_that_loses_what_it_took_is_judged_as_before),
+        cmocka_unit_test(nothing_is_told_of_one_that_has_expired),
         cmocka_unit_test(a_line_that_never_gets_on_is_judged_as_before),
         cmocka_unit_test(a_small_one_overtakes_a_large_one),
         cmocka_unit_test(a_large_one_has_its_turn_first),
