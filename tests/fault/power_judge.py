@@ -7,6 +7,7 @@ import sqlite3
 from power_load import GOOD, digest_of, id_number, stored_chunks
 
 QUEUED, HELD, RELAYED, DELIVERED, BOUNCED, UNCERTAIN = range(6)
+SEALED = 41             # octets that a chunk is longer by when it is encrypted (crypto/seal.h)
 UNFINISHED = (QUEUED, HELD, UNCERTAIN)
 
 # (what is wrong, a question that finds it)
@@ -15,7 +16,13 @@ ILLEGAL = [
     ("recipients that are not 0 ... n-1", "SELECT message FROM recipient GROUP BY message HAVING min(seq) != 0 OR max(seq) != count(*) - 1"),
     ("a recipient without message", "SELECT message FROM recipient WHERE message NOT IN (SELECT id FROM message)"),
     ("a body without message or intake",
-     "SELECT message FROM (SELECT message FROM body UNION SELECT message FROM chunk) WHERE message NOT IN (SELECT id FROM message UNION SELECT message FROM intake)"),
+     "SELECT message FROM (SELECT message FROM body UNION SELECT message FROM chunk) WHERE message NOT IN "
+     "(SELECT id FROM message UNION SELECT message FROM intake UNION SELECT message FROM checkpoint WHERE reply = '')"),
+    ("a half with a message", "SELECT message FROM checkpoint WHERE reply = '' AND message IN (SELECT id FROM message)"),
+    ("a half without recipients", "SELECT message FROM checkpoint WHERE reply = '' AND message NOT IN (SELECT message FROM checkpoint_recipient)"),
+    ("a half of which octets are missing",
+     "SELECT message FROM checkpoint WHERE reply = '' AND (octets + 65535) / 65536 != "
+     "(SELECT count(*) FROM body WHERE body.message = checkpoint.message) + (SELECT count(*) FROM chunk WHERE chunk.message = checkpoint.message)"),
     ("an intake with a message", "SELECT message FROM intake WHERE message IN (SELECT id FROM message)"),
     ("an unfinished message without all its chunks",
      "SELECT id FROM message WHERE id IN (SELECT message FROM recipient WHERE state IN (0, 1, 5)) AND nchunks != "
@@ -25,16 +32,16 @@ ILLEGAL = [
 
 class Verdict:
     def __init__(self):
-        self.judged, self.problems = 0, []
+        self.judged, self.halves, self.problems = 0, 0, []
         self.is_unborn = False      # the database is not made yet, and nothing was promised
 
 
 class Known:
-    """What the clients and the destination knew at a moment, from the marks before it."""
+    """What the clients and the destination knew at a moment, from the marks before it; and from all marks, what bodies are like."""
 
-    def __init__(self, marks):
+    def __init__(self, marks, all_marks):
         self.taken = {mark["id"]: mark for mark in marks if mark["event"] == "taken"}
-        self.stored = {mark["id"]: mark["digest"] for mark in marks if mark["event"] == "stored"}
+        self.stored = {mark["id"]: mark["digest"] for mark in all_marks if mark["event"] == "stored"}
         self.removing = {mark["id"] for mark in marks if mark["event"] == "removing"}
         self.sunk = {mark["key"] for mark in marks if mark["event"] == "sunk"}
 
@@ -62,6 +69,9 @@ def judge(database, known, scratch):
 
 
 def judge_rows(db, known, verdict):
+    if not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'checkpoint'").fetchone():      # the agent's
+        db.executescript("CREATE TEMP TABLE checkpoint (message, transid, reply, octets); CREATE TEMP TABLE checkpoint_recipient (message)")
+    verdict.halves = db.execute("SELECT count(*) FROM checkpoint WHERE reply = ''").fetchone()[0]
     words = db.execute("PRAGMA integrity_check").fetchall()
     if words != [("ok",)]:
         verdict.problems.append(f"integrity_check: {words[:3]}")
@@ -78,6 +88,10 @@ def judge_rows(db, known, verdict):
 
 def judge_message(db, id, mark, known):
     number = id_number(id)
+    if mark["name"]:
+        replies = db.execute("SELECT message, reply FROM checkpoint WHERE transid = ?", (mark["name"],)).fetchall()
+        if [(message, id in reply) for message, reply in replies] != [(number, True)]:
+            return f"LOST its name {mark['name']}, so that a second try would double it: {replies}"
     row = db.execute("SELECT size FROM message WHERE id = ?", (number,)).fetchone()
     if not row:
         return None if id in known.removing else "LOST"
@@ -93,13 +107,15 @@ def judge_message(db, id, mark, known):
 
 
 def judge_body(db, id, number, size, mark, known):
-    octets = b"".join(octets for _, octets in stored_chunks(db, number))
+    """Where it lies encrypted, it is what lay there when it was taken; of one that nobody has read then, the length is known."""
+    chunks = [octets for _, octets in stored_chunks(db, number)]
+    octets = b"".join(chunks)
+    if len(octets) not in (size, size + SEALED * len(chunks)):
+        return f"LOST: {len(octets)} octets of {size}"
     if id in known.stored and digest_of(octets) != known.stored[id]:
         return f"LOST: another body than when it was taken, {len(octets)} octets"
     if len(octets) == size and digest_of(octets[-mark["len"]:]) != mark["body"]:
         return f"LOST: not the body that was sent, {len(octets)} octets"
-    if len(octets) != size and id not in known.stored:
-        return f"LOST: {len(octets)} octets of {size}"
     return None
 
 

@@ -1,7 +1,8 @@
 """What goes on while the disk is recorded: mail of all sizes in several sessions, deliveries, removals; and what the client knows, as marks on the disk.
 
-    taken       the client has read the 250 of a message: id, key (its sender's local part), octets, to, and what the database holds of its body at that time
-    named       the same, of a transaction with a name (schema/link.md, CHECKPOINT)
+    taken       the client has read the 250 of a message: id, key (its sender's local part), to, digest and length of its body, and the name of its transaction
+                if it has one (schema/link.md, CHECKPOINT)
+    stored      what the database held of it then, encrypted or not
     resumed     the relay has said in a 355 that so many octets are here
     removing    somebody is about to remove it
     sunk        the destination has all of a message and is about to say 250

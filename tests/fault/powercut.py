@@ -78,18 +78,18 @@ def choose(log, nimages, seed):
 class Count:
     def __init__(self, filesystem):
         self.filesystem = filesystem
-        self.flushes = self.images = self.asked = self.judged = self.messages = self.octets = self.unmountable = self.lost = 0
+        self.flushes = self.images = self.asked = self.judged = self.messages = self.named = self.halves = self.unmountable = self.lost = 0
         self.seconds, self.problems = 0.0, []
 
     def row(self):
-        return (f"{self.filesystem:<10} {self.messages:>8} {self.flushes:>7} {self.images:>7} {self.asked:>7} {self.judged:>8} "
+        return (f"{self.filesystem:<10} {self.messages:>5} {self.named:>5} {self.flushes:>7} {self.images:>7} {self.asked:>7} {self.judged:>8} {self.halves:>6} "
                 f"{self.lost:>6} {self.unmountable:>11} {self.seconds:>8.1f}")
 
-    HEAD = f"{'filesystem':<10} {'250s':>8} {'flushes':>7} {'images':>7} {'listed':>7} {'judged':>8} {'lost':>6} {'unmountable':>11} {'seconds':>8}"
+    HEAD = f"{'filesystem':<10} {'250s':>5} {'named':>5} {'flushes':>7} {'images':>7} {'listed':>7} {'judged':>8} {'halves':>6} {'lost':>6} {'unmountable':>11} {'seconds':>8}"
 
 
 def judge_image(replay, image, log, load, scratch, count):
-    known = power_judge.Known(log.marks_before(image.position))
+    known = power_judge.Known(log.marks_before(image.position), [event for _, event in log.marks])
     try:
         with replay.image(image) as mount:
             database = os.path.join(mount, os.path.relpath(load.database, load.disk.mount))
@@ -99,6 +99,7 @@ def judge_image(replay, image, log, load, scratch, count):
                 count.asked += 1
                 problems += power_judge.judge_program(load.program, os.path.dirname(database), known, verdict.is_unborn)
             count.judged += verdict.judged
+            count.halves += verdict.halves
     except OSError as error:
         count.unmountable += 1
         problems = [str(error)]
@@ -114,6 +115,7 @@ def run(filesystem, options, folder):
     load.program.environment = None
     log = power_disk.Log(path)
     count.messages = sum(mark["event"] == "taken" for _, mark in log.marks)
+    count.named = sum(mark["event"] == "taken" and mark["name"] is not None for _, mark in log.marks)
     chosen, count.flushes = choose(log, options.images, options.seed)
     scratch = os.path.join(folder, "scratch")
     os.mkdir(scratch)
@@ -127,7 +129,8 @@ def run(filesystem, options, folder):
             judge_image(replay, image, log, load, scratch, count)
     finally:
         replay.close()
-    if not options.broken and (count.flushes < 20 or count.judged < count.messages):
+    is_seen = count.flushes >= 20 and count.judged >= count.messages and (options.program == "agent" or (count.named and count.halves))
+    if not options.broken and not is_seen:
         count.problems.append("too little was seen to say anything")
     count.seconds = time.monotonic() - began
     return count
