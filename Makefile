@@ -87,7 +87,7 @@ programs: $(if $(wildcard server/main.c),$(B)/postern-relay) $(if $(wildcard cli
 #   tests/fuzz/fuzz_*.c         libFuzzer targets; here they replay tests/fuzz/corpus/TARGET
 exe           = $(patsubst tests/%.c,$(B)/tests/%,$(1))
 # Programs that the tests in Python there start.
-HELPERS      := $(call exe,$(wildcard tests/integration/*.c))
+HELPERS      := $(call exe,$(wildcard tests/integration/*.c) tests/fault/killat.c)
 UNIT_TESTS   := $(call exe,$(wildcard tests/unit/*/test_*.c tests/property/prop_*.c tests/transcript/run_*.c \
                  tests/fault/crash_*.c tests/fault/ioerr_*.c))
 OOM_TESTS    := $(call exe,$(wildcard tests/fault/oom_*.c))
@@ -147,7 +147,7 @@ check: setup-build setup-check
 	@status=0; \
 	$(MAKE) --no-print-directory lint || status=1; \
 	$(MAKE) --no-print-directory check-quick || status=1; \
-	tests/support/run-pytest -m "not long" tests/lint tests/integration tests/lab tests/fault/test_custody.py || status=1; \
+	tests/support/run-pytest -m "not long" tests/lint tests/integration tests/lab tests/fault || status=1; \
 	tests/support/summary && exit $$status
 
 check-asan: setup-build setup-check

@@ -4,6 +4,7 @@ import subprocess
 
 import pytest
 
+pytestmark = pytest.mark.long
 BUILD = os.environ.get("POSTERN_BUILD", os.path.join(os.path.dirname(__file__), "..", "..", "build"))
 
 

@@ -1,0 +1,80 @@
+"""A laptop, a wire that can be cut, a relay and a destination; and the judge: each message that the agent took has arrived exactly once."""
+import hashlib
+
+from agent_support import pin_of
+from daemon import wait_for
+from relay_support import make_message
+from wire import Wire
+
+CHUNK = 64 * 1024
+ZONE = "dest.example MX 10 mx.dest.example\nmx.dest.example A {host}\n"
+# What a connection costs beside the message: handshake, login, envelope and the TLS records around 64 KiB of body, octets.
+OVERHEAD = 12 * 1024
+
+
+class Custody:
+    """One way, and no session outlives its message, so that each begins with a connection."""
+
+    def __init__(self, make_relay, make_agent, make_sink, mode="tls", conf=None):
+        self.make_agent, self.mode = make_agent, mode
+        self.sink = make_sink()
+        self.relay = make_relay(zone=ZONE.format(host=self.sink.host), mx_port=self.sink.port, conf=("limits.sessions_per_address = 0", *(conf or ())))
+        self.relay.add_account("anna", "secret", "anna@example.org")
+        self.wire = Wire(self.relay.address(mode))
+        self.sent = {}                              # subject: digest of the text
+        self.agent = self.new_agent()
+
+    def new_agent(self):
+        return self.make_agent(pin=pin_of(self.relay), ways=[f"{self.wire.port} {self.mode}"],
+                               conf={"relay.keep_warm": ["20ms"], "relay.http_port": ["0"], "queue.patience": ["50ms"], "log.level": ["info"]})
+
+    def reconnect(self):
+        """The relay listens on other ports after a restart."""
+        self.wire.server = self.relay.address(self.mode)
+
+    def close(self):
+        self.wire.close()
+
+    # ---- mail ----
+    def message(self, size):
+        subject = f"m{len(self.sent)}"
+        line = f"{subject} " + "0123456789abcdef" * 4 + "\n"
+        text = line * (size // len(line) + 1)
+        self.sent[subject] = hashlib.sha256(text.encode()).hexdigest()
+        return subject, make_message(subject=subject, body=text)
+
+    def send(self, size):
+        subject, message = self.message(size)
+        self.agent.send(message=message)
+        return subject
+
+    def arrived(self, subject=None):
+        return [m for m in self.sink.messages if subject is None or m.header("Subject") == subject]
+
+    def wait_arrived(self, subject):
+        """And until the agent knows it, so that no session is under way any more."""
+        wait_for(lambda: self.arrived(subject), lambda: f"{subject} at the destination; the agent:\n" + "\n".join(self.agent.log_lines[-25:]) +
+                 "\nthe relay:\n" + "\n".join(self.relay.log_lines[-15:]), patience_s=60)
+        wait_for(lambda: not self.agent.queue(), "the agent's queue to empty", patience_s=60)
+        wait_for(lambda: all(c.has_ended for c in self.wire.connections), "the session to end", patience_s=60)
+
+    def is_over(self):
+        """A session has carried something and has ended, and that is written down: seen from outside, so that the programs are asked nothing."""
+        return self.wire.connections and all(c.has_ended for c in self.wire.connections) and self.agent.log("delivered")
+
+    def octets_to_server(self):
+        return sum(connection.to_server for connection in self.wire.connections)
+
+    # ---- the judge ----
+    def judge(self, relay_died=False):
+        """Nothing is missing, nothing is twice, nothing is changed; and the relay has taken each once, whatever it did with it. A relay that died between the destination's 250 and its own record of it sends again
+        (schema/README.md: the one window towards the world)."""
+        wait_for(lambda: not self.relay.queue() and not self.agent.queue(), "both queues to empty", patience_s=60)
+        counts = {subject: len(self.arrived(subject)) for subject in self.sent}
+        wrong = {subject: n for subject, n in counts.items() if n != 1 and not (relay_died and n > 1)}
+        assert not wrong, f"messages that are not there exactly once: {wrong}"
+        assert {m.header("Subject") for m in self.sink.messages} == set(self.sent), "something arrived that was not sent"
+        for subject, digest in self.sent.items():
+            text = self.arrived(subject)[0].octets.split(b"\r\n\r\n", 1)[1].replace(b"\r\n", b"\n")
+            assert hashlib.sha256(text).hexdigest() == digest, f"{subject} has changed on its way"
+        assert len(self.relay.queue("--all")) == len(self.sent), "the relay has taken a message twice"

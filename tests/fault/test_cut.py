@@ -1,0 +1,83 @@
+"""Cut anywhere: the connection from the laptop to the relay ends at each octet that matters, and every message is at its destination exactly once.
+
+The quick part, in `make check`, takes a sample of the positions; `make check-fault` takes them all (test_cut_long.py)."""
+import os
+
+import pytest
+from custody_case import CHUNK, OVERHEAD, Custody
+
+SIZE = 150_000      # three pieces, the last one short
+HOWS = ("fin", "rst", "hole")
+
+
+def spread(first, last, n):
+    return sorted({first + (last - first) * i // max(1, n - 1) for i in range(n)})
+
+
+def measure(case):
+    """The octets of a hand-over that nobody cuts, to a relay that is known: both directions, and where the TLS records end."""
+    case.wait_arrived(case.send(1000))      # the relay gives its token
+    case.wire.forget()
+    case.wait_arrived(case.send(SIZE))
+    assert len(case.wire.connections) == 1
+    return case.wire.connections[0]
+
+
+def positions(whole, nbody):
+    """("to_server" or "to_client", octets): after every record of either side, one octet before and behind, and nbody places all over."""
+    places = [("to_client", end + d) for end in whole.server_records.ends for d in (-1, 0, 1)]
+    places += [("to_server", end + d) for end in whole.client_records.ends for d in (-1, 0, 1)]
+    places += [("to_server", at) for at in spread(1, whole.to_server - 1, nbody)]
+    return sorted({(side, at) for side, at in places if 0 < at <= getattr(whole, side)})
+
+
+def cut_at(case, side, at, how, size=SIZE):
+    case.wire.forget()
+    case.wire.cut(**{side: at}, how=how)
+    case.wait_arrived(case.send(size))
+    ncut = sum(c.was_cut for c in case.wire.connections)
+    most = size + ncut * CHUNK + len(case.wire.connections) * OVERHEAD
+    assert case.octets_to_server() <= most, f"{case.octets_to_server()} octets went to the relay for {size}, cut at {side} {at} by {how}: {[c.to_server for c in case.wire.connections]}"
+
+
+def cut_everywhere(case, nbody, every=1):
+    whole = measure(case)
+    places = positions(whole, nbody)[::every]
+    for n, (side, at) in enumerate(places):
+        cut_at(case, side, at, HOWS[n % 2])
+    case.judge()
+    return len(places)
+
+
+@pytest.fixture
+def make_case(make_relay, make_agent, make_sink):
+    cases = []
+
+    def make(**options):
+        cases.append(Custody(make_relay, make_agent, make_sink, **options))
+        return cases[-1]
+    yield make
+    for case in cases:
+        case.close()
+
+
+@pytest.mark.parametrize("mode", ["tls", "starttls"])
+def test_a_sample_of_cuts(make_case, mode):
+    case = make_case(mode=mode)
+    ncuts = cut_everywhere(case, nbody=8, every=int(os.environ.get("POSTERN_CUT_EVERY", "4")))
+    assert ncuts >= 10
+
+
+def test_the_same_message_is_cut_again_and_again(make_case):
+    """Each connection carries about 40,000 octets of 400,000, by turns in another manner."""
+    case = make_case()
+    measure(case)
+    case.wire.forget()
+    for n in range(9):
+        case.wire.cut(to_server=42_000, how=HOWS[n % 2])
+    size = 400_000
+    case.wait_arrived(case.send(size))
+    octets = case.octets_to_server()
+    assert sum(c.was_cut for c in case.wire.connections) == 9
+    assert octets <= size + 9 * 8192 + 10 * OVERHEAD, f"{octets} octets for {size}, although what had arrived was kept"
+    case.judge()
