@@ -72,6 +72,28 @@ void crypto_sha256(struct slice message, uint8_t out[static CRYPTO_SHA256])
     crypto_hash_sha256(out, octets(message), message.len);
 }
 
+static crypto_hash_sha256_state *state_of(struct crypto_digest *digest)
+{
+    static_assert(sizeof(crypto_hash_sha256_state) <= sizeof digest->memory && _Alignof(crypto_hash_sha256_state) <= _Alignof(uint64_t), "room for it");
+    return (crypto_hash_sha256_state *)(void *)digest->memory;
+}
+
+void crypto_digest_begin(struct crypto_digest *digest)
+{
+    crypto_hash_sha256_init(state_of(digest));
+}
+
+void crypto_digest_add(struct crypto_digest *digest, struct slice piece)
+{
+    crypto_hash_sha256_update(state_of(digest), octets(piece), piece.len);
+}
+
+void crypto_digest_end(struct crypto_digest *digest, uint8_t out[static CRYPTO_SHA256])
+{
+    crypto_hash_sha256_final(state_of(digest), out);
+    sodium_memzero(digest, sizeof *digest);
+}
+
 void crypto_hmac_sha256(struct slice key, struct slice message, uint8_t out[static CRYPTO_SHA256])
 {
     crypto_auth_hmacsha256_state state;

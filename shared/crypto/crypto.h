@@ -40,6 +40,13 @@ void crypto_secret_free(void **memory);
 
 /* ---- hashes ---- */
 void crypto_sha256(struct slice message, uint8_t out[static CRYPTO_SHA256]);
+/* The same of what comes in pieces. */
+struct crypto_digest {
+    uint64_t memory[13];
+};
+void crypto_digest_begin(struct crypto_digest *digest);
+void crypto_digest_add(struct crypto_digest *digest, struct slice octets);
+void crypto_digest_end(struct crypto_digest *digest, uint8_t out[static CRYPTO_SHA256]);
 void crypto_hmac_sha256(struct slice key, struct slice message, uint8_t out[static CRYPTO_SHA256]);
 /* PBKDF2 of one block: Hi() of RFC 5802 2.2. iterations is not 0. */
 void crypto_pbkdf2_sha256(struct slice password, struct slice salt, uint32_t iterations, uint8_t out[static CRYPTO_SHA256]);

@@ -18,6 +18,24 @@ static void assert_hex(const uint8_t *octets, size_t len, const char *hex)
     assert_string_equal(text, hex);
 }
 
+static void a_digest_does_not_mind_the_pieces(void **state)
+{
+    static const char text[] = "The quick brown fox jumps over the lazy dog; and then it does so again, since two blocks are needed for this to mean anything at all.";
+    uint8_t whole[CRYPTO_SHA256], pieces[CRYPTO_SHA256];
+    struct slice octets = slice_of(text, sizeof text - 1);
+    (void)state;
+    crypto_sha256(octets, whole);
+    for (size_t cut = 0; cut <= octets.len; cut++) {
+        struct crypto_digest digest;
+        crypto_digest_begin(&digest);
+        crypto_digest_add(&digest, slice_take(octets, cut));
+        crypto_digest_add(&digest, (struct slice){0});
+        crypto_digest_add(&digest, slice_skip(octets, cut));
+        crypto_digest_end(&digest, pieces);
+        assert_memory_equal(whole, pieces, sizeof whole);
+    }
+}
+
 static void knows_sha256(void **state)
 {
     uint8_t out[CRYPTO_SHA256];
@@ -238,6 +256,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(knows_sha256),
+        cmocka_unit_test(a_digest_does_not_mind_the_pieces),
         cmocka_unit_test(knows_hmac),
         cmocka_unit_test(knows_pbkdf2),
         cmocka_unit_test(keyed_hash_depends_on_key_and_message),
