@@ -31,7 +31,10 @@ enum {
 struct store_intake {
     struct store_task commit;
     store_done *done;
+    store_commit_done *done_once; /* in its place for a commit_once */
     void *done_context;
+    struct store_window window;
+    uint64_t earlier;      /* the message that stands for this one */
     struct store_job *job; /* what is to be committed, its body the last chunk */
 
     struct store_client *client;
@@ -402,9 +405,19 @@ enum result intake_sweep(struct database *db)
 
 /* ---- the end of a body: a message ---- */
 
+/* RESULT_NOT_FOUND: nobody stands for it. */
+static enum result find_earlier(struct store_intake *intake, struct database *db)
+{
+    enum result result = message_find(db, intake->job->message.digest, &intake->window, &intake->earlier);
+    return result == RESULT_OK && intake->nsent > 0 ? drop_half(db, intake->id) : result;
+}
+
 static enum result commit_run(struct store_task *task, struct database *db)
 {
     struct store_intake *intake = (struct store_intake *)task;
+    enum result result = intake->done_once ? find_earlier(intake, db) : RESULT_NOT_FOUND;
+    if (result != RESULT_NOT_FOUND)
+        return result;
     if (!intake->name)
         return message_write(db, intake->job, intake->nsent);
     struct half_piece last = piece_of(intake, intake->job->body.ptr);
@@ -414,7 +427,7 @@ static enum result commit_run(struct store_task *task, struct database *db)
 static void commit_committed(struct store_task *task)
 {
     struct store_intake *intake = (struct store_intake *)task;
-    if (intake->nsent > 0)
+    if (intake->nsent > 0 || intake->earlier)
         return;
     fresh_put(client_store(intake->client)->fresh, intake->job);
     intake->job = NULL;
@@ -425,12 +438,16 @@ static void commit_answer(struct store_task *task, bool is_wanted)
     struct store_intake *intake = (struct store_intake *)task;
     enum result result = task->result;
     store_done *done = intake->done;
+    store_commit_done *done_once = intake->done_once;
     void *context = intake->done_context;
+    uint64_t earlier = intake->earlier;
     if (result != RESULT_OK)
         send_abort(intake);
     intake->ntasks--;
     release(intake);
-    if (is_wanted && done)
+    if (is_wanted && done_once)
+        done_once(context, result, result == RESULT_OK ? earlier : 0);
+    else if (is_wanted && done)
         done(context, result);
 }
 
@@ -453,8 +470,7 @@ static enum result prepare(struct store_intake *intake, const struct store_messa
     return result;
 }
 
-void store_intake_commit(struct store_intake **intake, const struct store_message *message, const struct slice *hops, int64_t due_at_ms,
-                         store_done *done, void *context)
+static void send_commit(struct store_intake **intake, const struct store_message *message, const struct slice *hops, int64_t due_at_ms)
 {
     struct store_intake *given = *intake;
     *intake = NULL;
@@ -465,10 +481,25 @@ void store_intake_commit(struct store_intake **intake, const struct store_messag
     given->commit.is_mail = given->commit.is_urgent = true;
     given->commit.octets = given->len;
     given->commit.result = prepare(given, message, hops, due_at_ms);
-    given->done = done;
-    given->done_context = context;
     client_count_intake(given->client, -1);
     given->is_given_up = true;
     given->ntasks++;
     writer_send(&given->commit);
+}
+
+void store_intake_commit(struct store_intake **intake, const struct store_message *message, const struct slice *hops, int64_t due_at_ms,
+                         store_done *done, void *context)
+{
+    (*intake)->done = done;
+    (*intake)->done_context = context;
+    send_commit(intake, message, hops, due_at_ms);
+}
+
+void store_intake_commit_once(struct store_intake **intake, const struct store_message *message, const struct slice *hops, int64_t due_at_ms, const struct store_window *window,
+                              store_commit_done *done, void *context)
+{
+    (*intake)->done_once = done;
+    (*intake)->done_context = context;
+    (*intake)->window = *window;
+    send_commit(intake, message, hops, due_at_ms);
 }

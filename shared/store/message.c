@@ -164,6 +164,14 @@ static enum result remove_run(struct store_task *task, struct database *db)
     return result == RESULT_OK ? message_erase(db, message) : result;
 }
 
+static enum result forget_digest_run(struct store_task *task, struct database *db)
+{
+    struct query q = query_open(db, SQL_MESSAGE_FORGET_DIGEST);
+    query_int(&q, (int64_t)((struct change_task *)task)->message);
+    enum result result = query_run(&q);
+    return result == RESULT_OK && database_changes(db) == 0 ? RESULT_NOT_FOUND : result;
+}
+
 static void change_committed(struct store_task *task)
 {
     fresh_drop(client_store(task->client)->fresh, ((struct change_task *)task)->message);
@@ -202,51 +210,9 @@ void store_message_requeue(struct store_client *client, uint64_t id, int64_t due
     send_change(client, requeue_run, id, due_at_ms, done, context);
 }
 
-/* ---- the same message again ---- */
-
-struct find_task {
-    struct store_task task;
-    uint8_t digest[STORE_DIGEST];
-    int64_t since_ms;
-    uint64_t id;
-    store_octets_done *done;
-    void *context;
-};
-
-static enum result find_run(struct store_task *task, struct database *db)
+void store_message_forget_digest(struct store_client *client, uint64_t id, store_done *done, void *context)
 {
-    struct find_task *t = (struct find_task *)task;
-    uint8_t digest[STORE_DIGEST];
-    message_digest(db, t->digest, digest);
-    struct query q = query_open(db, SQL_MESSAGE_WITH_DIGEST);
-    query_blob(&q, slice_of(digest, STORE_DIGEST));
-    query_int(&q, t->since_ms);
-    bool is_there = query_row(&q);
-    t->id = is_there ? (uint64_t)query_get_int(&q, 0) : 0;
-    enum result result = query_end(&q);
-    return result == RESULT_OK && !is_there ? RESULT_NOT_FOUND : result;
-}
-
-static void find_answer(struct store_task *task, bool is_wanted)
-{
-    struct find_task t = *(struct find_task *)task;
-    uint8_t octets[8];
-    task_free(task);
-    for (int i = 0; i < 8; i++)
-        octets[i] = (uint8_t)(t.id >> (56 - 8 * i));
-    if (is_wanted)
-        t.done(t.context, t.task.result, slice_of(octets, t.task.result == RESULT_OK ? sizeof octets : 0));
-}
-
-void store_message_find(struct store_client *client, const uint8_t digest[static STORE_DIGEST], int64_t since_ms, store_octets_done *done, void *context)
-{
-    struct find_task *t = task_new(client, sizeof *t, find_run, find_answer);
-    memcpy(t->digest, digest, STORE_DIGEST);
-    t->since_ms = since_ms;
-    t->done = done;
-    t->context = context;
-    t->task.is_urgent = true;
-    writer_send(&t->task);
+    send_change(client, forget_digest_run, id, 0, done, context);
 }
 
 /* ---- sweeping ---- */

@@ -33,6 +33,21 @@ void message_digest(const struct database *db, const uint8_t digest[static STORE
         memcpy(out, digest, STORE_DIGEST);
 }
 
+enum result message_find(struct database *db, const uint8_t digest[static STORE_DIGEST], const struct store_window *window, uint64_t *id)
+{
+    uint8_t kept[STORE_DIGEST];
+    message_digest(db, digest, kept);
+    struct query q = query_open(db, SQL_MESSAGE_WITH_DIGEST);
+    query_blob(&q, slice_of(kept, STORE_DIGEST));
+    query_int(&q, window->since_ms);
+    query_int(&q, window->until_ms);
+    query_int(&q, window->lead_ms);
+    bool is_there = query_row(&q);
+    *id = is_there ? (uint64_t)query_get_int(&q, 0) : 0;
+    enum result result = query_end(&q);
+    return result == RESULT_OK && !is_there ? RESULT_NOT_FOUND : result;
+}
+
 static enum result add_message_row(struct database *db, const struct store_message *m)
 {
     const struct seal_place place = place_of_envelope(m->id, m->size_octets, m->nchunks);

@@ -40,7 +40,9 @@ const char *const store_sql[SQL_COUNT] = {
     [SQL_MESSAGE_AFTER] = "SELECT id FROM message WHERE id > ?1 ORDER BY id LIMIT ?2",
     [SQL_MESSAGE_FROM] = "SELECT id, received_at, EXISTS (SELECT 1 FROM recipient WHERE message = message.id AND (state IN (0, 1, 5) OR (state = 2 AND "
                          "next_attempt_at > 0))) FROM message WHERE id > ?1 ORDER BY id LIMIT ?2",
-    [SQL_MESSAGE_WITH_DIGEST] = "SELECT id FROM message WHERE digest = ?1 AND received_at >= ?2 ORDER BY received_at LIMIT 1",
+    [SQL_MESSAGE_WITH_DIGEST] = "SELECT id FROM message WHERE digest = ?1 AND (received_at BETWEEN ?2 AND ?3 OR received_at BETWEEN ?2 - ?4 AND ?3 - ?4) "
+                                "ORDER BY received_at LIMIT 1",
+    [SQL_MESSAGE_FORGET_DIGEST] = "UPDATE message SET digest = NULL WHERE id = ?1",
 
     [SQL_RECIPIENT_ADD] = "INSERT INTO recipient (message, " RECIPIENT_COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
     [SQL_RECIPIENT_ALL] = "SELECT " RECIPIENT_COLUMNS " FROM recipient WHERE message = ?1 ORDER BY seq",

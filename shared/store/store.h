@@ -104,6 +104,7 @@ struct store_checkpoint;
 struct store_recipient;
 typedef void store_queue_row(void *context, const struct store_due *due, size_t n, bool is_last, enum result result);
 typedef void store_job_done(void *context, enum result result, struct store_job *job);
+typedef void store_commit_done(void *context, enum result result, uint64_t earlier);
 typedef void store_octets_done(void *context, enum result result, struct slice octets);
 typedef void store_listing_row(void *context, enum result result, const struct store_listing *rows, size_t n, bool is_last);
 typedef void store_count_done(void *context, enum result result, const struct store_counts *counts);
@@ -153,6 +154,14 @@ MUST_CHECK enum result store_intake_append(struct store_intake *intake, struct s
  * RESULT_OK, RESULT_FULL, RESULT_IO, RESULT_BUSY, RESULT_MEMORY, RESULT_EXISTS (the id is taken). */
 void store_intake_commit(struct store_intake **intake, const struct store_message *message, const struct slice *hops, int64_t due_at_ms,
                          store_done *done, void *context);
+/* The same, but of messages with one digest only the first that was received within the window is taken: where there is one, nothing is written, what was on the disk of the body is dropped, and done gets
+ * RESULT_OK with that one's id; else 0. The writer looks and commits in one step, so that of two that come at once one is taken. */
+struct store_window {
+    int64_t since_ms, until_ms; /* wall time */
+    int64_t lead_ms;            /* how far the wall clock has been set, ahead or (less than 0) back, since earlier messages were received: those fall into the window also by the time that they have now */
+};
+void store_intake_commit_once(struct store_intake **intake, const struct store_message *message, const struct slice *hops, int64_t due_at_ms, const struct store_window *window,
+                              store_commit_done *done, void *context);
 /* The transaction has a name: from its first chunk on the half is kept on the disk with it (checkpoints, below). Before the first append; all of it is copied. */
 struct store_naming;
 MUST_CHECK enum result store_intake_name(struct store_intake *intake, const struct store_naming *naming);
@@ -349,8 +358,8 @@ void store_checkpoint_sweep(struct store_client *client, int64_t served_ms, stor
 
 /* The relay has lost it: recipients that are STORE_RELAYED and asked about are STORE_QUEUED again, due at due_at_ms, under the same transactions. RESULT_NOT_FOUND: none is, or there is no body any more. */
 void store_message_requeue(struct store_client *client, uint64_t id, int64_t due_at_ms, store_done *done, void *context);
-/* A message with this digest that was taken at or after since_ms (wall time): its id in eight octets, most significant first. RESULT_NOT_FOUND. Asked of the writer, so that it answers for all commits before it. */
-void store_message_find(struct store_client *client, const uint8_t digest[static STORE_DIGEST], int64_t since_ms, store_octets_done *done, void *context);
+/* No later message is taken for this one any more (store_intake_commit_once). RESULT_NOT_FOUND: no such message. */
+void store_message_forget_digest(struct store_client *client, uint64_t id, store_done *done, void *context);
 
 /* ---- small things --------------------------------------------------------------------------------------------- */
 

@@ -182,55 +182,119 @@ static void what_the_relay_lost_comes_back_under_its_name(void **state)
 
 /* ---- the same again ---- */
 
-static enum result put_with_digest(struct world *w, uint64_t id, uint8_t first, int64_t at_ms)
+struct put {
+    bool is_done;
+    enum result result;
+    uint64_t earlier;
+};
+
+static void on_put(void *context, enum result result, uint64_t earlier)
 {
-    struct world_done d = {0};
+    *(struct put *)context = (struct put){true, result, earlier};
+}
+
+/* Begins; the answer comes to *put. */
+static void begin_once(struct world *w, uint64_t id, struct slice body, uint8_t first, int64_t at_ms, struct store_window window, struct put *put)
+{
     struct envelope_recipient to = {.address = SLICE("bob@example.org")};
     struct store_message message = {.envelope = {.recipients = &to, .nrcpt = 1}, .received_at_ms = at_ms, .digest = {first}};
     struct store_intake *intake = store_intake_new(w->client, id, NULL, NULL);
-    assert_int_equal(store_intake_append(intake, SLICE("x")), RESULT_OK);
-    store_intake_commit(&intake, &message, NULL, 0, world_on_done, &d);
-    return world_wait_done(w, &d);
+    assert_int_equal(store_intake_append(intake, body), RESULT_OK);
+    *put = (struct put){0};
+    store_intake_commit_once(&intake, &message, NULL, 0, &window, on_put, put);
 }
 
-struct found {
-    bool is_done;
-    enum result result;
-    uint64_t id;
-};
-
-static void on_found(void *context, enum result result, struct slice octets)
+/* The message that stands for it: its own id when it was taken. */
+static uint64_t put_once(struct world *w, uint64_t id, uint8_t first, int64_t at_ms, struct store_window window)
 {
-    struct found *found = context;
-    *found = (struct found){.is_done = true, .result = result};
-    for (size_t i = 0; i < octets.len; i++)
-        found->id = found->id << 8 | (uint8_t)octets.ptr[i];
-    assert_int_equal(octets.len, result == RESULT_OK ? 8 : 0);
+    struct put put;
+    begin_once(w, id, SLICE("x"), first, at_ms, window, &put);
+    world_wait(w, &put.is_done);
+    assert_int_equal(put.result, RESULT_OK);
+    assert_string_equal(world_state(w, id), put.earlier ? "none" : "queued");
+    return put.earlier ? put.earlier : id;
 }
 
-static struct found find(struct world *w, uint8_t first, int64_t since_ms)
+static uint64_t count(struct world *w)
 {
-    struct found found = {0};
-    uint8_t digest[STORE_DIGEST] = {first};
-    store_message_find(w->client, digest, since_ms, on_found, &found);
-    world_wait(w, &found.is_done);
-    return found;
+    struct store_counts counts;
+    assert_int_equal(world_count(w, &counts), RESULT_OK);
+    return counts.queued;
 }
 
-static void the_same_again_is_found(void **state)
+static void the_same_again_is_taken_once(void **state)
 {
     struct world *w = *state;
-    assert_int_equal(put_with_digest(w, 0x123456789abcdef, 1, 1000), RESULT_OK);
-    assert_int_equal(put_with_digest(w, 0x123456789abcdf0, 1, 2000), RESULT_OK);
-    assert_int_equal(put_with_digest(w, 0x123456789abcdf1, 0, 2000), RESULT_OK); /* none */
-    assert_true(find(w, 1, 1000).id == 0x123456789abcdef);
-    assert_true(find(w, 1, 1001).id == 0x123456789abcdf0);
-    assert_int_equal(find(w, 1, 2001).result, RESULT_NOT_FOUND);
-    assert_int_equal(find(w, 2, 0).result, RESULT_NOT_FOUND);
-    assert_int_equal(find(w, 0, 0).result, RESULT_NOT_FOUND);
+    const struct store_window all = {0, 9000, 0};
+    assert_true(put_once(w, 0x123456789abcdef, 1, 1000, all) == 0x123456789abcdef);
+    assert_true(put_once(w, 8, 1, 1000, all) == 0x123456789abcdef);
+    assert_true(put_once(w, 9, 2, 1000, all) == 9);
+    assert_true(put_once(w, 10, 0, 1000, all) == 10); /* of no digest, all are new */
+    assert_true(put_once(w, 11, 0, 1000, all) == 11);
+    assert_int_equal(count(w), 4);
+    world_close(w);
+    assert_int_equal(world_open(w), RESULT_OK);
+    assert_true(put_once(w, 12, 1, 1000, all) == 0x123456789abcdef);
     assert_int_equal(get(w, 0x123456789abcdef).digest[0], 1);
     assert_int_equal(world_remove(w, 0x123456789abcdef), RESULT_OK);
-    assert_true(find(w, 1, 1000).id == 0x123456789abcdf0);
+    assert_true(put_once(w, 13, 1, 1000, all) == 13);
+}
+
+static void it_counts_within_the_window(void **state)
+{
+    struct world *w = *state;
+    const struct store_window w1 = {1000, 1000, 0}, late = {1001, 9000, 0}, early = {0, 999, 0};
+    assert_true(put_once(w, 1, 1, 1000, w1) == 1);
+    assert_true(put_once(w, 2, 1, 2000, w1) == 1);
+    assert_true(put_once(w, 2, 1, 2000, late) == 2);
+    assert_true(put_once(w, 3, 1, 500, early) == 3);
+    /* the wall clock was set ahead by 50000 since, or back */
+    assert_true(put_once(w, 4, 1, 51000, (struct store_window){50990, 59000, 50000}) == 1);
+    assert_true(put_once(w, 4, 1, -49000, (struct store_window){-49010, -41000, -50000}) == 1);
+    assert_true(put_once(w, 4, 1, 51000, (struct store_window){52001, 59000, 50000}) == 4);
+}
+
+static void what_is_forgotten_is_taken_again(void **state)
+{
+    struct world *w = *state;
+    const struct store_window all = {0, 9000, 0};
+    struct world_done d = {0};
+    assert_true(put_once(w, 1, 1, 1000, all) == 1);
+    store_message_forget_digest(w->client, 1, world_on_done, &d);
+    assert_int_equal(world_wait_done(w, &d), RESULT_OK);
+    assert_true(put_once(w, 2, 1, 1000, all) == 2);
+    d = (struct world_done){0};
+    store_message_forget_digest(w->client, 7, world_on_done, &d);
+    assert_int_equal(world_wait_done(w, &d), RESULT_NOT_FOUND);
+}
+
+/* Of two that come at once, and go into one transaction of the writer's, one is taken; a large one leaves nothing of its chunks. */
+static void of_two_at_once_one_is_taken(void **state)
+{
+    struct world *w = *state;
+    static char large[150000];
+    struct put puts[2];
+    for (uint64_t i = 0; i < 2; i++)
+        begin_once(w, i + 1, slice_of(large, sizeof large), 1, 1000, (struct store_window){0, 9000, 0}, &puts[i]);
+    world_wait(w, &puts[0].is_done);
+    world_wait(w, &puts[1].is_done);
+    assert_true(puts[0].result == RESULT_OK && puts[1].result == RESULT_OK);
+    assert_true(puts[0].earlier == 0 && puts[1].earlier == 1);
+    assert_int_equal(body_octets(w, 1), sizeof large);
+    assert_int_equal(body_octets(w, 2), 0);
+    assert_int_equal(count(w), 1);
+}
+
+static void a_sealed_digest_is_known_again(void **state)
+{
+    struct world *w = *state;
+    const struct store_window all = {0, 9000, 0};
+    world_close(w);
+    world_seal(w, 7);
+    assert_int_equal(world_open(w), RESULT_OK);
+    assert_true(put_once(w, 1, 1, 1000, all) == 1);
+    assert_true(put_once(w, 2, 1, 1000, all) == 1);
+    assert_true(get(w, 1).digest[0] != 1 || get(w, 1).digest[1] != 0); /* under the key */
 }
 
 int main(void)
@@ -240,7 +304,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_queue_knows_sizes, setup, teardown),
         cmocka_unit_test_setup_teardown(a_copy_is_kept_while_it_is_asked_about, setup, teardown),
         cmocka_unit_test_setup_teardown(what_the_relay_lost_comes_back_under_its_name, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_same_again_is_found, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_same_again_is_taken_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(it_counts_within_the_window, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_forgotten_is_taken_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(of_two_at_once_one_is_taken, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_sealed_digest_is_known_again, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
