@@ -37,6 +37,13 @@ static int64_t ask_at_ms(void *context, const struct store_message *message)
     return uplink_ask_at_ms(agent->uplink);
 }
 
+/* To either side, by less than an hour too: a program tries again within minutes. */
+static int64_t wall_step_ms(void *context)
+{
+    const struct agent *agent = context;
+    return (wall_now_ms() - agent->started_at_ms) - (boot_now_ms() - agent->started_at_boot_ms);
+}
+
 static void sweep_sometimes(struct agent *agent)
 {
     int64_t now_ms = wall_now_ms();
@@ -191,6 +198,7 @@ static int start_reception(struct agent *agent)
             .token = buffer_slice(&token),
             .log = &agent->log,
             .next_id = next_id,
+            .wall_lead_ms = wall_step_ms,
             .on_queued = on_queued,
             .context = agent,
         });

@@ -1,5 +1,6 @@
 #include "reception.h"
 
+#include "base/list.h"
 #include "crypto/crypto.h"
 #include "mail/received.h"
 
@@ -20,6 +21,7 @@ struct reception {
     struct reception_services services;
     struct credential local, token; /* local.user empty: none */
     struct scram_verifier nobody;   /* for unknown names */
+    struct list doubtful;           /* sessions whose last 250 nobody is known to have read */
 };
 
 struct session {
@@ -28,6 +30,9 @@ struct session {
     struct service_session *service;
     struct sasl_server *sasl;
     struct intake *intake;
+    struct list_node doubt; /* in reception's doubtful */
+    uint64_t doubted;       /* the message of that 250 */
+    uint64_t ncommands;     /* when it was sent */
 };
 
 /* ---- logging in ------------------------------------------------------------------------------------------------- */
@@ -120,6 +125,40 @@ static void continue_login(struct session *session, struct slice response)
     follow_login(session, &step);
 }
 
+/* ---- who has read his 250 --------------------------------------------------------------------------------------- */
+
+static bool has_spoken(const struct session *session)
+{
+    const struct smtp_server *core = service_core(session->service);
+    return core && smtp_server_ncommands(core) > session->ncommands;
+}
+
+/* Whoever goes on has read the reply. (Whoever sent the next command before it has no claim to be recognised: to take a message twice does less harm than to take none.) */
+static void settle_doubts(struct reception *reception)
+{
+    LIST_EACH_SAFE(node, after, &reception->doubtful) {
+        struct session *session = LIST_OWNER(node, struct session, doubt);
+        if (has_spoken(session)) {
+            list_remove(node);
+            store_message_forget_digest(reception->services.store, session->doubted, NULL, NULL);
+        }
+    }
+}
+
+static bool is_sendmail(const struct session *session)
+{
+    return slice_equal(smtp_server_user(service_core(session->service)), RECEPTION_TOKEN_USER);
+}
+
+static void doubt(struct session *session)
+{
+    if (session->settings->values.retry_window == 0 || (intake_has_message_id(session->intake) && !is_sendmail(session)))
+        return;
+    session->doubted = intake_id(session->intake);
+    session->ncommands = smtp_server_ncommands(service_core(session->service));
+    list_append(&session->reception->doubtful, &session->doubt);
+}
+
 /* ---- the message ------------------------------------------------------------------------------------------------ */
 
 void reception_message_id(uint64_t id, struct slice sender, char *out, size_t size)
@@ -167,6 +206,8 @@ static void on_reply(void *owner, const struct smtp_reply *reply)
     if (!smtp_reply_is_positive(reply))
         log_event(session->reception->services.log, LOG_WARNING, "message-refused", LOG_TEXT("session", service_id(session->service)), LOG_INT("code", reply->code),
                   LOG_STR("reason", reply->text));
+    else
+        doubt(session);
     service_answer(session->service, reply);
     intake_free(&session->intake);
 }
@@ -180,6 +221,14 @@ static void on_queued(void *context, const struct intake_queued *queued)
     log_event(reception->services.log, LOG_INFO, "message-queued", LOG_TEXT("item", id), LOG_STR("from", message->envelope.sender),
               LOG_INT("nrcpt", message->envelope.nrcpt), LOG_INT("size", message->size_octets));
     reception->services.on_queued(reception->services.context, queued);
+}
+
+static void on_retry(void *context, uint64_t earlier)
+{
+    const struct reception *reception = context;
+    char id[MESSAGE_ID_TEXT];
+    message_id_format(earlier, id);
+    log_event(reception->services.log, LOG_INFO, "message-again", LOG_TEXT("item", id), LOG_TEXT("reason", "it was submitted before, and is not taken twice"));
 }
 
 static void begin_body(struct session *session, const struct envelope *envelope)
@@ -200,7 +249,10 @@ static void begin_body(struct session *session, const struct envelope *envelope)
             .submission = &submission,
             .received_at_ms = now_ms,
             .expires_at_ms = now_ms + session->settings->values.lifetime,
+            .retry_window_ms = session->settings->values.retry_window,
+            .wall_lead_ms = reception->services.wall_lead_ms(reception->services.context),
             .on_queued = on_queued,
+            .on_retry = on_retry,
             .context = reception,
             .on_resume = on_resume,
             .on_reply = on_reply,
@@ -241,6 +293,7 @@ static bool on_open(void *context, struct service_session *service, void **sessi
 static void on_event(void *context, struct service_session *service, const struct smtp_server_event *event)
 {
     struct session *session = context;
+    settle_doubts(session->reception);
     switch (event->type) {
     case SMTP_SERVER_AUTH: begin_login(session, event); break;
     case SMTP_SERVER_AUTH_RESPONSE: continue_login(session, event->data); break;
@@ -270,6 +323,8 @@ static void on_closed(void *context, struct service_session *service)
 {
     struct session *session = context;
     (void)service;
+    settle_doubts(session->reception);
+    list_remove(&session->doubt);
     sasl_server_free(&session->sasl);
     intake_free(&session->intake);
     settings_unref(&session->settings);

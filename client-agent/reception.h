@@ -4,6 +4,10 @@
  *   MAIL, RCPT   any full address: who may send as whom is the relay's to say
  *   body         mta/intake.h; the header is completed, never refused for its From:
  *   end of body  the store's commit, and only it, is the 250
+ *   once more    the same message, submitted again by a program that did not read the 250, is answered with the first one's (retry_window)
+ *
+ * Two messages that are alike need not be one and its retry: a script may tell the same thing twice. What brings a Message-ID: of its own is one for as long as the window is open. What brings none is one only while
+ * nobody knows that the 250 was read: as soon as its session says something more, the store forgets its digest. So it is with our own sendmail's as well, whatever they bring: its caller has an exit code.
  *
  * What the program or the laptop is called stands in no message. */
 #ifndef POSTERN_AGENT_RECEPTION_H
@@ -30,6 +34,7 @@ struct reception_services {
     struct slice token;            /* copied */
     const struct log *log;
     uint64_t (*next_id)(void *context);
+    int64_t (*wall_lead_ms)(void *context); /* how far the wall clock has been set while we run; less than 0: back */
     void (*on_queued)(void *context, const struct intake_queued *queued);
     void *context;
 };

@@ -45,6 +45,7 @@ static const struct config_key keys[] = {
     KEY("local", "message_size", CONFIG_SIZE, message_size, .fallback = "50M", .min = 65536, .max = INT64_C(1) << 32, .accepted = "a size from 64K to 4G"),
     COUNT("local", "recipients", recipients, "1000", 100, 100000, "a number from 100 to 100000"),
     COUNT("local", "sessions", sessions, "50", 1, 10000, "a number from 1 to 10000"),
+    TIME("local", "retry_window", retry_window, "30m", 0, DAYS(1), "a duration up to 1d, 0s for never"),
 
     KEY("queue", "schedule", CONFIG_SCHEDULE, schedule, .fallback = "1m, 5m*2, 15m*2, 1h", .accepted = "delays such as 1m, 5m*2, 1h"),
     KEY("queue", "patience", CONFIG_SCHEDULE, patience, .fallback = "2s, 5s, 15s, 30s, 1m*5, 5m*6, 15m", .accepted = "delays such as 5s, 1m*5, 15m"),

@@ -39,6 +39,7 @@ struct settings_values {
     bool requires_auth;
     struct slice local_user, local_password_file;
     int64_t message_size, recipients, sessions;
+    int64_t retry_window;        /* in which a mail program's own retry is recognised; 0: never */
 
     struct schedule schedule;    /* for messages the relay defers */
     struct schedule patience;    /* between races that found no way */

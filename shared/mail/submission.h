@@ -81,6 +81,7 @@ struct submission_facts {
     const struct slice *recipients; /* canonical, each once; only when collected */
     size_t nrcpt;
     struct slice message_id;   /* value of Message-ID: as it stands in the output, trimmed; empty: none */
+    bool has_own_message_id;   /* it came with one */
     bool is_from_clear;        /* exactly one From:, well-formed */
     uint32_t hops;
     bool has_8bit_header;      /* UTF-8 in the header: the next hop needs SMTPUTF8 if the envelope said so */

@@ -181,7 +181,9 @@ static enum result read_field(struct reader *r, enum field field, struct slice v
     case FIELD_FROM: return read_from(r, value);
     case FIELD_SENDER: return read_sender(r, value);
     case FIELD_RECEIVED: return read_hop(r, value);
-    case FIELD_MESSAGE_ID: return arena_copy(r->arena, trim(value), &r->facts->message_id);
+    case FIELD_MESSAGE_ID:
+        r->facts->has_own_message_id = trim(value).len > 0;
+        return arena_copy(r->arena, trim(value), &r->facts->message_id);
     case FIELD_TO:
     case FIELD_CC:
     case FIELD_BCC: return read_recipients(r, value);

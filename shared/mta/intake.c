@@ -1,5 +1,6 @@
 #include "mta/intake.h"
 
+#include "crypto/crypto.h"
 #include "mail/header.h"
 #include "mail/message_id.h"
 
@@ -34,6 +35,7 @@ struct intake {
     struct smtp_reply refusal;
     char refusal_text[INTAKE_REPLY_MAX];
     char accepted_text[INTAKE_ACCEPTED_MAX - sizeof "250 2.0.0"];
+    struct crypto_digest digest; /* of what was fed, while a retry is looked for */
 };
 
 struct smtp_reply intake_reply_of(enum result result)
@@ -59,6 +61,55 @@ static void release(struct intake *intake)
     buffer_free(&intake->held);
     arena_free(&intake->arena);
     free(intake);
+}
+
+/* ---- the same again ---------------------------------------------------------------------------------------------- */
+
+static bool looks_for_retry(const struct intake *intake)
+{
+    return intake->config.retry_window_ms > 0 && !intake->is_named;
+}
+
+/* Each text behind its length, so that nothing can slide from one into the next. */
+static void digest_text(struct crypto_digest *digest, struct slice text)
+{
+    uint8_t len[8];
+    for (int i = 0; i < 8; i++)
+        len[i] = (uint8_t)((uint64_t)text.len >> (56 - 8 * i));
+    crypto_digest_add(digest, slice_of((const char *)len, sizeof len));
+    crypto_digest_add(digest, text);
+}
+
+static void digest_number(struct crypto_digest *digest, unsigned number)
+{
+    char octets[] = {(char)(number >> 24), (char)(number >> 16), (char)(number >> 8), (char)number};
+    crypto_digest_add(digest, slice_of(octets, sizeof octets));
+}
+
+/* All that the sender has said of it; then come the octets. */
+static void digest_envelope(struct intake *intake)
+{
+    const struct envelope *envelope = &intake->envelope;
+    struct crypto_digest *digest = &intake->digest;
+    crypto_digest_begin(digest);
+    digest_text(digest, SLICE("postern submission 1"));
+    digest_text(digest, intake->config.account);
+    digest_text(digest, envelope->sender);
+    digest_number(digest, envelope->body);
+    digest_number(digest, envelope->is_smtputf8);
+    digest_number(digest, envelope->ret);
+    digest_text(digest, envelope->envid);
+    digest_number(digest, (unsigned)envelope->nrcpt);
+    for (size_t i = 0; i < envelope->nrcpt; i++) {
+        digest_text(digest, envelope->recipients[i].address);
+        digest_number(digest, envelope->recipients[i].notify);
+        digest_text(digest, envelope->recipients[i].orcpt);
+    }
+}
+
+bool intake_has_message_id(const struct intake *intake)
+{
+    return intake->submission && submission_facts(intake->submission)->has_own_message_id;
 }
 
 /* ---- refusing --------------------------------------------------------------------------------------------------- */
@@ -177,6 +228,8 @@ bool intake_feed(struct intake *intake, struct slice octets)
     struct submission_out out;
     if (intake->state != INTAKE_OPEN)
         return false;
+    if (looks_for_retry(intake))
+        crypto_digest_add(&intake->digest, octets);
     enum result result = submission_feed(intake->submission, octets, &out);
     return pass_on(intake, result, &out) && intake->state == INTAKE_OPEN;
 }
@@ -235,6 +288,13 @@ static struct store_message message_of(const struct intake *intake)
     };
 }
 
+static void format_accepted(struct intake *intake)
+{
+    char id[MESSAGE_ID_TEXT];
+    message_id_format(intake->config.id, id);
+    snprintf(intake->accepted_text, sizeof intake->accepted_text, "Ok: queued as %s", id);
+}
+
 static void on_commit(void *context, enum result result)
 {
     struct intake *intake = context;
@@ -249,6 +309,31 @@ static void on_commit(void *context, enum result result)
     tell_accepted(intake);
 }
 
+static void on_commit_once(void *context, enum result result, uint64_t earlier)
+{
+    struct intake *intake = context;
+    if (result != RESULT_OK || earlier == 0) {
+        on_commit(intake, result);
+        return;
+    }
+    intake->config.id = earlier;
+    format_accepted(intake);
+    intake->config.on_retry(intake->config.context, earlier);
+    tell_accepted(intake);
+}
+
+static void commit_once(struct intake *intake, struct store_message *message)
+{
+    const struct intake_config *config = &intake->config;
+    const struct store_window window = {
+        .since_ms = config->received_at_ms - config->retry_window_ms,
+        .until_ms = config->received_at_ms + config->retry_window_ms, /* the wall clock may have been set back a little */
+        .lead_ms = config->wall_lead_ms,
+    };
+    crypto_digest_end(&intake->digest, message->digest);
+    store_intake_commit_once(&intake->store, message, intake->hops, config->received_at_ms, &window, on_commit_once, intake);
+}
+
 static void commit(struct intake *intake)
 {
     if (intake->state == INTAKE_REFUSED) {
@@ -260,7 +345,10 @@ static void commit(struct intake *intake)
     struct store_message message = message_of(intake);
     if (intake->config.route)
         intake->config.route(intake->config.context, &intake->envelope, intake->hops);
-    store_intake_commit(&intake->store, &message, intake->hops, intake->config.received_at_ms, on_commit, intake);
+    if (looks_for_retry(intake))
+        commit_once(intake, &message);
+    else
+        store_intake_commit(&intake->store, &message, intake->hops, intake->config.received_at_ms, on_commit, intake);
 }
 
 void intake_finish(struct intake *intake)
@@ -316,9 +404,7 @@ static void on_store_resumed(void *context, enum result result, struct store_int
 /* What a transaction is told again each time it asks must be what it is told the first time. */
 static void write_reply(struct intake *intake, struct store_naming *naming, char *out, size_t size)
 {
-    char id[MESSAGE_ID_TEXT];
-    message_id_format(intake->config.id, id);
-    snprintf(intake->accepted_text, sizeof intake->accepted_text, "Ok: queued as %s", id);
+    format_accepted(intake);
     int len = snprintf(out, size, "250 2.0.0 %s", intake->accepted_text);
     naming->reply = slice_of(out, (size_t)len);
 }
@@ -373,6 +459,8 @@ static enum result prepare(struct intake *intake, const struct intake_config *co
         if (!intake->hops)
             return RESULT_MEMORY;
     }
+    if (looks_for_retry(intake))
+        digest_envelope(intake);
     return config->checkpoint ? prepare_rest(intake, config) : prepare_new(intake, config);
 }
 

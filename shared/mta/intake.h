@@ -12,7 +12,8 @@
  * on_reply, the session, unless it has called intake_free in between.
  *
  * Invariants: 1 on_reply gets a positive reply only from inside the store's answer to a commit; 2 after intake_free no callback to the owner comes; 3 on_queued comes exactly for
- * every message that was committed. */
+ * every message that was committed; 4 of messages with one digest, one is taken within retry_window_ms, unless the store has forgotten its digest: which of the octets are the sender's is
+ * what was fed, before our Received:, Date: and Message-ID: are added. */
 #ifndef POSTERN_MTA_INTAKE_H
 #define POSTERN_MTA_INTAKE_H
 
@@ -40,8 +41,9 @@ struct intake_config {
      * id; NULL: from its beginning. */
     const struct store_naming *naming;
     const struct store_checkpoint *checkpoint;
-    /* Within so many ms the same message, octet for octet and with the same envelope, is answered as the first, and not taken again; 0: never. */
-    int64_t retry_window_ms;
+    /* A message that has come before, octet for octet as it was fed, and with the same envelope, at most so many ms ago: it is not taken again, but answered as the first; 0: none is looked for. Not for one
+     * with a name. wall_lead_ms: how far the wall clock has been set meanwhile (store_window). */
+    int64_t retry_window_ms, wall_lead_ms;
     bool is_dsn;                     /* the message is itself a report: never reported on */
 
     /* Asked once, when the header is whole, from inside intake_feed or intake_finish. Fills *refusal and returns false to refuse; its text is copied at once. NULL: nobody
@@ -50,7 +52,9 @@ struct intake_config {
     /* The hop of each recipient goes to hops[i]; slices live as long as the context says. NULL: all "". */
     void (*route)(void *context, const struct envelope *envelope, struct slice *hops);
     void (*on_queued)(void *context, const struct intake_queued *queued);
-    void *context; /* of the two above: outlives the commit */
+    /* In its place, for a message that has come before, and stands in the store by that number. NULL where retry_window_ms is 0. */
+    void (*on_retry)(void *context, uint64_t earlier);
+    void *context; /* of the three above: outlives the commit */
 
     void (*on_resume)(void *owner); /* a pause is over */
     void (*on_reply)(void *owner, const struct smtp_reply *reply);
@@ -67,7 +71,9 @@ void intake_finish(struct intake *intake);
 void intake_sync(struct intake *intake);
 /* Whether intake_free would leave a half of it for who comes back: it has a name, and a whole header, and neither was it refused nor is it at its end. */
 bool intake_is_half(const struct intake *intake);
-/* The message's number. */
+/* Whether it brought a Message-ID: of its own; at BODY_END or later. */
+bool intake_has_message_id(const struct intake *intake);
+/* The message's number; after a positive reply to one that had come before, that one's. */
 uint64_t intake_id(const struct intake *intake);
 /* At any time, after on_reply at the latest. A message with a name that is not whole stays on the disk for who comes back for it, unless it was refused. Before intake_finish it drops what was
  * gathered of any other; after it the commit takes its course. */

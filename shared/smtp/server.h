@@ -182,6 +182,8 @@ void smtp_server_resumed(struct smtp_server *server, int64_t now_ms);
 /* Facts for Received: and logs. Empty or false until known. */
 struct slice smtp_server_helo(const struct smtp_server *server);
 struct slice smtp_server_user(const struct smtp_server *server);
+/* How many commands have been understood or refused so far: whoever sends the next has as a rule read the last reply. */
+uint64_t smtp_server_ncommands(const struct smtp_server *server);
 /* "ESMTPSA", "UTF8SMTPSA" ... (RFC 3848, RFC 6531 4.3); "SMTP" after HELO. */
 const char *smtp_server_protocol(const struct smtp_server *server);
 const char *smtp_server_state_name(const struct smtp_server *server);

@@ -427,6 +427,7 @@ void server_command(struct smtp_server *server, struct slice line)
     struct slice argument;
     struct smtp_command command;
     enum smtp_verb verb = smtp_verb_parse(line, &argument);
+    server->ncommands++;
     const struct smtp_reply *refusal = judge(server, verb);
     if (verb == SMTP_VERB_BDAT) {
         bdat(server, argument, refusal);

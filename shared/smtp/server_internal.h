@@ -82,6 +82,7 @@ struct smtp_server {
     struct smtp_reply refusal;           /* what the driver said of a BDAT, for verdict; its text is on the heap */
 
     unsigned nerrors, nauth_failures, nidle, ntransactions;
+    uint64_t ncommands;
     int64_t now_ms;
     int64_t start_ms;      /* of the session */
     int64_t since_ms;      /* the client owes us something from here on */
