@@ -229,7 +229,7 @@ static void on_sent(struct courier *courier, const struct smtp_client_event *eve
         on_paused(courier);
         break;
     case SMTP_SENT_RENAME:
-        resolve_rest(courier, ATTEMPT_UNTRIED, reply, event->is_local);
+        resolve_rest(courier, ATTEMPT_DEFERRED, reply, event->is_local);
         leave_name_to_others(courier, true);
         break;
     case SMTP_SENT_NOBODY:

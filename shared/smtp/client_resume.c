@@ -23,7 +23,8 @@ void client_resume_plan(struct smtp_client *c)
 {
     struct client_transaction *t = &c->t;
     t->has_name = c->peer.capabilities & SMTP_CAP_CHECKPOINT && client_resume_is_name(t->asked.transid);
-    t->asks = t->has_name && t->asked.asks_first;
+    /* XWHOLE is ours: another's server that knows RFC 1845 would refuse it. Ours is known by XOUTCOME. */
+    t->asks = t->has_name && (t->asked.asks_first || !(c->peer.capabilities & SMTP_CAP_XOUTCOME));
 }
 
 void client_resume_say_name(struct smtp_client *c)
@@ -33,8 +34,10 @@ void client_resume_say_name(struct smtp_client *c)
     c->t.relied |= SMTP_CAP_CHECKPOINT;
     client_put(c, SLICE(" TRANSID="));
     client_put(c, c->t.asked.transid);
-    if (!c->t.asks)
-        client_put(c, SLICE(" XWHOLE"));
+    if (c->t.asks)
+        return;
+    c->t.relied |= SMTP_CAP_XOUTCOME;
+    client_put(c, SLICE(" XWHOLE"));
 }
 
 /* ---- the replies to MAIL ---- */

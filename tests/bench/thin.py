@@ -96,6 +96,7 @@ class Line:
             await asyncio.sleep(every_s)
             for work in list(self.connections):
                 work.cancel()
+            self.up.free_at = self.down.free_at = 0.0   # what was on the line is lost
 
 
 async def main():

@@ -72,7 +72,7 @@ static void answer_line(struct keeper *k, struct slice line, struct buffer *out)
     else if (slice_starts_with(line, SLICE("MAIL ")))
         answer_mail(k, line, out);
     else
-        assert_int_equal(buffer_append_cstr(out, slice_starts_with(line, SLICE("EHLO")) ? "250-relay\r\n250-PIPELINING\r\n250-CHUNKING\r\n250 CHECKPOINT\r\n" : "250 well\r\n"), RESULT_OK);
+        assert_int_equal(buffer_append_cstr(out, slice_starts_with(line, SLICE("EHLO")) ? "250-relay\r\n250-PIPELINING\r\n250-CHUNKING\r\n250-XOUTCOME e1 600\r\n250 CHECKPOINT\r\n" : "250 well\r\n"), RESULT_OK);
 }
 
 /* Octets of a message that is over already are dropped. */

@@ -241,6 +241,7 @@ static inline void open_scene_with(struct scene *s, size_t octets, uint64_t firs
     config.smtp.auth_mechanisms = SASL_PLAIN;
     config.smtp.offers_smtputf8 = true;
     config.smtp.offers_checkpoint = offers_names;
+    config.smtp.outcome = offers_names ? "e1 600" : NULL;
     house_open(&s->house, SERVICE_TLS, &config);
     assert_int_equal(store_client_open(&s->client, s->world.store, &s->house.net.loop), RESULT_OK);
     load_settings(s, more);

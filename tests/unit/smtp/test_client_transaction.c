@@ -247,7 +247,7 @@ static void it_tells_what_the_peer_has_taken(void **state)
     for (size_t i = 79; i < sizeof body; i += 80)
         memcpy(body + i - 1, "\r\n", 2);
     memcpy(body + sizeof body - 2, "\r\n", 2);
-    play_open_ready(&p, PIPELINING CHUNKING "250-CHECKPOINT\r\n");
+    play_open_ready(&p, PIPELINING CHUNKING "250-CHECKPOINT\r\n250-XOUTCOME e1 600\r\n");
     assert_int_equal(smtp_client_taken_octets(p.client), 0);
     play_send(&p, &asked, slice_of(body, sizeof body));
     assert_int_equal(smtp_client_taken_octets(p.client), 0);
@@ -260,7 +260,7 @@ static void it_tells_what_the_peer_has_taken(void **state)
     assert_int_equal(smtp_client_taken_octets(p.client), 2 * SMTP_CLIENT_CHUNK_MAX); /* the session has failed, the word stands */
     play_close(&p);
 
-    play_open_ready(&p, PIPELINING CHUNKING "250-CHECKPOINT\r\n");
+    play_open_ready(&p, PIPELINING CHUNKING "250-CHECKPOINT\r\n250-XOUTCOME e1 600\r\n");
     asked.asks_first = true;
     p.piece = 480;
     play_send(&p, &asked, slice_of(body, sizeof body));
