@@ -53,8 +53,8 @@ $(B)/obj/%.o: %.c | $(B)/gen/schema.h
 	@mkdir -p $(@D)
 	@echo "  CC   $<"
 	@$(CC) $(CPPFLAGS) -Itests $(CFLAGS) -MMD -MP -c -o $@ $<
-$(B)/obj/tests/unit/agent/%.o $(B)/obj/tests/fuzz/fuzz_agent_%.o: CPPFLAGS += -Iclient-agent
-$(B)/obj/tests/unit/server/%.o: CPPFLAGS += -Iserver
+$(B)/obj/tests/unit/agent/%.o $(B)/obj/tests/fuzz/fuzz_agent_%.o $(B)/obj/tests/fault/oom_agent.o: CPPFLAGS += -Iclient-agent
+$(B)/obj/tests/unit/server/%.o $(B)/obj/tests/fault/oom_gate.o: CPPFLAGS += -Iserver
 $(B)/obj/gen/%.o: $(B)/gen/%.c
 	@mkdir -p $(@D)
 	@$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
@@ -96,9 +96,11 @@ BENCH_EXE    := $(call exe,$(wildcard tests/bench/bench_*.c))
 LAB_EXE      := $(call exe,$(filter-out %/wire.c %/boottime.c,$(wildcard tests/lab/*.c)))
 # What only check-fault needs: a disk that remembers (libfuse3), and programs without fsync.
 FAULT_EXE    := $(B)/tests/fault/blocklog $(B)/tests/fault/nosync.so
+# Loaded before programs that are to meet a disk that fails.
+PRELOADS     := $(B)/tests/fault/failing.so
 LIBS          = $(B)/libsupport.a $(B)/libserver.a $(B)/libagent.a $(B)/libpostern.a
-# The two programs use the same words for the like things of theirs, so a test sees one of them: the agent in */agent/ and fuzz_agent_*, else the relay.
-not_linked    = $(if $(findstring /tests/,$@),$(if $(findstring /agent/,$@)$(findstring /fuzz_agent_,$@),$(B)/libserver.a,$(B)/libagent.a))
+# The two programs use the same words for the like things of theirs, so a test sees one of them: the agent in */agent/, fuzz_agent_* and oom_agent*, else the relay.
+not_linked    = $(if $(findstring /tests/,$@),$(if $(findstring /agent/,$@)$(findstring /fuzz_agent_,$@)$(findstring /oom_agent,$@),$(B)/libserver.a,$(B)/libagent.a))
 WRAP          = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup
 
 $(UNIT_TESTS) $(BENCH_EXE): $(B)/tests/%: $(B)/obj/tests/%.o $(LIBS)
@@ -114,7 +116,7 @@ $(B)/obj/tests/fault/blocklog.o: CPPFLAGS += -isystem /usr/include/fuse3
 $(B)/tests/fault/blocklog: $(B)/obj/tests/fault/blocklog.o $(B)/libpostern.a
 	@mkdir -p $(@D)
 	@$(call link) -lfuse3
-$(B)/tests/fault/nosync.so: tests/fault/nosync.c
+$(B)/tests/fault/%.so: tests/fault/%.c
 	@mkdir -p $(@D)
 	@echo "  LD   $@"
 	@$(CC) -D_GNU_SOURCE -std=c17 -g -O2 $(WARN) -fPIC -shared -pthread -o $@ $<
@@ -130,7 +132,7 @@ $(FUZZ_TARGETS): $(B)/tests/%: $(B)/obj/tests/%.o $(B)/obj/tests/support/fuzz_ma
 	@mkdir -p $(@D)
 	@$(call link)
 endif
-tests: $(UNIT_TESTS) $(OOM_TESTS) $(FUZZ_TARGETS) $(LAB_EXE) $(HELPERS)
+tests: $(UNIT_TESTS) $(OOM_TESTS) $(FUZZ_TARGETS) $(LAB_EXE) $(HELPERS) $(PRELOADS)
 
 export POSTERN_RESULTS ?= $(CURDIR)/build/test-results
 export POSTERN_BUILD   := $(CURDIR)/$(B)

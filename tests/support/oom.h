@@ -28,6 +28,9 @@
  * Returns how many allocations the scenario makes when all goes well. */
 size_t oom_loop(size_t max, void (*scenario)(void *context), void *context);
 
+/* The same of a scenario that passes through sockets and threads, and allocates a little more or less each time: ends with the first n that neither run reached. */
+size_t oom_loop_varying(size_t max, void (*scenario)(void *context), void *context);
+
 /* Has an allocation been refused in this run? */
 bool oom_has_failed(void);
 

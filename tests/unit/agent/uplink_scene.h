@@ -143,6 +143,8 @@ static inline void on_event(void *context, struct service_session *session, cons
             say(session, SMTP_REPLY(535, 5, 7, 8, "wrong"));
         else if (smtp_server_set_user(service_core(session), SLICE("anna")) == RESULT_OK)
             say(session, SMTP_REPLY(235, 2, 7, 0, "welcome"));
+        else
+            say(session, SMTP_REPLY(454, 4, 7, 0, "out of memory"));
         break;
     case SMTP_SERVER_BODY_END:
         if (s->holds) {
