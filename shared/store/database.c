@@ -9,6 +9,24 @@ enum {
     LIMIT_ROW = 64 * 1024 * 1024, /* octets: far above any row of ours */
 };
 
+static bool is_disk_error(sqlite3_file *file)
+{
+    int error = 0;
+    return file && file->pMethods && file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &error) == SQLITE_OK && (error == EIO || error == ENXIO || error == ERANGE);
+}
+
+/* SQLite takes a page that the disk could not read (these three: SQLITE_IOERR_CORRUPTFS in os_unix.c) for a damaged database, and says no more than that. Which of the two it was the file still knows; and
+ * a disk that comes back must not have cost a message its turn. The file forgets it only when it is closed: damage that is found behind a disk error is told as such by the next run. */
+static bool is_unread(const struct database *db)
+{
+    sqlite3_file *data = NULL, *log = NULL;
+    if (!db->handle)
+        return false;
+    sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_FILE_POINTER, &data);
+    sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
+    return is_disk_error(data) || is_disk_error(log);
+}
+
 static enum result result_of(const struct database *db, int code)
 {
     switch (code & 0xff) {
@@ -20,7 +38,7 @@ static enum result result_of(const struct database *db, int code)
     case SQLITE_TOOBIG: return RESULT_LIMIT;
     case SQLITE_BUSY:
     case SQLITE_LOCKED: return RESULT_BUSY;
-    case SQLITE_CORRUPT:
+    case SQLITE_CORRUPT: return is_unread(db) ? RESULT_IO : RESULT_CORRUPT;
     case SQLITE_NOTADB: return RESULT_CORRUPT;
     case SQLITE_CONSTRAINT: return RESULT_EXISTS;
     case SQLITE_PERM:
