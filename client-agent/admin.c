@@ -69,7 +69,7 @@ static json_t *status_json(const struct agent *agent, const struct store_counts 
                      uplink_state_name(status.state), "words", verdict_json(agent, &status), "way", status.has_way ? way_json(&status.way, agent->settings->values.relay_host.ptr) : json_null(), "ways",
                      ways_json(agent, &status), "searched", queue_time_json(status.since_ms), "next_search", queue_time_json(status.next_search_ms), "trouble",
                      status.trouble ? json_string(status.trouble) : json_null(), "sending", sending_json(&status), "relay",
-                     agent->settings->values.relay_host.ptr, "started", queue_time_json(agent->started_at_ms), "spool", spool_json(agent), "queue", "queued", (json_int_t)counts->queued, "held",
+                     agent->settings->values.relay_host.ptr, "started", queue_time_json(agent->wall.started_at_ms), "spool", spool_json(agent), "queue", "queued", (json_int_t)counts->queued, "held",
                      (json_int_t)counts->held, "uncertain", (json_int_t)counts->uncertain, "awaited", (json_int_t)status.nawaited, "octets", (json_int_t)counts->octets);
 }
 

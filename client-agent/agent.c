@@ -21,13 +21,10 @@ static uint64_t next_id(void *context)
     return message_id_next(&agent->ids, wall_now_ms(), crypto_random_u32());
 }
 
-/* A message of that time is judged by the wall clock of today. One that came before the clock was set ahead, while this agent runs, has not waited as long as it seems; what was stored by
- * an agent before this one, nobody can tell. */
-static int64_t wall_lead_ms(void *context, int64_t received_at_ms)
+static int64_t lead_of_wall_ms(void *context, int64_t received_at_ms)
 {
-    const struct agent *agent = context;
-    int64_t lead_ms = schedule_lead_ms(agent->started_at_ms, agent->started_at_boot_ms, wall_now_ms(), boot_now_ms());
-    return received_at_ms < agent->started_at_ms + lead_ms ? lead_ms : 0;
+    struct agent *agent = context;
+    return wall_lead_ms(&agent->wall, received_at_ms);
 }
 
 static int64_t ask_at_ms(void *context, const struct store_message *message)
@@ -37,20 +34,21 @@ static int64_t ask_at_ms(void *context, const struct store_message *message)
     return uplink_ask_at_ms(agent->uplink);
 }
 
-/* To either side, by less than an hour too: a program tries again within minutes. */
-static int64_t wall_step_ms(void *context)
+static int64_t step_of_wall_ms(void *context)
 {
     const struct agent *agent = context;
-    return (wall_now_ms() - agent->started_at_ms) - (boot_now_ms() - agent->started_at_boot_ms);
+    return wall_step_ms(&agent->wall);
 }
 
+/* History is not swept early by a clock that was set ahead. */
 static void sweep_sometimes(struct agent *agent)
 {
     int64_t now_ms = wall_now_ms();
     if (now_ms - agent->swept_at_ms < SWEEP_EVERY_MS && agent->swept_at_ms <= now_ms)
         return;
     agent->swept_at_ms = now_ms;
-    store_sweep(agent->client, now_ms - agent->settings->values.history, NULL, NULL);
+    int64_t step_ms = wall_step_ms(&agent->wall);
+    store_sweep(agent->client, now_ms - (step_ms > 0 ? step_ms : 0) - agent->settings->values.history, NULL, NULL);
 }
 
 static void enqueue(struct agent *agent, uint64_t message, uint64_t size_octets, int64_t due_at_ms)
@@ -198,7 +196,7 @@ static int start_reception(struct agent *agent)
             .token = buffer_slice(&token),
             .log = &agent->log,
             .next_id = next_id,
-            .wall_lead_ms = wall_step_ms,
+            .wall_lead_ms = step_of_wall_ms,
             .on_queued = on_queued,
             .context = agent,
         });
@@ -419,6 +417,7 @@ static int start_store(struct agent *agent)
         return code;
     if (store_client_open(&agent->client, agent->store, &agent->loop) != RESULT_OK)
         return agent_fail(EX_OSERR, "out of memory");
+    wall_open(&agent->wall, &agent->loop, agent->client, true, &agent->log);
     agent->queue = queue_new(&(struct queue_limits){.active_per_hop = 1, .active_total = 1});
     agent->office = (struct attempt_office){
         .loop = &agent->loop,
@@ -434,7 +433,7 @@ static int start_store(struct agent *agent)
         .ask_at_ms = ask_at_ms,
         .keep_copies = agent->settings->values.keep_copies,
         .next_id = next_id,
-        .wall_lead_ms = wall_lead_ms,
+        .wall_lead_ms = lead_of_wall_ms,
         .on_queued = on_queued,
         .context = agent,
     };
@@ -486,7 +485,7 @@ static bool tear_down(struct agent *agent)
 
 int agent_run(struct agent *agent, const struct dirs *dirs)
 {
-    *agent = (struct agent){.dirs = dirs, .started_at_ms = wall_now_ms(), .started_at_boot_ms = boot_now_ms(), .network = {.is_up = true}, .log = {.sink = sink_to_stderr}};
+    *agent = (struct agent){.dirs = dirs, .network = {.is_up = true}, .log = {.sink = sink_to_stderr}};
     signal(SIGPIPE, SIG_IGN);
     umask(077);
     agent_find_program(agent);

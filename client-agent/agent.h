@@ -15,6 +15,7 @@
 #include "uplink.h"
 
 #include "mail/message_id.h"
+#include "mta/wall.h"
 #include "net/control.h"
 
 struct agent {
@@ -40,8 +41,8 @@ struct agent {
     struct diagnosis *diagnosis; /* while one runs */
     uv_signal_t signals[3];
     uv_timer_t last_patience; /* at the end, for a resolver that is silent */
-    int64_t started_at_ms, swept_at_ms; /* wall time */
-    int64_t started_at_boot_ms;         /* the same moment on the clock that nobody sets */
+    struct wall wall;
+    int64_t swept_at_ms; /* wall time */
     bool has_loop, has_signals, has_started, is_stopping;
     struct monitor_event network;       /* the monitor's last word; up until it has come */
     bool is_hangup_early, is_end_early; /* signals that came during the start */

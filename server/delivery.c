@@ -195,7 +195,8 @@ static void delivery_sweep_sometimes(struct delivery *delivery)
     delivery->swept_at_ms = now_ms;
     /* The names first: a message whose name is known is not swept. */
     store_checkpoint_sweep(delivery->config.store, served_now_ms(delivery->config.served) - conf_name_kept_ms(delivery->config.conf), NULL, NULL);
-    store_sweep(delivery->config.store, now_ms - delivery->config.conf->values.history, NULL, NULL);
+    int64_t step_ms = wall_step_ms(&delivery->wall); /* history is not swept early by a clock that was set ahead */
+    store_sweep(delivery->config.store, now_ms - (step_ms > 0 ? step_ms : 0) - delivery->config.conf->values.history, NULL, NULL);
 }
 
 static void delivery_add_one(struct delivery *delivery, uint64_t message, struct slice hop, int64_t due_at_ms)
@@ -339,6 +340,12 @@ void delivery_reload(struct delivery *delivery, struct conf *conf, struct tls_co
     delivery_take_config(delivery, conf, tls_any, tls_verified);
 }
 
+static int64_t delivery_lead_of_wall_ms(void *context, int64_t received_at_ms)
+{
+    struct delivery *delivery = context;
+    return wall_lead_ms(&delivery->wall, received_at_ms);
+}
+
 static struct attempt_office delivery_office(struct delivery *delivery)
 {
     return (struct attempt_office){
@@ -347,6 +354,7 @@ static struct attempt_office delivery_office(struct delivery *delivery)
         .log = delivery->config.log,
         .accepted_state = STORE_DELIVERED,
         .next_id = delivery_next_id,
+        .wall_lead_ms = delivery_lead_of_wall_ms,
         .route = delivery_route,
         .on_queued = delivery_on_own_queued,
         .context = delivery,
@@ -368,6 +376,7 @@ enum result delivery_start(struct delivery **out, const struct delivery_config *
         free(delivery);
         return RESULT_MEMORY;
     }
+    wall_open(&delivery->wall, config->loop, config->store, false, config->log);
     delivery->config = *config;
     delivery->config.conf = NULL;
     delivery->config.tls_any = delivery->config.tls_verified = NULL;

@@ -34,7 +34,7 @@ struct delivery_config {
 };
 
 /* Loads the queue from the store and begins. Once a day, when mail comes in, the store forgets what has been finished for longer than `history`, and names of transactions that were not touched for conf_name_kept_ms.
- * RESULT_OK, RESULT_MEMORY. */
+ * Before, the loop runs until the store has moved the times of another wall clock (mta/wall.h). RESULT_OK, RESULT_MEMORY. */
 MUST_CHECK enum result delivery_start(struct delivery **out, const struct delivery_config *config);
 /* Lets messages that are being sent end within grace_ms; then on_stopped, and the memory is gone. */
 void delivery_stop(struct delivery *delivery, int64_t grace_ms, void (*on_stopped)(void *context), void *context);

@@ -6,6 +6,7 @@
 #include "lane.h"
 
 #include "base/map.h"
+#include "mta/wall.h"
 #include "queue/queue.h"
 
 struct delivery {
@@ -13,6 +14,7 @@ struct delivery {
     struct queue *queue;
     struct attempt_office office;
     struct lane_services services;
+    struct wall wall;
     struct map routes;      /* all, by name */
     struct list busy;       /* those that something goes or waits to go over */
     size_t routes_sweep_at; /* when there are so many, those are looked for that nobody needs any more */

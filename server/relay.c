@@ -541,9 +541,8 @@ static int relay_open_delivery(struct relay *relay)
         .next_id = relay_next_id,
         .context = relay,
     };
-    if (delivery_start(&relay->delivery, &config) != RESULT_OK)
-        return relay_fail(relay, EX_OSERR, "start-failed", "out of memory");
-    return EX_OK;
+    enum result result = delivery_start(&relay->delivery, &config);
+    return result == RESULT_OK ? EX_OK : relay_fail(relay, console_exit_code(result), "start-failed", result_name(result));
 }
 
 static int relay_open_control(struct relay *relay)

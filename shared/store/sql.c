@@ -42,6 +42,9 @@ const char *const store_sql[SQL_COUNT] = {
                          "next_attempt_at > 0))) FROM message WHERE id > ?1 ORDER BY id LIMIT ?2",
     [SQL_MESSAGE_WITH_DIGEST] = "SELECT id FROM message WHERE digest = ?1 AND (received_at BETWEEN ?2 AND ?3 OR received_at BETWEEN ?2 - ?4 AND ?3 - ?4) "
                                 "ORDER BY received_at LIMIT 1",
+    [SQL_MESSAGE_HEARD] = "SELECT max(received_at, ifnull((SELECT max(at) FROM recipient WHERE message = ?1), 0)) FROM message WHERE id = ?1",
+    [SQL_MESSAGE_MOVE] = "UPDATE message SET received_at = received_at + ?2, expires_at = expires_at + ?2 WHERE id = ?1",
+    [SQL_RECIPIENT_MOVE] = "UPDATE recipient SET at = at + ?2 * (at <> 0), next_attempt_at = next_attempt_at + ?2 * (next_attempt_at <> 0) WHERE message = ?1",
     [SQL_MESSAGE_FORGET_DIGEST] = "UPDATE message SET digest = NULL WHERE id = ?1",
 
     [SQL_RECIPIENT_ADD] = "INSERT INTO recipient (message, " RECIPIENT_COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",

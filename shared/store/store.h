@@ -266,6 +266,12 @@ void store_message_remove(struct store_client *client, uint64_t id, store_done *
 /* Forgets finished messages older than before_ms; not those that are asked about, nor those whose name is known (checkpoints). */
 void store_sweep(struct store_client *client, int64_t before_ms, store_done *done, void *context);
 
+/* Messages that are not done with, and of which nothing was heard (received, or asked about) for STORE_STRAY_MS, or that were last heard of more than STORE_AHEAD_MS from now, come of another wall clock than
+ * today's, or nobody was there: all their times are moved so that the last is now. So they have left of their lifetime what they had left. with_awaited: those that are asked about too (agent). */
+#define STORE_STRAY_MS (INT64_C(60) * 24 * 3600 * 1000)
+#define STORE_AHEAD_MS INT64_C(3600000)
+void store_clock_mend(struct store_client *client, int64_t now_ms, bool with_awaited, store_done *done, void *context);
+
 struct store_counts {
     uint64_t queued, held, uncertain, finished, octets;
 };

@@ -1,0 +1,26 @@
+/* The wall clock, and that somebody sets it: what is written in its time must neither end early nor last for ever.
+ *
+ * While a program runs, the clock that nobody sets tells how far the wall clock was set. Over a restart only the store can tell: mail of which nothing was heard for two months, or that was last heard of in the future
+ * (store_clock_mend). Both are looked at: at the start, and whenever a step is noticed. What a step of less than that does to mail of an earlier run of the program, nobody can tell from a longer pause. */
+#ifndef POSTERN_MTA_WALL_H
+#define POSTERN_MTA_WALL_H
+
+#include "store/store.h"
+
+struct wall {
+    int64_t started_at_ms, started_at_boot_ms; /* one moment on the wall clock, and on the clock that nobody sets */
+    int64_t base_at_ms, base_boot_ms;          /* the same, since the last step that the store mended */
+    int64_t turned_by_ms;                      /* that step; 0: none yet */
+    bool has_awaited;
+    struct store_client *store;
+    const struct log *log;
+};
+
+/* At start, before mail is loaded: runs the loop until the store is mended, or has failed to be, which is logged: mail goes on without. has_awaited: as in store_clock_mend. */
+void wall_open(struct wall *wall, uv_loop_t *loop, struct store_client *store, bool has_awaited, const struct log *log);
+/* How far the wall clock was set since the start: ahead, or (less than 0) back. */
+int64_t wall_step_ms(const struct wall *wall);
+/* How much too old a message seems that was received then. Has the store mended when a step is new, before the outcome for which this is asked is written: in order with it. */
+int64_t wall_lead_ms(struct wall *wall, int64_t received_at_ms);
+
+#endif

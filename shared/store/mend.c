@@ -1,0 +1,93 @@
+/* Times of another wall clock than today's. */
+#include "store/engine.h"
+
+enum { MEND_STEP = 100 }; /* messages looked at in one transaction, so that new mail never waits long */
+
+struct mend_task {
+    struct store_task task;
+    store_done *done;
+    void *context;
+    int64_t now_ms;
+    bool with_awaited, is_at_awaited;
+    uint64_t after;
+    /* of a run, which may be made again: */
+    uint64_t last;
+    size_t nseen;
+};
+
+static enum result move(struct database *db, enum sql statement, uint64_t message, int64_t by_ms)
+{
+    struct query q = query_open(db, statement);
+    query_int(&q, (int64_t)message);
+    query_int(&q, by_ms);
+    return query_run(&q);
+}
+
+static enum result mend_one(struct database *db, uint64_t message, int64_t now_ms)
+{
+    struct query q = query_open(db, SQL_MESSAGE_HEARD);
+    query_int(&q, (int64_t)message);
+    int64_t heard_ms = query_row(&q) ? query_get_int(&q, 0) : now_ms;
+    enum result result = query_end(&q);
+    if (result != RESULT_OK || (heard_ms >= now_ms - STORE_STRAY_MS && heard_ms <= now_ms + STORE_AHEAD_MS))
+        return result;
+    result = move(db, SQL_MESSAGE_MOVE, message, now_ms - heard_ms);
+    return result == RESULT_OK ? move(db, SQL_RECIPIENT_MOVE, message, now_ms - heard_ms) : result;
+}
+
+static enum result mend_run(struct store_task *task, struct database *db)
+{
+    struct mend_task *t = (struct mend_task *)task;
+    uint64_t ids[MEND_STEP];
+    t->nseen = 0;
+    t->last = t->after;
+    struct query q = query_open(db, t->is_at_awaited ? SQL_AWAITED_AFTER : SQL_UNFINISHED_AFTER);
+    query_int(&q, (int64_t)t->after);
+    query_int(&q, MEND_STEP);
+    while (query_row(&q))
+        ids[t->nseen++] = t->last = (uint64_t)query_get_int(&q, 0);
+    enum result result = query_end(&q);
+    for (size_t i = 0; i < t->nseen && result == RESULT_OK; i++)
+        result = mend_one(db, ids[i], t->now_ms);
+    return result;
+}
+
+static void mend_committed(struct store_task *task)
+{
+    fresh_clear(client_store(task->client)->fresh);
+}
+
+/* True: there is more to look at. */
+static bool go_on(struct mend_task *t)
+{
+    bool is_page_full = t->nseen == MEND_STEP;
+    t->after = is_page_full ? t->last : 0;
+    if (is_page_full || t->is_at_awaited || !t->with_awaited)
+        return is_page_full;
+    t->is_at_awaited = true;
+    return true;
+}
+
+static void mend_answer(struct store_task *task, bool is_wanted)
+{
+    struct mend_task t = *(struct mend_task *)task;
+    if (is_wanted && task->result == RESULT_OK && go_on((struct mend_task *)task)) {
+        writer_send(task);
+        return;
+    }
+    task_free(task);
+    if (is_wanted && t.done)
+        t.done(t.context, t.task.result);
+}
+
+void store_clock_mend(struct store_client *client, int64_t now_ms, bool with_awaited, store_done *done, void *context)
+{
+    struct mend_task *t = task_new(client, sizeof *t, mend_run, mend_answer);
+    t->task.committed = mend_committed;
+    t->task.is_urgent = true;
+    t->done = done;
+    t->context = context;
+    t->now_ms = now_ms;
+    t->with_awaited = with_awaited;
+    writer_send(&t->task);
+}
