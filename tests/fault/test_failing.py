@@ -1,7 +1,7 @@
 """Failing parts: the disk under one of the two programs fails at an operation of a hand-over, whichever: an error, no room, half a write, a failed fsync, a failed read; once, or until the test mends it.
 What the agent acknowledged is at its destination, and the relay has taken it exactly once; what was refused was refused for now; and mail flows again without a restart.
 
-The quick part takes a sample of the operations, `make check-fault` all of them (test_failing_long.py)."""
+The quick part takes a sample of the operations, `make check-fault` all of them (test_failing_*_long.py)."""
 import os
 
 import pytest
