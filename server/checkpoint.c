@@ -13,7 +13,7 @@ enum {
     DIGESTED_MAX = 4096, /* octets: what a MAIL line can hold is less */
 };
 
-enum checkpoint_state { CHECKPOINT_ASKING, CHECKPOINT_NEW, CHECKPOINT_HALF, CHECKPOINT_OVER, CHECKPOINT_REFUSED };
+enum checkpoint_state { CHECKPOINT_WAITING, CHECKPOINT_ASKING, CHECKPOINT_NEW, CHECKPOINT_HALF, CHECKPOINT_OVER, CHECKPOINT_REFUSED };
 
 struct checkpoint {
     struct checkpoint_config config; /* its slices, and those below, lie in the arena */
@@ -23,6 +23,7 @@ struct checkpoint {
     struct store_checkpoint found;   /* of a half, or one that is over */
     struct buffer reply_text;
     struct smtp_reply reply;         /* of one that is over */
+    struct underway_place place;
     struct intake *intake;           /* gets what comes */
     uint64_t piece_at_ms;            /* when something last came, on the loop's clock */
     bool has_timer;
@@ -68,6 +69,7 @@ static void checkpoint_log(const struct checkpoint *c, const char *event)
 static void checkpoint_refuse(struct checkpoint *c, struct smtp_reply reply)
 {
     c->state = CHECKPOINT_REFUSED;
+    underway_leave(c->config.underway, &c->place);
     log_event(c->config.log, LOG_INFO, "transaction-refused", LOG_TEXT("session", service_id(c->config.session)), LOG_STR("user", c->config.claim.account),
               LOG_INT("code", reply.code), LOG_STR("reason", reply.text));
     service_answer(c->config.session, &reply);
@@ -109,12 +111,15 @@ static void checkpoint_go_on(struct checkpoint *c, const struct store_checkpoint
     c->state = found->reply.len > 0 ? CHECKPOINT_OVER : CHECKPOINT_HALF;
     if (c->state == CHECKPOINT_HALF)
         checkpoint_log(c, "transaction-resumed");
+    else
+        underway_leave(c->config.underway, &c->place);
     service_resume_transaction(c->config.session, !c->config.claim.is_whole, c->config.claim.is_whole ? 0 : found->came_octets, found->nrcpt);
 }
 
 static void on_claimed(void *context, enum result result, const struct store_checkpoint *found)
 {
     struct checkpoint *c = context;
+    checkpoint_resume(c);
     if (c->is_orphan) {
         c->state = CHECKPOINT_REFUSED;
         checkpoint_free(&c);
@@ -140,6 +145,39 @@ static enum result copy_claim(struct checkpoint *c)
     return result;
 }
 
+static void start_timer(struct checkpoint *c, uv_timer_cb callback, uint64_t after_ms)
+{
+    if (!c->has_timer) {
+        uv_timer_init(c->config.loop, &c->timer);
+        c->timer.data = c;
+        c->has_timer = true;
+    }
+    uv_timer_start(&c->timer, callback, after_ms, 0);
+}
+
+/* The machine's time: a loop's own stands still while it works. */
+static int64_t now_ms(void)
+{
+    return (int64_t)(uv_hrtime() / 1000000);
+}
+
+static void on_look(uv_timer_t *timer);
+
+static void claim_in_turn(struct checkpoint *c)
+{
+    if (!underway_may_claim(c->config.underway, &c->place, now_ms())) {
+        start_timer(c, on_look, UNDERWAY_LOOK_MS);
+        return;
+    }
+    c->state = CHECKPOINT_ASKING;
+    store_checkpoint_claim(c->config.store, &c->config.claim, on_claimed, c);
+}
+
+static void on_look(uv_timer_t *timer)
+{
+    claim_in_turn(timer->data);
+}
+
 struct checkpoint *checkpoint_new(const struct checkpoint_config *config)
 {
     struct checkpoint *c = calloc(1, sizeof *c);
@@ -153,8 +191,10 @@ struct checkpoint *checkpoint_new(const struct checkpoint_config *config)
         checkpoint_free(&c);
         return NULL;
     }
-    c->state = CHECKPOINT_ASKING;
-    store_checkpoint_claim(config->store, &c->config.claim, on_claimed, c);
+    c->state = CHECKPOINT_WAITING;
+    const struct store_claim *claim = &c->config.claim;
+    underway_enter(config->underway, &c->place, claim->account, claim->transid, service_socket(config->session), !claim->is_whole, now_ms());
+    claim_in_turn(c);
     return c;
 }
 
@@ -234,20 +274,26 @@ static void on_silence(uv_timer_t *timer)
     if (silent_ms >= SILENCE_MS)
         intake_sync(c->intake);
     else
-        uv_timer_start(timer, on_silence, SILENCE_MS - silent_ms, 0);
+        start_timer(c, on_silence, SILENCE_MS - silent_ms);
+}
+
+void checkpoint_pause(struct checkpoint *c)
+{
+    underway_hold(c->config.underway, &c->place);
+}
+
+void checkpoint_resume(struct checkpoint *c)
+{
+    underway_moved(c->config.underway, &c->place, now_ms());
 }
 
 void checkpoint_on_body(struct checkpoint *c, struct intake *intake)
 {
     c->intake = intake;
     c->piece_at_ms = uv_now(c->config.loop);
-    if (!c->has_timer) {
-        uv_timer_init(c->config.loop, &c->timer);
-        c->timer.data = c;
-        c->has_timer = true;
-    }
-    if (!uv_is_active((uv_handle_t *)&c->timer))
-        uv_timer_start(&c->timer, on_silence, SILENCE_MS, 0);
+    checkpoint_resume(c);
+    if (!c->has_timer || !uv_is_active((uv_handle_t *)&c->timer))
+        start_timer(c, on_silence, SILENCE_MS);
 }
 
 /* ---- the end ------------------------------------------------------------------------------------------------------ */
@@ -264,6 +310,7 @@ void checkpoint_free(struct checkpoint **at)
     if (!c)
         return;
     c->is_orphan = true;
+    underway_leave(c->config.underway, &c->place);
     if (c->state == CHECKPOINT_ASKING)
         return;
     buffer_free(&c->reply_text);

@@ -1,15 +1,18 @@
 /* A session's transaction that has a name (RFC 1845; schema/link.md, CHECKPOINT), from MAIL to its end.
  *
+ *   waiting   another session has the name, and what its client sent is still coming (underway.h)
  *   asking    the store is asked who goes on under the name: its claim answers MAIL
  *   new       250; a transaction as any other, but that it is kept under its name
  *   half      355, or 250 to XWHOLE; the record knows the recipients, the body goes on where it was left
  *   over      355, or 250 to XWHOLE; the record knows the recipients and the reply; the octets that come are dropped
  *   refused   554, 451, 452; there is no transaction
  *
- * What the session asked of the store may be answered after it has gone; a claim lives on without it. While a body of a name comes, one timer runs: a second of silence, and what is gathered goes to
+ * What the session asked of the store may be answered after it has gone; a claim lives on without it. Who waits looks around by a timer. While a body of a name comes, the same timer runs: a second of silence, and what is gathered goes to
  * the disk. */
 #ifndef POSTERN_SERVER_CHECKPOINT_H
 #define POSTERN_SERVER_CHECKPOINT_H
+
+#include "underway.h"
 
 #include "mta/intake.h"
 #include "net/service.h"
@@ -20,6 +23,7 @@ struct checkpoint_config {
     uv_loop_t *loop;
     struct store_client *store;
     const struct log *log;
+    struct underway *underway;
     struct service_session *session;
     struct store_claim claim; /* copied */
     uint32_t most_halves;     /* of a device */
@@ -51,5 +55,8 @@ struct envelope checkpoint_envelope(const struct checkpoint *checkpoint, const s
 void checkpoint_name(const struct checkpoint *checkpoint, const struct envelope *envelope, struct store_naming *naming, struct intake_config *intake);
 /* A piece of the body has come; the intake lives until checkpoint_free. */
 void checkpoint_on_body(struct checkpoint *checkpoint, struct intake *intake);
+/* Nothing is read, because the store is behind; and again. */
+void checkpoint_pause(struct checkpoint *checkpoint);
+void checkpoint_resume(struct checkpoint *checkpoint);
 
 #endif

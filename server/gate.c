@@ -166,6 +166,7 @@ static void session_begin_transaction(struct session *session)
         .loop = session->gate->services.loop,
         .store = session->gate->services.login.store,
         .log = session_log(session),
+        .underway = session->gate->services.underway,
         .session = session->service,
         .claim = session_claim(session, session->transid),
         .most_halves = (uint32_t)session->conf->values.half_bodies,
@@ -341,6 +342,8 @@ static void gate_on_queued(void *context, const struct intake_queued *queued)
 static void session_on_resume(void *owner)
 {
     struct session *session = owner;
+    if (session->checkpoint)
+        checkpoint_resume(session->checkpoint);
     service_resume(session->service);
 }
 
@@ -458,13 +461,18 @@ static void session_on_body(struct session *session, struct slice piece)
         return;
     if (session->checkpoint)
         checkpoint_on_body(session->checkpoint, session->intake);
-    if (intake_feed(session->intake, piece))
-        service_pause(session->service);
+    if (!intake_feed(session->intake, piece))
+        return;
+    if (session->checkpoint)
+        checkpoint_pause(session->checkpoint);
+    service_pause(session->service);
 }
 
 static void session_on_body_end(struct session *session)
 {
     if (session->intake) {
+        if (session->checkpoint)
+            checkpoint_pause(session->checkpoint); /* until the commit's answer */
         intake_finish(session->intake);
     } else if (checkpoint_is_over(session->checkpoint)) {
         checkpoint_answer_again(session->checkpoint);

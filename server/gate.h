@@ -16,6 +16,7 @@
 #include "login.h"
 #include "conf.h"
 #include "served.h"
+#include "underway.h"
 
 #include "mta/intake.h"
 
@@ -36,6 +37,7 @@ struct gate_services {
     struct login_services login;
     uv_loop_t *loop;
     const struct served *served;
+    struct underway *underway;  /* of all loops */
     struct conf *conf; /* a reference */
     uint64_t (*next_id)(void *context);
     /* Takes `queued`; from this loop's thread. NULL instead of a letter: memory is out, look into the store for what is new. */

@@ -34,6 +34,7 @@ struct relay {
     struct dns *dns;
     struct sentry *sentry;
     struct verifier *verifier;
+    struct underway *underway;
     struct thread *threads[CONF_THREADS_MAX];
     size_t nthreads, nidle;
     struct conf_listener bound[CONF_LISTENERS_MAX];
@@ -425,6 +426,9 @@ static int relay_open_conf(struct relay *relay)
 static int relay_open_threads(struct relay *relay)
 {
     struct sentry_limits limits = sentry_limits_of(relay->conf);
+    relay->underway = underway_new();
+    if (!relay->underway)
+        return relay_fail(relay, EX_OSERR, "start-failed", "out of memory");
     if (sentry_new(&relay->sentry, &limits) != RESULT_OK ||
         verifier_start(&relay->verifier, relay->sentry, conf_verifier_threads(relay->conf), (uint32_t)relay->conf->values.verifier_queue) !=
             RESULT_OK)
@@ -443,6 +447,7 @@ static int relay_open_threads(struct relay *relay)
                       .accounts_version = &relay->accounts_version,
                       .dummy_hash = relay->dummy_hash},
             .served = &relay->served,
+            .underway = relay->underway,
             .conf = conf_ref(relay->conf),
             .next_id = relay_next_id,
             .on_queued = relay_on_queued,
@@ -602,6 +607,7 @@ static void relay_close(struct relay *relay)
         thread_join(&relay->threads[i]);
     verifier_stop(&relay->verifier);
     sentry_free(&relay->sentry);
+    underway_free(&relay->underway);
     if (relay->client)
         store_client_close(relay->client, on_closed_nothing, NULL);
     uv_run(&relay->loop, UV_RUN_DEFAULT);

@@ -93,6 +93,8 @@ void service_resume(struct service_session *session);
 struct smtp_server *service_core(struct service_session *session); /* NULL before the handshake of a TLS port is done */
 const char *service_id(const struct service_session *session);   /* for logs: "s3f9k2" */
 const struct tls_info *service_tls(const struct service_session *session); /* NULL: no TLS */
+/* To be looked at (poll), by whichever thread, until the transaction has ended; -1: there is none. */
+int service_socket(const struct service_session *session);
 const char *service_peer(const struct service_session *session); /* address and port; for the log only, never for a message */
 MUST_CHECK enum result service_peer_address(const struct service_session *session, struct sockaddr_storage *out);
 

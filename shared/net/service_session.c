@@ -447,6 +447,11 @@ const struct tls_info *service_tls(const struct service_session *session)
     return session->stream ? stream_tls_info(session->stream) : NULL;
 }
 
+int service_socket(const struct service_session *session)
+{
+    return session->stream ? stream_socket(session->stream) : -1;
+}
+
 const char *service_peer(const struct service_session *session)
 {
     return session->peer;

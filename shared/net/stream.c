@@ -419,6 +419,12 @@ int stream_socket_error(const struct stream *stream)
     return error ? uv_translate_sys_error(error) : 0;
 }
 
+int stream_socket(const struct stream *stream)
+{
+    uv_os_fd_t fd;
+    return uv_fileno((const uv_handle_t *)&stream->tcp, &fd) == 0 ? fd : -1;
+}
+
 const char *stream_peer(const struct stream *stream)
 {
     return stream->peer;

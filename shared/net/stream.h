@@ -99,6 +99,8 @@ const struct stream_error *stream_error(const struct stream *stream);
 /* For one that is paused, whose failure nobody hears of because nobody reads: what has become of the connection, a UV_E... code; 0: nothing known. The system tells
  * once: close the stream. */
 int stream_socket_error(const struct stream *stream);
+/* The socket, to be looked at (poll) while the stream is not closing; -1: there is none. */
+int stream_socket(const struct stream *stream);
 /* Of the connected socket: "192.0.2.1:465". Empty before OPENED. */
 const char *stream_peer(const struct stream *stream);
 MUST_CHECK enum result stream_peer_address(const struct stream *stream, struct sockaddr_storage *out);

@@ -2,9 +2,11 @@
 
 The quick part, in `make check`, takes a sample of the positions; `make check-fault` takes them all (test_cut_long.py)."""
 import os
+import sqlite3
 
 import pytest
 from custody_case import CHUNK, OVERHEAD, Custody
+from daemon import wait_for
 
 SIZE = 150_000      # three pieces, the last one short
 HOWS = ("fin", "rst", "hole")
@@ -80,4 +82,43 @@ def test_the_same_message_is_cut_again_and_again(make_case):
     octets = case.octets_to_server()
     assert sum(c.was_cut for c in case.wire.connections) == 9
     assert octets <= size + 9 * 8192 + 10 * OVERHEAD, f"{octets} octets for {size}, although what had arrived was kept"
+    case.judge()
+
+
+class SlowDisk:
+    """The relay's writer stands still from the time when a connection that will be cut has carried the first flight of a body until the one after is there: so there is much that the relay has not read."""
+
+    def __init__(self, case, ncuts):
+        self.case, self.ncuts, self.locks = case, ncuts, []
+        case.wire.on_piece = self.look
+
+    def look(self, connection):
+        n = self.case.wire.connections.index(connection)
+        if n < self.ncuts and n == len(self.locks) and connection.to_server > 80_000:
+            lock = sqlite3.connect(self.case.relay.path("relay.db"), timeout=30, isolation_level=None, check_same_thread=False)
+            lock.execute("BEGIN IMMEDIATE")
+            self.locks.append(lock)
+
+    def wait(self):
+        wire = self.case.wire
+        for n in range(self.ncuts):
+            wait_for(lambda n=n: len(wire.connections) > n + 1 and wire.connections[n + 1].to_server > 600, f"connection {n + 1} after a cut")
+            self.locks[n].close()
+
+
+def test_a_large_one_is_cut_while_the_relay_still_reads(make_case):
+    """The laptop is back before the relay has seen the end of the connection before, or half of what it brought."""
+    case = make_case()
+    measure(case)
+    case.wire.forget()
+    for _ in range(5):
+        case.wire.cut(to_server=560_000)
+    disk = SlowDisk(case, 5)
+    size = 3_000_000
+    subject = case.send(size)
+    disk.wait()
+    case.wait_arrived(subject)
+    octets = case.octets_to_server()
+    assert sum(c.was_cut for c in case.wire.connections) == 5
+    assert octets <= size + size // 500 + 5 * CHUNK + 6 * OVERHEAD, f"{octets} octets for {size}: {[c.to_server for c in case.wire.connections]}"
     case.judge()

@@ -1,7 +1,7 @@
 """A wire that is cut where the test says: a TCP relay on 127.0.0.1 that forwards exactly so many octets of a connection and then ends both its sides.
 
     wire = Wire(("127.0.0.1", port))
-    wire.cut(to_server=1234)            the next connection ends when 1,234 octets have gone to the server, none more
+    wire.cut(to_server=1234)            the next connection ends when 1,234 octets have gone to the server, none more; the client hears it at once, the server behind the last of them
     wire.cut(to_client=80, how="rst")   ... when 80 have come back; by RST in place of FIN
     wire.cut(to_server=0, how="hole")   ... nothing goes any further in either direction, and nobody is told
 
@@ -30,14 +30,16 @@ class Records:
         self.ends, self.seen, self.left, self.header = [], 0, 0, b""
 
     def feed(self, octets):
-        for at in range(len(octets)):
-            self.seen += 1
+        at = 0
+        while at < len(octets):
+            n = min(self.left, len(octets) - at) or 1
+            self.seen, at = self.seen + n, at + n
             if self.left:
-                self.left -= 1
+                self.left -= n
                 if not self.left:
                     self.ends.append(self.seen)
                 continue
-            self.header = (self.header + octets[at:at + 1])[-5:]
+            self.header = (self.header + octets[at - 1:at])[-5:]
             if len(self.header) == 5 and self.header[0] in (20, 21, 22, 23) and self.header[1] == 3:
                 self.left, self.header = struct.unpack(">H", self.header[3:])[0], b""
 
@@ -49,6 +51,7 @@ class Wire:
         self.port = self.listener.getsockname()[1]
         self.lock, self.is_closing, self.threads = threading.Lock(), False, []
         self.wakes = socket.socketpair()
+        self.on_piece = lambda connection: None     # nothing goes on over the connection until it returns
         self._spawn(self._accept)
 
     def cut(self, to_server=None, to_client=None, how="fin"):
@@ -122,6 +125,7 @@ class Wire:
                 target.sendall(octets)
                 records.feed(octets)
                 setattr(connection, name, getattr(connection, name) + len(octets))
+                self.on_piece(connection)
                 if self._is_due(connection):
                     break
         return None
@@ -136,8 +140,13 @@ class Wire:
         return any(connection.cut.get(name) is not None and getattr(connection, name) >= connection.cut[name] for name in ("to_server", "to_client"))
 
     def _end(self, client, server, connection):
-        """A hole swallows what comes until one side has had enough, or the wire is taken down."""
+        """A hole swallows what comes until one side has had enough, or the wire is taken down. FIN to the server is not followed by RST, which would drop what it has not read: what it still says is read, and
+        goes nowhere."""
         connection.was_cut = True
+        if connection.cut["how"] == "fin":
+            client.close()
+            server.shutdown(socket.SHUT_WR)
+            self._drain(server)
         ends = {client, server}
         while connection.cut["how"] == "hole" and ends and not self.is_closing:
             ready, _, _ = select.select([*ends, self.wakes[1]], [], [])
@@ -146,3 +155,9 @@ class Wire:
                     return
                 if not source.recv(65536):
                     return
+
+    def _drain(self, end):
+        while not self.is_closing:
+            ready, _, _ = select.select([end, self.wakes[1]], [], [])
+            if end in ready and not end.recv(65536):
+                return

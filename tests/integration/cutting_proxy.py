@@ -59,20 +59,16 @@ class CuttingProxy:
         back = threading.Thread(target=self._back, args=(far, near, is_cut), daemon=True)
         back.start()
         self._forth(near, far, limit)
-        # What has passed, the relay takes, and hears that no more will come; of that the agent hears nothing, and its end breaks.
+        # The agent's end breaks at once. What has passed, the relay takes in its own time, and then hears that no more will come.
         is_cut.set()
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        near.close()
         try:
             far.shutdown(socket.SHUT_WR)
         except OSError:
             pass
         back.join(10)
-        near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        for end in (far, near):
-            try:
-                end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-            end.close()
+        far.close()
 
     def _forth(self, near, far, limit):
         left = limit

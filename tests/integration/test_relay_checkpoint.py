@@ -381,6 +381,7 @@ def test_after_xdevice_it_is_still_by_password(relay):
 # ---- one at a time ----
 
 def test_who_names_it_takes_it_away(relay):
+    """The old one is silent, and lives for all the relay knows: its end is not waited for."""
     with Session(relay) as old, Session(relay) as new:
         old.begin(CHUNK * 2)
         offset = new.offset()
@@ -391,6 +392,43 @@ def test_who_names_it_takes_it_away(relay):
         assert code == 451 and text.startswith("4.3.0") and "Another session" in text
         assert old.say("NOOP")[0][0] == 250
         item = item_of(new.whole(LARGE[CHUNK * 4:]))
+    assert_once(relay, item)
+
+
+def hold_writer(relay):
+    """Until the connection that it gives is closed, the relay writes nothing down, and reads no more of a body than it may hold."""
+    held = contextlib.closing(sqlite3.connect(relay.path("relay.db"), isolation_level=None))
+    held.thing.execute("BEGIN IMMEDIATE")
+    return held
+
+
+def test_what_a_dead_session_has_brought_is_read_first(relay):
+    """Its connection has ended behind half a megabyte that lies in its socket, when another asks how much is here."""
+    old = Session(relay).begin(CHUNK * 2)
+    end = CHUNK * 2 + 700_000
+    with Session(relay) as new:
+        with hold_writer(relay):
+            old.tls.sendall(f"BDAT {len(LARGE) - CHUNK * 2} LAST\r\n".encode() + LARGE[CHUNK * 2:end])
+            old.__exit__()
+            new.tls.sendall(f"MAIL FROM:<{ANNA}> SIZE={len(LARGE)} TRANSID={NAME}\r\n".encode())
+        code, text = new.reply()
+        assert code == 355 and end - 16384 - 64 <= int(text.split()[0]) <= end, (code, text)  # but for a TLS record, and a line
+        item = item_of(new.whole(LARGE[int(text.split()[0]):]))
+    assert_once(relay, item)
+
+
+def test_who_waits_for_another_and_dies_is_waited_for_by_nobody(relay):
+    old, dead = Session(relay).begin(CHUNK * 2), Session(relay)
+    with Session(relay) as new:
+        with hold_writer(relay):
+            old.tls.sendall(f"BDAT {len(LARGE) - CHUNK * 2} LAST\r\n".encode() + LARGE[CHUNK * 2:CHUNK * 2 + 700_000])
+            old.__exit__()
+            for session in (dead, new):
+                session.tls.sendall(f"MAIL FROM:<{ANNA}> SIZE={len(LARGE)} TRANSID={NAME}\r\n".encode())
+            dead.__exit__()
+        code, text = new.reply()
+        assert code == 355 and int(text.split()[0]) >= CHUNK * 2 + 700_000 - 16384 - 64, (code, text)
+        item = item_of(new.whole(LARGE[int(text.split()[0]):]))
     assert_once(relay, item)
 
 
