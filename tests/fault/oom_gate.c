@@ -27,6 +27,7 @@ struct scene {
     struct verifier *verifier;
     struct conf *conf;
     struct served served;
+    struct underway *underway;
     struct gate *gate;
     struct service_handler handler; /* the gate's */
     _Atomic uint32_t accounts_version, sessions;
@@ -93,6 +94,7 @@ static void open_gate(struct scene *s)
                   .accounts_version = &s->accounts_version, .dummy_hash = "$argon2id$x"},
         .loop = &s->house.net.loop,
         .served = &s->served,
+        .underway = s->underway,
         .conf = conf_ref(s->conf),
         .next_id = next_id,
         .on_queued = on_queued,
@@ -122,6 +124,8 @@ static void open_scene(struct scene *s)
     house_open(&s->house, SERVICE_TLS, &config);
     assert_int_equal(store_client_open(&s->store, s->world.store, &s->house.net.loop), RESULT_OK);
     assert_int_equal(mailbox_open(&s->mailbox, &s->house.net.loop), RESULT_OK);
+    s->underway = underway_new();
+    assert_non_null(s->underway);
     assert_int_equal(sentry_new(&s->sentry, &(struct sentry_limits){0}), RESULT_OK);
     assert_int_equal(verifier_start(&s->verifier, s->sentry, 1, 8), RESULT_OK);
     open_gate(s);
@@ -143,6 +147,7 @@ static void close_scene(struct scene *s)
     NET_UNTIL(&s->house.net, is_closed);
     gate_free(&s->gate);
     sentry_free(&s->sentry);
+    underway_free(&s->underway);
     conf_unref(&s->conf);
     house_close(&s->house);
     world_end(&s->world);
