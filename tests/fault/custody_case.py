@@ -58,9 +58,12 @@ class Custody:
         wait_for(lambda: not self.agent.queue(), "the agent's queue to empty", patience_s=60)
         wait_for(lambda: all(c.has_ended for c in self.wire.connections), "the session to end", patience_s=60)
 
-    def is_over(self):
-        """A session has carried something and has ended, and that is written down: seen from outside, so that the programs are asked nothing."""
-        return self.wire.connections and all(c.has_ended for c in self.wire.connections) and self.agent.log("delivered")
+    def nrelayed(self):
+        return len(self.agent.log("delivered"))
+
+    def is_over(self, nbefore):
+        """One more message is with the relay, that is written down, and the session has ended: seen from outside, so that the programs are asked nothing."""
+        return self.nrelayed() > nbefore and all(c.has_ended for c in self.wire.connections)
 
     def octets_to_server(self):
         return sum(connection.to_server for connection in self.wire.connections)

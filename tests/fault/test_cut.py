@@ -47,6 +47,7 @@ def cut_everywhere(case, nbody, every=1):
     places = positions(whole, nbody)[::every]
     for n, (side, at) in enumerate(places):
         cut_at(case, side, at, HOWS[n % 2])
+    cut_at(case, *places[len(places) // 2], "hole")     # nobody is told: dear in time, so once here and often in the long run
     case.judge()
     return len(places)
 

@@ -44,13 +44,14 @@ def hand_over(case, daemon, at):
     """One message, the program killed at that call. False: there were not so many."""
     doubtful = False
     case.wire.forget()
+    nbefore = case.nrelayed()
     killer = Killer(daemon.process, at)
     subject, message = case.message(SIZE)
     try:
         case.agent.send(message=message)
     except (OSError, smtplib.SMTPException, AssertionError):
         doubtful = True
-    wait_for(lambda: killer.has_killed() or (case.arrived(subject) and case.is_over()), "its end, or the message's arrival", patience_s=60)
+    wait_for(lambda: killer.has_killed() or (case.arrived(subject) and case.is_over(nbefore)), "its end, or the message's arrival", patience_s=60)
     was_killed, _ = killer.end()
     if was_killed:
         daemon.wait_exit()

@@ -480,8 +480,8 @@ def test_json_of_a_queue_entry(relay_to):
     relay.wait_state(id, "deferred")
     (entry,) = relay.queue()
     assert entry == relay.entry(id)
-    assert set(entry) == {"id", "from", "to", "size", "state", "since", "expires", "next_attempt", "reason", "account", "report"}
-    assert set(entry["to"][0]) == {"address", "state", "reply", "host", "at", "attempts"}
+    assert set(entry) == {"id", "from", "to", "size", "state", "since", "expires", "next_attempt", "reason", "account", "report", "progress"}
+    assert set(entry["to"][0]) == {"address", "state", "reply", "host", "at", "attempts", "next", "words"}
     for time in (entry["since"], entry["expires"], entry["next_attempt"], entry["to"][0]["at"]):
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", time)
     assert entry["from"] == "anna@example.org" and entry["account"] == "anna" and entry["report"] is False and entry["size"] > 100
