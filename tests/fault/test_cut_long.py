@@ -30,5 +30,5 @@ def test_a_laptop_that_the_relay_does_not_know(make_case):  # noqa: F811
     whole = case.wire.connections[0]
     for n, (side, at) in enumerate(positions(whole, 20)[::3]):
         case.agent = case.new_agent()
-        cut_at(case, side, at, HOWS[n % 2], size=30_000)
+        cut_at(case, side, at, HOWS[n % len(HOWS)], size=30_000)
     case.judge()
