@@ -46,11 +46,14 @@ static struct path_proxy endpoint_of(const struct known_proxy *known, size_t add
 static void tell(struct proxies *proxies)
 {
     struct finder_proxy list[FINDER_PROXIES_MAX];
+    bool is_last = !proxies->asked;
     size_t n = 0;
+    for (size_t i = 0; i < proxies->nknown; i++)
+        is_last = is_last && !proxies->known[i].resolve;
     for (size_t i = 0; i < proxies->nknown; i++)
         for (size_t a = 0; a < proxies->known[i].naddresses && n < FINDER_PROXIES_MAX; a++)
             list[n++] = (struct finder_proxy){proxies->known[i].configured.via, endpoint_of(&proxies->known[i], a)};
-    proxies->on_answer(proxies->context, list, n);
+    proxies->on_answer(proxies->context, list, n, is_last);
 }
 
 static void on_timer(uv_timer_t *timer)

@@ -15,7 +15,7 @@
 
 enum { PROXIES_FRESH_MS = 5 * 60 * 1000 };
 
-typedef void proxies_answer(void *context, const struct finder_proxy *proxies, size_t n); /* at most FINDER_PROXIES_MAX, in the order of preference */
+typedef void proxies_answer(void *context, const struct finder_proxy *proxies, size_t n, bool is_last); /* at most FINDER_PROXIES_MAX, in the order of preference; is_last: nobody is being asked any more */
 
 struct proxies;
 /* A reference to the settings is taken. program: our own executable, to be asked for the system's proxies; outlives this; NULL: they are not asked for. NULL: out of memory. */

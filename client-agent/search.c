@@ -123,10 +123,10 @@ static void resolve_host(struct search *search)
     }
 }
 
-static void on_proxies(void *context, const struct finder_proxy *list, size_t n)
+static void on_proxies(void *context, const struct finder_proxy *list, size_t n, bool is_last)
 {
     struct search *search = context;
-    finder_proxies(search->finder, list, n, now_of(search));
+    finder_proxies(search->finder, list, n, is_last, now_of(search));
     pump(search);
 }
 

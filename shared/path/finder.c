@@ -374,11 +374,13 @@ void finder_resolved(struct finder *finder, const struct path_address *addresses
     take_news(finder);
 }
 
-void finder_proxies(struct finder *finder, const struct finder_proxy *proxies, size_t n, int64_t now_ms)
+void finder_proxies(struct finder *finder, const struct finder_proxy *proxies, size_t n, bool is_last, int64_t now_ms)
 {
     finder->now_ms = now_ms;
-    finder->proxies_until_ms = INT64_MIN;
-    finder->has_proxies = true;
+    if (is_last) {
+        finder->proxies_until_ms = INT64_MIN;
+        finder->has_proxies = true;
+    }
     finder->nproxies = n < FINDER_PROXIES_MAX ? n : FINDER_PROXIES_MAX;
     if (n > 0)
         memcpy(finder->proxies, proxies, finder->nproxies * sizeof *proxies);

@@ -139,7 +139,8 @@ void finder_set_ways(struct finder *finder, const struct finder_way *ways, size_
  * have changed, or the laptop has slept) what runs is begun anew; the session in use is the caller's to judge then. */
 void finder_set_network(struct finder *finder, const struct memory_key *key, bool is_up, bool is_fresh, int64_t now_ms);
 void finder_resolved(struct finder *finder, const struct path_address *addresses, size_t n, int64_t now_ms); /* 0: it failed; what it said before on this network stays good */
-void finder_proxies(struct finder *finder, const struct finder_proxy *proxies, size_t n, int64_t now_ms);
+/* is_last false: more will be told, and a search that has nothing else to try waits for it. */
+void finder_proxies(struct finder *finder, const struct finder_proxy *proxies, size_t n, bool is_last, int64_t now_ms);
 void finder_want(struct finder *finder, enum finder_wish wish, int64_t now_ms);
 /* Outcomes of the connection that the last FINDER_CONNECT of the trial opened; words may be NULL. */
 void finder_connected(struct finder *finder, size_t trial, int64_t now_ms);

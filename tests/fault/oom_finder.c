@@ -49,7 +49,7 @@ static void scenario(void *context)
         finder_set_ways(finder, WAYS, 2, 0);
         finder_set_network(finder, &key, true, false, 0);
         finder_resolved(finder, &RELAY, 1, 0);
-        finder_proxies(finder, NULL, 0, 0);
+        finder_proxies(finder, NULL, 0, true, 0);
         finder_want(finder, FINDER_WISH_DUE, 0);
         assert_true(travel(finder, 2000) || oom_has_failed());
         finder_free(&finder);

@@ -401,7 +401,7 @@ static void tell(struct trip *trip)
         tell_resolved(trip);
     if (trip->proxies_at_ms <= trip->now_ms) {
         trip->proxies_at_ms = INT64_MAX;
-        finder_proxies(trip->finder, trip->place.proxies, trip->place.nproxies, trip->now_ms);
+        finder_proxies(trip->finder, trip->place.proxies, trip->place.nproxies, true, trip->now_ms);
     }
     if (trip->probed_at_ms <= trip->now_ms) {
         trip->probed_at_ms = INT64_MAX;

@@ -59,12 +59,14 @@ struct world {
     struct finder_proxy got[FINDER_PROXIES_MAX];
     size_t ngot;
     unsigned nanswers;
+    bool is_last;
 };
 
-static void on_answer(void *context, const struct finder_proxy *proxies, size_t n)
+static void on_answer(void *context, const struct finder_proxy *proxies, size_t n, bool is_last)
 {
     struct world *world = context;
     world->nanswers++;
+    world->is_last = is_last;
     world->ngot = n;
     if (n > 0)
         memcpy(world->got, proxies, n * sizeof *proxies);
@@ -143,9 +145,9 @@ static void a_name_comes_when_the_resolver_has_it_and_in_its_place(void **state)
     (void)state;
     world_open(&world, "proxy = http://ben:secret@proxy.example:3128\nproxy = socks5://192.0.2.8\n");
     ask(&world);
-    assert_true(world.nanswers == 1 && world.ngot == 1 && world.got[0].via == PATH_SOCKS5);
+    assert_true(world.nanswers == 1 && world.ngot == 1 && world.got[0].via == PATH_SOCKS5 && !world.is_last);
     answer("192.0.2.9");
-    assert_true(world.nanswers == 2 && world.ngot == 2 && world.got[0].via == PATH_HTTP_CONNECT && world.got[0].proxy.address.octets[3] == 9);
+    assert_true(world.nanswers == 2 && world.ngot == 2 && world.got[0].via == PATH_HTTP_CONNECT && world.got[0].proxy.address.octets[3] == 9 && world.is_last);
     proxies_credentials(world.proxies, PATH_HTTP_CONNECT, &world.got[0].proxy, &user, &password);
     assert_true(slice_equal(user, SLICE("ben")));
     world_close(&world);
@@ -179,7 +181,7 @@ static void a_name_that_does_not_exist_is_no_proxy(void **state)
     world_open(&world, "proxy = http://proxy.example:3128\n");
     ask(&world);
     answer(NULL);
-    assert_true(world.nanswers == 2 && world.ngot == 0);
+    assert_true(world.nanswers == 2 && world.ngot == 0 && world.is_last);
     assert_string_equal(proxies_missing(world.proxies), "proxy.example");
     proxies_forget(world.proxies);
     assert_null(proxies_missing(world.proxies));

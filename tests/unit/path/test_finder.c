@@ -132,7 +132,7 @@ static void test_the_order_of_an_unknown_network(void **state)
         laptop->world.rows[i] = (struct row){.via = i ? PATH_HTTP_CONNECT : PATH_DIRECT, .behaviour = TRIP_FAILS(1, PATH_REFUSED)};
     arrive(laptop, 1);
     finder_resolved(trip_finder(laptop->trip), addresses, 2, 0);
-    finder_proxies(trip_finder(laptop->trip), &proxy, 1, 0);
+    finder_proxies(trip_finder(laptop->trip), &proxy, 1, true, 0);
     trip_mail(laptop->trip, 1, 1000, FINDER_WISH_DUE);
     trip_run(laptop->trip, 1000);
     size_t n;
