@@ -244,7 +244,7 @@ enum result query_end(struct query *q)
     enum result result = q->code == SQLITE_OK ? RESULT_OK : database_failed(q->db, q->code, store_sql[q->which]);
     if (q->statement)
         sqlite3_reset(q->statement);
-    return result;
+    return result == RESULT_DENIED ? RESULT_IO : result;
 }
 
 enum result query_run(struct query *q)

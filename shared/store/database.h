@@ -76,7 +76,7 @@ bool query_row(struct query *q);
 int64_t query_get_int(const struct query *q, int column);
 /* Text or blob; valid until the next query_row or query_end. */
 struct slice query_get_slice(const struct query *q, int column);
-/* Gives the statement back. RESULT_OK or what went wrong since query_open. */
+/* Gives the statement back. RESULT_OK or what went wrong since query_open; never RESULT_DENIED, which is what a request, not the disk, is told. */
 MUST_CHECK enum result query_end(struct query *q);
 /* For statements without rows: one step and the end. */
 MUST_CHECK enum result query_run(struct query *q);

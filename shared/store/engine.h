@@ -19,7 +19,7 @@ struct store_task {
     struct store_task *next;
     struct store_client *client;
     /* On the writer's or reader's thread. A writer's task may run twice: once among others and, when one of those broke the transaction,
-     * once alone. What it has changed when it answers NOT_FOUND, EXISTS or CANCELLED (nothing, as a rule) is committed: these need no rollback. */
+     * once alone. What it has changed when it answers NOT_FOUND, EXISTS, CANCELLED or DENIED (nothing, as a rule) is committed: these need no rollback. */
     enum result (*run)(struct store_task *task, struct database *db);
     /* Writer's thread, after a commit that took the task in: for memory that mirrors the disk. NULL: nothing. */
     void (*committed)(struct store_task *task);

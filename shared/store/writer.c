@@ -16,7 +16,7 @@ enum {
 
 static bool is_answer(enum result result)
 {
-    return result == RESULT_OK || result == RESULT_NOT_FOUND || result == RESULT_EXISTS || result == RESULT_CANCELLED;
+    return result == RESULT_OK || result == RESULT_NOT_FOUND || result == RESULT_EXISTS || result == RESULT_CANCELLED || result == RESULT_DENIED;
 }
 
 static void writer_release(struct task_queue *batch)

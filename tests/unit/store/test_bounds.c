@@ -1,6 +1,6 @@
 /* What is bounded: memory while a large body passes, requests that wait, the log's file, the database; and that a store at rest rests. */
 #include "store/engine.h"
-#include "support/store_world.h"
+#include "support/store_names.h"
 
 #include <dirent.h>
 #include <sched.h>
@@ -271,6 +271,65 @@ static void a_chunk_turned_away_ends_its_body(void **state)
     assert_string_equal(world_state(w, 2), "none");
 }
 
+/* ---- one that is refused takes nobody along ---- */
+
+static size_t nruns; /* writer's thread; read when it has answered */
+
+static enum result count_run(struct store_task *task, struct database *db)
+{
+    (void)task, (void)db;
+    nruns++;
+    return RESULT_OK;
+}
+
+static void put_counter(struct world *w, struct world_done *d)
+{
+    struct done_task *t = task_new(w->client, sizeof *t, count_run, done_answer);
+    t->done = world_on_done;
+    t->context = d;
+    writer_send(&t->task);
+}
+
+static void on_claimed(void *context, enum result result, const struct store_checkpoint *found)
+{
+    (void)found;
+    world_on_done(context, result);
+}
+
+/* A client that names a transaction with other parameters can't break the batch that it comes in: that would have all of it run again, one by one. */
+static void a_refused_claim_breaks_no_batch(void **state)
+{
+    struct world *w = *state;
+    struct store_intake *lost;
+    struct world_done before = {0}, refused = {0}, after = {0};
+    struct store_claim claim = names_plain("t1");
+    assert_int_equal(world_open(w), RESULT_OK);
+    names_leave_half(w, 5, names_naming(claim, 0), 5000, true);
+    sqlite3 *db = hold_writer(w, &lost);
+    nruns = 0;
+    put_counter(w, &before);
+    claim.digest[0]++;
+    store_checkpoint_claim(w->client, &claim, on_claimed, &refused);
+    put_counter(w, &after);
+    let_writer_go(db);
+    store_intake_abort(&lost);
+    assert_int_equal(world_wait_done(w, &after), RESULT_OK);
+    assert_int_equal(refused.result, RESULT_DENIED);
+    assert_int_equal(before.result, RESULT_OK);
+    assert_int_equal(nruns, 2);
+}
+
+/* What SQLite denies is a failure of the disk's, and none of these answers: what was changed before it is rolled back. */
+static void a_write_that_is_denied_is_a_failure(void **state)
+{
+    struct world *w = *state;
+    struct world_done d = {0};
+    assert_int_equal(world_open(w), RESULT_OK);
+    assert_int_equal(database_execute(&w->store->writer_db, "PRAGMA query_only = ON", "test"), RESULT_OK); /* the writer is at rest */
+    store_setting_put(w->client, SLICE("n"), SLICE("v"), world_on_done, &d);
+    assert_int_equal(world_wait_done(w, &d), RESULT_IO);
+}
+
 static bool is_this_thread(const char *name)
 {
     uint64_t n;
@@ -335,6 +394,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_database_has_a_maximum, setup, teardown),
         cmocka_unit_test_setup_teardown(beyond_the_bound_new_mail_is_told_to_come_later, setup, teardown),
         cmocka_unit_test_setup_teardown(a_chunk_turned_away_ends_its_body, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_refused_claim_breaks_no_batch, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_write_that_is_denied_is_a_failure, setup, teardown),
         cmocka_unit_test_setup_teardown(at_rest_no_thread_wakes, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
