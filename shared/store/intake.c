@@ -409,7 +409,10 @@ enum result intake_sweep(struct database *db)
 static enum result find_earlier(struct store_intake *intake, struct database *db)
 {
     enum result result = message_find(db, intake->job->message.digest, &intake->window, &intake->earlier);
-    return result == RESULT_OK && intake->nsent > 0 ? drop_half(db, intake->id) : result;
+    if (result != RESULT_OK || intake->nsent == 0)
+        return result;
+    result = drop_half(db, intake->id);
+    return result == RESULT_NOT_FOUND ? RESULT_CORRUPT : result; /* its chunks were committed: their row was here */
 }
 
 static enum result commit_run(struct store_task *task, struct database *db)

@@ -456,7 +456,7 @@ static enum result begin_unsealing(struct database *db, struct mark *mark)
     return commit_mark(db, mark);
 }
 
-/* Step after step through the picture above. */
+/* Step after step through the picture above; what is written afterwards is written as usual. */
 static enum result settle(struct store *store, struct mark *mark, bool is_wanted)
 {
     struct database *db = &store->writer_db;
@@ -469,6 +469,8 @@ static enum result settle(struct store *store, struct mark *mark, bool is_wanted
         result = seal_rows(db, mark, store->seal);
     if (result == RESULT_OK && mark->stage == STAGE_WIPING && is_wanted)
         return wipe_if_possible(db, mark);
+    if (result == RESULT_OK && !is_wanted)
+        result = back_to_usual(db); /* nothing lies in the clear that would have to be wiped, and all soon will */
     if (result == RESULT_OK && mark->stage != STAGE_UNSEALING && !is_wanted)
         result = begin_unsealing(db, mark);
     return result == RESULT_OK && mark->stage == STAGE_UNSEALING ? unseal_rows(db, mark, store->seal) : result;

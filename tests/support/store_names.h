@@ -51,5 +51,7 @@ void names_add_account(struct world *w, const char *name);
 void names_add_device(struct world *w, const char *id, uint32_t most);
 /* What a query says, on a connection of its own. */
 int64_t names_number(const struct world *w, const char *sql);
+/* Likewise, but it changes what is there. */
+void names_meddle(const struct world *w, const char *sql);
 
 #endif

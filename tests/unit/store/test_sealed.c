@@ -1,6 +1,7 @@
 /* Mail at rest, encrypted: nothing of it in any file, and all of it there. Numbers are those of the invariants in store/sealing.c. */
 #include "schema.h"
-#include "support/store_world.h"
+#include "store/engine.h"
+#include "support/store_names.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -200,6 +201,48 @@ static void off_without_a_seal_asks_for_no_key(void **state)
     world_end(&w);
 }
 
+/* The mark of a database whose sealing has begun, in the place of that of one that is sealed. */
+static void set_back_to_sealing(const struct world *w)
+{
+    sqlite3 *db;
+    sqlite3_stmt *get, *put;
+    char mark[256];
+    assert_int_equal(sqlite3_open(w->path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, "SELECT value FROM setting WHERE name = 'seal'", -1, &get, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(get), SQLITE_ROW);
+    int len = sqlite3_column_bytes(get, 0);
+    assert_in_range(len, 2, sizeof mark);
+    memcpy(mark, sqlite3_column_blob(get, 0), (size_t)len);
+    sqlite3_finalize(get);
+    mark[1] = 1;
+    assert_int_equal(sqlite3_prepare_v2(db, "UPDATE setting SET value = ?1 WHERE name = 'seal'", -1, &put, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_bind_blob(put, 1, mark, len, SQLITE_STATIC), SQLITE_OK);
+    assert_int_equal(sqlite3_step(put), SQLITE_DONE);
+    sqlite3_finalize(put);
+    sqlite3_close(db);
+}
+
+/* Overwriting what is deleted costs every deletion its pages; it is for the time in which something lies in the clear that must not. */
+static void what_follows_is_written_as_usual(void **state)
+{
+    static const bool WANTED[] = {true, false};
+    (void)state;
+    for (size_t i = 0; i < LEN(WANTED); i++) {
+        struct world w;
+        world_make(&w);
+        world_seal(&w, 7);
+        assert_int_equal(world_open(&w), RESULT_OK);
+        world_close(&w);
+        set_back_to_sealing(&w);
+        w.seal.is_wanted = WANTED[i];
+        assert_int_equal(world_open(&w), RESULT_OK);
+        assert_int_equal(store_is_sealed(w.store), WANTED[i]);
+        assert_int_equal(database_number(&w.store->writer_db, "PRAGMA secure_delete"), 0); /* the writer is at rest */
+        assert_int_equal(database_number(&w.store->writer_db, "PRAGMA temp_store"), 2);
+        world_end(&w);
+    }
+}
+
 static void a_large_database_is_sealed_in_bounded_steps(void **state)
 {
     (void)state;
@@ -249,6 +292,33 @@ static uint64_t put_once(struct world *w, uint64_t id, const uint8_t digest[stat
     world_wait(w, &put.is_done);
     assert_int_equal(put.result, RESULT_OK);
     return put.earlier;
+}
+
+/* The row that says of a body that it is a half has gone: it is not told to be the earlier message, and made a second one. */
+static void a_half_that_nobody_knows_is_not_answered_as_the_earlier(void **state)
+{
+    (void)state;
+    struct world w;
+    struct put put = {0};
+    uint8_t digest[STORE_DIGEST] = {7};
+    struct envelope_recipient to = {.address = SLICE("r@x.example")};
+    struct store_message message = {.envelope = {.recipients = &to, .nrcpt = 1}, .received_at_ms = 1000, .digest = {7}};
+    char *body = body_of(5, LARGE);
+    world_make(&w);
+    assert_int_equal(world_open(&w), RESULT_OK);
+    assert_int_equal(put_once(&w, 4, digest), 0);
+    struct store_intake *intake = store_intake_new(w.client, 5, NULL, NULL);
+    assert_int_equal(store_intake_append(intake, slice_of(body, LARGE)), RESULT_OK);
+    names_settle(&w);
+    names_meddle(&w, "DELETE FROM intake");
+    store_intake_commit_once(&intake, &message, NULL, 0, &(struct store_window){0, 2000, 0}, on_put, &put);
+    world_wait(&w, &put.is_done);
+    assert_int_equal(put.result, RESULT_CORRUPT);
+    assert_int_equal(put.earlier, 0);
+    assert_string_equal(world_state(&w, 5), "none");
+    assert_string_equal(world_state(&w, 4), "queued");
+    free(body);
+    world_end(&w);
 }
 
 static void a_digest_finds_its_message_and_lies_nowhere(void **state)
@@ -487,8 +557,10 @@ int main(void)
         cmocka_unit_test(a_body_that_stops_half_way_is_not_on_the_disk),
         cmocka_unit_test(a_database_with_mail_is_sealed_and_unsealed),
         cmocka_unit_test(off_without_a_seal_asks_for_no_key),
+        cmocka_unit_test(what_follows_is_written_as_usual),
         cmocka_unit_test(a_large_database_is_sealed_in_bounded_steps),
         cmocka_unit_test(a_digest_finds_its_message_and_lies_nowhere),
+        cmocka_unit_test(a_half_that_nobody_knows_is_not_answered_as_the_earlier),
         cmocka_unit_test(without_its_key_it_does_not_open_and_loses_nothing),
         cmocka_unit_test(without_a_key_nothing_is_sealed),
         cmocka_unit_test(what_was_altered_is_shown_and_refused_and_the_rest_goes_on),
