@@ -225,18 +225,11 @@ void checkpoint_answer_again(struct checkpoint *c)
     service_answer(c->config.session, &c->reply);
 }
 
-static void on_forgotten(void *context, enum result result, const struct store_checkpoint *found)
-{
-    (void)context, (void)result, (void)found; /* a half that was not dropped is swept */
-}
-
-/* Who wants to send it from its first octet has no use for the half: so the store knows how to drop it. */
+/* Another session's, meanwhile, stays; and a half that could not be dropped is swept. */
 void checkpoint_forget(struct checkpoint *c)
 {
-    if (c->state != CHECKPOINT_HALF)
-        return;
-    c->config.claim.is_whole = true;
-    store_checkpoint_claim(c->config.store, &c->config.claim, on_forgotten, NULL);
+    if (c->state == CHECKPOINT_HALF)
+        store_checkpoint_drop(c->config.store, c->found.message, c->found.generation, NULL, NULL);
 }
 
 /* ---- the body ----------------------------------------------------------------------------------------------------- */

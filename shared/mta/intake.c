@@ -46,7 +46,7 @@ struct smtp_reply intake_reply_of(enum result result)
         return SMTP_REPLY(452, 4, 3, 1, "Too busy to take the message now; please try again in a moment");
     if (result == RESULT_LIMIT)
         return SMTP_REPLY(452, 4, 5, 3, "The envelope is too large for one message; send it to fewer recipients at a time");
-    if (result == RESULT_CANCELLED || result == RESULT_EXISTS)
+    if (result == RESULT_CANCELLED)
         return SMTP_REPLY(451, 4, 3, 0, "Another session goes on with this message, or has ended it; this one did not take it");
     return SMTP_REPLY(451, 4, 3, 0, "The message could not be stored; it was not taken, please try again later");
 }
@@ -299,7 +299,8 @@ static void on_commit(void *context, enum result result)
 {
     struct intake *intake = context;
     if (result != RESULT_OK) {
-        struct smtp_reply reply = intake_reply_of(result);
+        bool is_over = intake->is_named && result == RESULT_EXISTS; /* another session has ended it */
+        struct smtp_reply reply = intake_reply_of(is_over ? RESULT_CANCELLED : result);
         tell(intake, &reply);
         return;
     }

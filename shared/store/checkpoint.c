@@ -342,6 +342,30 @@ void store_checkpoint_claim(struct store_client *client, const struct store_clai
     writer_send(&t->task);
 }
 
+/* ---- given up ---- */
+
+struct drop_task {
+    struct done_task base;
+    uint64_t message;
+    uint32_t generation;
+};
+
+static enum result drop_run(struct store_task *task, struct database *db)
+{
+    const struct drop_task *t = (struct drop_task *)task;
+    return half_abort(db, t->message, t->generation);
+}
+
+void store_checkpoint_drop(struct store_client *client, uint64_t message, uint32_t generation, store_done *done, void *context)
+{
+    struct drop_task *t = task_new(client, sizeof *t, drop_run, done_answer);
+    t->base.done = done;
+    t->base.context = context;
+    t->message = message;
+    t->generation = generation;
+    writer_send(&t->base.task);
+}
+
 /* ---- what became of it ---- */
 
 static enum result outcome_run(struct store_task *task, struct database *db)

@@ -146,12 +146,14 @@ struct store_intake;
  * may go on, or has failed. */
 struct store_intake *store_intake_new(struct store_client *client, uint64_t id, void (*on_drain)(void *context), void *context);
 /* Copies. RESULT_OK; RESULT_BUSY: taken, but pause until on_drain; RESULT_FULL, RESULT_IO, RESULT_MEMORY (also: too much
- * waits for the writer): failed, now and in every later call; abort it. */
+ * waits for the writer), RESULT_EXISTS (the id is taken); of a named body also RESULT_CANCELLED (another session has the name, or has ended it): failed, now and in
+ * every later call; abort it. */
 MUST_CHECK enum result store_intake_append(struct store_intake *intake, struct slice octets);
 /* Ends the body and makes it a message: envelope, recipients (each under hops[i], the name of the next hop it waits for; hops may be NULL: all "")
  * and the last chunk in one commit. Takes the intake; on a failure what was on the disk of it is dropped. A body that fits one chunk costs exactly
  * one request. `message` is copied; its id and nchunks are filled in by the store, size_octets too. due_at_ms: wall time of the first attempt. done:
- * RESULT_OK, RESULT_FULL, RESULT_IO, RESULT_BUSY, RESULT_MEMORY, RESULT_EXISTS (the id is taken). */
+ * RESULT_OK, RESULT_FULL, RESULT_IO, RESULT_BUSY, RESULT_MEMORY, RESULT_EXISTS (the id is taken); of a named body also RESULT_EXISTS (the name is over) and RESULT_CANCELLED (another
+ * session has the name). */
 void store_intake_commit(struct store_intake **intake, const struct store_message *message, const struct slice *hops, int64_t due_at_ms,
                          store_done *done, void *context);
 /* The same, but of messages with one digest only the first that was received within the window is taken: where there is one, nothing is written, what was on the disk of the body is dropped, and done gets
@@ -339,6 +341,8 @@ struct store_checkpoint {
 };
 /* RESULT_OK: known; RESULT_NOT_FOUND: to this session it is not, and may be begun (XWHOLE: a half was dropped); RESULT_DENIED: known, with another digest; RESULT_IO, RESULT_FULL, RESULT_MEMORY. Valid during the callback. */
 void store_checkpoint_claim(struct store_client *client, const struct store_claim *claim, store_checkpoint_done *done, void *context);
+/* A half that this claim's session has no use for is dropped. RESULT_NOT_FOUND: there is none any more, or another has claimed it since. */
+void store_checkpoint_drop(struct store_client *client, uint64_t message, uint32_t generation, store_done *done, void *context);
 /* What store_intake_name needs. generation: that of the claim, 0 for a new one. */
 struct store_naming {
     struct store_claim claim;

@@ -432,6 +432,18 @@ def test_who_waits_for_another_and_dies_is_waited_for_by_nobody(relay):
     assert_once(relay, item)
 
 
+def test_who_lost_it_can_not_forget_it(make_relay):
+    relay = make_relay(conf=["limits.message_size = 300K"])
+    relay.add_account("anna", "secret", ANNA)
+    Session(relay).begin(CHUNK * 2, size=0).cut(relay)
+    with Session(relay) as old, Session(relay) as new:
+        old.offset(size=0)
+        offset = new.offset(size=0)
+        assert old.chunk(LARGE[offset:offset + 300 * 1024], True)[0] == 552
+        assert old.say("NOOP")[0][0] == 250
+        item_of(new.chunk(LARGE[offset:offset + CHUNK], True))
+
+
 def test_of_two_that_end_it_one_does(relay):
     with Session(relay) as one, Session(relay) as two:
         for session in (one, two):

@@ -348,6 +348,24 @@ static void a_disk_that_fails_at_the_commit_is_451(void **state)
     close_scene(&s);
 }
 
+/* One without a name has no other session that could go on with it. */
+static void a_number_that_is_taken_is_451(void **state)
+{
+    struct scene s;
+    (void)state;
+    set_up(&s);
+    assert_int_equal(world_open(&s.world), RESULT_OK);
+    assert_int_equal(world_put(&s.world, s.config.id, SLICE("x"), 1, 0), RESULT_OK);
+    world_close(&s.world);
+    open_scene(&s);
+    feed(&s, HEADER);
+    finish(&s);
+    assert_int_equal(s.reply.code, 451);
+    assert_non_null(strstr(s.words, "could not be stored"));
+    assert_string_equal(s.order, "r");
+    close_scene(&s);
+}
+
 /* ---- gone in between ---- */
 
 static void who_leaves_before_the_end_leaves_nothing(void **state)
@@ -419,6 +437,7 @@ int main(void)
         cmocka_unit_test(a_header_that_never_ends),
         cmocka_unit_test(a_full_disk_is_452_and_leaves_nothing),
         cmocka_unit_test(a_disk_that_fails_at_the_commit_is_451),
+        cmocka_unit_test(a_number_that_is_taken_is_451),
         cmocka_unit_test(who_leaves_before_the_end_leaves_nothing),
         cmocka_unit_test(who_leaves_during_the_commit_hears_nothing_but_the_queue_does),
         cmocka_unit_test(who_leaves_during_a_pause_is_not_called_back),

@@ -410,6 +410,7 @@ static void of_two_that_commit_one_does(void **state)
     finish(&b);
     assert_int_equal(a.code, 250);
     assert_int_equal(b.code, 451);
+    assert_non_null(strstr(b.words, "Another session"));
     assert_int_equal(a.nqueued + b.nqueued, 1);
     world_end(&world);
 }

@@ -215,6 +215,16 @@ static void a_half_without_a_whole_header_is_nothing(void **state)
     assert_int_equal(names_number(w, NAMES_CHUNKS) + names_number(w, NAMES_ROWS), 0);
 }
 
+/* Its row promises more than there is: the sender has all of it. */
+static void a_half_with_missing_octets_is_nothing(void **state)
+{
+    struct world *w = *state;
+    names_leave_half(w, 5, names_naming(names_plain("t1"), 0), NAMES_BODY, true);
+    names_meddle(w, "DELETE FROM chunk WHERE seq = 3");
+    assert_int_equal(names_claim(w, names_plain("t1")).result, RESULT_NOT_FOUND);
+    assert_int_equal(names_number(w, NAMES_CHUNKS) + names_number(w, NAMES_ROWS), 0);
+}
+
 static void a_refused_body_takes_its_name_along(void **state)
 {
     struct world *w = *state;
@@ -364,6 +374,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_synced_half_is_there, setup, teardown),
         cmocka_unit_test_setup_teardown(a_synced_small_message_is_committed_whole, setup, teardown),
         cmocka_unit_test_setup_teardown(a_half_without_a_whole_header_is_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_half_with_missing_octets_is_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(a_refused_body_takes_its_name_along, setup, teardown),
         cmocka_unit_test_setup_teardown(xwhole_drops_the_half, setup, teardown),
         cmocka_unit_test_setup_teardown(a_claim_takes_it_away, setup, teardown),
