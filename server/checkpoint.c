@@ -244,6 +244,11 @@ struct envelope checkpoint_envelope(const struct checkpoint *c, const struct env
     return envelope;
 }
 
+static int64_t served_now(const void *served)
+{
+    return served_now_ms(served);
+}
+
 void checkpoint_name(const struct checkpoint *c, const struct envelope *envelope, struct store_naming *naming, struct intake_config *intake)
 {
     bool is_half = c->state == CHECKPOINT_HALF;
@@ -254,6 +259,8 @@ void checkpoint_name(const struct checkpoint *c, const struct envelope *envelope
         .nrcpt = envelope->nrcpt,
         .most_halves = c->config.most_halves,
         .most_octets = c->config.most_octets,
+        .served_now_ms = served_now,
+        .served = c->config.served,
     };
     intake->naming = naming;
     intake->checkpoint = is_half ? &c->found : NULL;

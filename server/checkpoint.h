@@ -16,6 +16,7 @@
 
 #include "mta/intake.h"
 #include "net/service.h"
+#include "served.h"
 
 struct checkpoint;
 
@@ -26,6 +27,7 @@ struct checkpoint_config {
     struct underway *underway;
     struct service_session *session;
     struct store_claim claim; /* copied */
+    const struct served *served; /* outlives the store's client */
     uint32_t most_halves;     /* of a device */
     uint64_t most_octets;     /* likewise, together */
 };

@@ -169,6 +169,7 @@ static void session_begin_transaction(struct session *session)
         .underway = session->gate->services.underway,
         .session = session->service,
         .claim = session_claim(session, session->transid),
+        .served = session->gate->services.served,
         .most_halves = (uint32_t)session->conf->values.half_bodies,
         .most_octets = (uint64_t)session->conf->values.half_octets,
     });

@@ -64,6 +64,12 @@ void half_name_free(struct half_name **name)
     *name = NULL;
 }
 
+int64_t half_served_ms(const struct half_name *name)
+{
+    const struct store_naming *naming = &name->naming;
+    return naming->served_now_ms ? naming->served_now_ms(naming->served) : naming->claim.served_ms;
+}
+
 uint32_t half_generation(const struct half_name *name)
 {
     return name->naming.generation ? name->naming.generation : 1;
@@ -89,6 +95,7 @@ static void bind_row(struct query *q, const struct half_name *name, const struct
     query_int(q, piece->half.has_8bit_body);
     query_int(q, piece->half.has_lines);
     query_int(q, piece->half.received_at_ms);
+    query_int(q, piece->served_ms);
 }
 
 /* RESULT_CANCELLED: not ours any more. */
@@ -110,7 +117,6 @@ static enum result add_row(struct database *db, const struct half_name *name, co
     query_text(&q, claim->helo);
     query_text(&q, claim->transid);
     query_blob(&q, slice_of(claim->digest, STORE_DIGEST));
-    query_int(&q, claim->served_ms);
     return query_run(&q);
 }
 
@@ -159,48 +165,43 @@ static enum result begin(struct database *db, const struct half_name *name, cons
     return result == RESULT_OK ? add_recipients(db, name, piece->message) : result;
 }
 
-enum { DROPS_MAX = 16 }; /* at a time: the next chunk drops more */
-
 /* The halves beyond what the device may have, the longest untouched last in the list; never the one that grows. */
-static enum result find_too_many(struct database *db, const struct half_name *name, uint64_t message, uint64_t octets, uint64_t *drops, size_t *n)
+static enum result find_too_many(struct database *db, const struct half_name *name, uint64_t message, uint64_t octets, struct half_drops *drops)
 {
     const struct store_naming *naming = &name->naming;
     uint32_t count = 1;
     struct query q = query_open(db, SQL_CHECKPOINT_HALVES);
     query_text(&q, naming->claim.account);
     query_int(&q, (int64_t)message);
-    *n = 0;
-    while (*n < DROPS_MAX && query_row(&q)) {
+    drops->n = 0;
+    while (drops->n < HALF_DROPS_MAX && query_row(&q)) {
         if ((uint64_t)query_get_int(&q, 0) == message)
             continue;
         octets += (uint64_t)query_get_int(&q, 1);
         count++;
         if ((naming->most_halves && count > naming->most_halves) || (naming->most_octets && octets > naming->most_octets))
-            drops[(*n)++] = (uint64_t)query_get_int(&q, 0);
+            drops->messages[drops->n++] = (uint64_t)query_get_int(&q, 0);
     }
     return query_end(&q);
 }
 
-static enum result keep_within_limits(struct database *db, const struct half_name *name, const struct half_piece *piece)
+static enum result keep_within_limits(struct database *db, const struct half_name *name, const struct half_piece *piece, struct half_drops *drops)
 {
-    uint64_t drops[DROPS_MAX];
-    size_t n;
-    enum result result = find_too_many(db, name, piece->message, octets_with(piece), drops, &n);
-    for (size_t i = 0; i < n && result == RESULT_OK; i++) {
-        result = checkpoint_drop(db, drops[i], true);
-        log_event(db->log, LOG_INFO, "half-body-dropped", LOG_INT("message", drops[i]), LOG_TEXT("reason", "the device has too many"));
-    }
+    enum result result = find_too_many(db, name, piece->message, octets_with(piece), drops);
+    for (size_t i = 0; i < drops->n && result == RESULT_OK; i++)
+        result = checkpoint_drop(db, drops->messages[i], true);
     return result;
 }
 
-enum result half_put(struct database *db, const struct half_name *name, const struct half_piece *piece)
+enum result half_put(struct database *db, const struct half_name *name, const struct half_piece *piece, struct half_drops *drops)
 {
+    drops->n = 0;
     enum result result = piece->is_first ? begin(db, name, piece) : set_row(db, name, piece, (struct slice){0});
     if (result == RESULT_OK && piece->replaces)
         result = message_drop_chunks_from(db, piece->message, piece->seq);
     if (result == RESULT_OK)
         result = message_add_chunk(db, piece->message, piece->seq, piece->octets);
-    return result == RESULT_OK ? keep_within_limits(db, name, piece) : result;
+    return result == RESULT_OK ? keep_within_limits(db, name, piece, drops) : result;
 }
 
 /* ---- the end ---- */

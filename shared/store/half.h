@@ -15,6 +15,8 @@ struct half_name {
 /* NULL: out of memory. */
 struct half_name *half_name_new(const struct store_naming *naming);
 void half_name_free(struct half_name **name);
+/* The relay's running time, at this moment; on the loop. */
+int64_t half_served_ms(const struct half_name *name);
 /* Under which its body is written; whoever begins one has the first, 1. */
 uint32_t half_generation(const struct half_name *name);
 
@@ -39,11 +41,18 @@ struct half_piece {
     uint32_t seq;
     struct slice octets;
     struct store_half half;
+    int64_t served_ms; /* when it was sent off; 0: the name is not touched by it */
     bool is_first; /* nothing of this body was given to the writer yet, and it is not resumed: the name is begun here */
     bool replaces; /* a shorter one of this number may be on the disk */
 };
+/* Halves that had to make room for one that grows; at a time, for the next chunk drops more. */
+enum { HALF_DROPS_MAX = 16 };
+struct half_drops {
+    uint64_t messages[HALF_DROPS_MAX];
+    size_t n;
+};
 /* RESULT_EXISTS: the message's number is taken; RESULT_CANCELLED: somebody else has the name. */
-MUST_CHECK enum result half_put(struct database *db, const struct half_name *name, const struct half_piece *piece);
+MUST_CHECK enum result half_put(struct database *db, const struct half_name *name, const struct half_piece *piece, struct half_drops *drops);
 /* The job, whose body is the last piece, becomes a message, and its name is over. RESULT_EXISTS: the number is taken, or the name is over already; RESULT_CANCELLED. */
 MUST_CHECK enum result half_commit(struct database *db, const struct half_name *name, const struct half_piece *last, const struct store_job *job);
 /* RESULT_NOT_FOUND: there is none, or it is somebody else's. */

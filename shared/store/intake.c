@@ -49,6 +49,7 @@ struct store_intake {
     struct store_half half;
     size_t nsynced;     /* octets of the chunk in the buffer that are on the disk already, or on their way */
     bool has_begun;     /* something of a named body is */
+    int64_t served_ms;  /* when the last piece of a named body was sent off */
     size_t waiting;     /* octets of them that are not answered */
     size_t ntasks;      /* under way */
     enum result result; /* loop: the first failure */
@@ -62,6 +63,7 @@ struct chunk_task {
     struct store_intake *intake;
     struct half_piece piece;
     char *octets; /* where those of the piece lie */
+    struct half_drops drops;
 };
 
 struct abort_task {
@@ -131,12 +133,19 @@ static enum result mark_half(struct database *db, uint64_t message)
 
 static enum result chunk_run(struct store_task *task, struct database *db)
 {
-    const struct chunk_task *chunk = (struct chunk_task *)task;
+    struct chunk_task *chunk = (struct chunk_task *)task;
     const struct half_piece *piece = &chunk->piece;
     if (chunk->intake->name)
-        return half_put(db, chunk->intake->name, piece);
+        return half_put(db, chunk->intake->name, piece, &chunk->drops);
     enum result result = piece->seq == 0 ? mark_half(db, piece->message) : RESULT_OK;
     return result == RESULT_OK ? message_add_chunk(db, piece->message, piece->seq, piece->octets) : result;
+}
+
+static void chunk_committed(struct store_task *task)
+{
+    const struct half_drops *drops = &((struct chunk_task *)task)->drops;
+    for (size_t i = 0; i < drops->n; i++)
+        log_event(client_store(task->client)->log, LOG_INFO, "half-body-dropped", LOG_INT("message", drops->messages[i]), LOG_TEXT("reason", "the device has too many"));
 }
 
 static void chunk_answer(struct store_task *task, bool is_wanted)
@@ -166,20 +175,29 @@ static struct half_piece piece_of(const struct store_intake *intake, const char 
         .seq = intake->nsent,
         .octets = slice_of(octets, intake->len),
         .half = intake->half,
+        .served_ms = intake->served_ms,
         .is_first = !intake->has_begun,
         .replaces = intake->nsynced > 0,
     };
+}
+
+static void note_time(struct store_intake *intake)
+{
+    if (intake->name)
+        intake->served_ms = half_served_ms(intake->name);
 }
 
 /* Takes `octets`. */
 static enum result send_octets(struct store_intake *intake, char *octets)
 {
     struct chunk_task *chunk = task_new(intake->client, sizeof *chunk, chunk_run, chunk_answer);
+    note_time(intake);
     chunk->intake = intake;
     chunk->octets = octets;
     chunk->piece = piece_of(intake, octets);
     chunk->task.octets = intake->len;
     chunk->task.is_mail = true;
+    chunk->task.committed = chunk_committed;
     chunk->task.fate = &intake->fate;
     intake->waiting += intake->len;
     intake->ntasks++;
@@ -484,6 +502,7 @@ static void send_commit(struct store_intake **intake, const struct store_message
     given->commit.is_mail = given->commit.is_urgent = true;
     given->commit.octets = given->len;
     given->commit.result = prepare(given, message, hops, due_at_ms);
+    note_time(given);
     client_count_intake(given->client, -1);
     given->is_given_up = true;
     given->ntasks++;

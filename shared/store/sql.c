@@ -95,10 +95,10 @@ const char *const store_sql[SQL_COUNT] = {
                             "FROM checkpoint WHERE account = ?1 AND transid = ?2 AND ((device = ?3 AND ?3 <> '') OR (device = '' AND helo = ?4) OR ?5)",
     [SQL_CHECKPOINT_GET] = "SELECT " CHECKPOINT_COLUMNS " FROM checkpoint WHERE message = ?1",
     /* A device that was removed while its session went on is none any more. */
-    [SQL_CHECKPOINT_ADD] = "INSERT INTO checkpoint (" CHECKPOINT_COLUMNS ", account, device, helo, transid, digest, touched_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, "
-                           "?7, ?8, ?9, ?10, ?11, ?12, CASE WHEN EXISTS (SELECT 1 FROM device WHERE id = ?13) THEN ?13 ELSE '' END, ?14, ?15, ?16, ?17)",
+    [SQL_CHECKPOINT_ADD] = "INSERT INTO checkpoint (" CHECKPOINT_COLUMNS ", touched_at, account, device, helo, transid, digest) VALUES (?1, ?2, ?3, ?4, ?5, ?6, "
+                           "?7, ?8, ?9, ?10, ?11, ?12, ?13, CASE WHEN EXISTS (SELECT 1 FROM device WHERE id = ?14) THEN ?14 ELSE '' END, ?15, ?16, ?17)",
     [SQL_CHECKPOINT_SET] = "UPDATE checkpoint SET reply = ?3, octets = ?4, header_came = ?5, header_stored = ?6, has_8bit_header = ?7, is_header_utf8 = ?8, "
-                           "has_8bit_body = ?9, has_lines = ?10, received_at = ?11 WHERE message = ?1 AND generation = ?2 AND reply = ''",
+                           "has_8bit_body = ?9, has_lines = ?10, received_at = ?11, touched_at = max(touched_at, ?12) WHERE message = ?1 AND generation = ?2 AND reply = ''",
     [SQL_CHECKPOINT_CLAIM] = "UPDATE checkpoint SET generation = generation + 1, touched_at = max(touched_at, ?2) WHERE message = ?1",
     [SQL_CHECKPOINT_REMOVE] = "DELETE FROM checkpoint WHERE message = ?1",
     [SQL_CHECKPOINT_HALVES] = "SELECT message, octets FROM checkpoint WHERE reply = '' AND account = ?1 AND device = (SELECT device FROM checkpoint WHERE "

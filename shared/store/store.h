@@ -352,6 +352,9 @@ struct store_naming {
     size_t nrcpt;
     uint32_t most_halves;                        /* of a device; a further one drops the one untouched for longest; 0: no limit */
     uint64_t most_octets;                        /* likewise, of all their octets together; the one that grows is never dropped */
+    int64_t (*served_now_ms)(const void *served); /* the relay's running time when something is written, so that a name is known for its time from its commit on, not from MAIL; on the client's loop.
+                                                   * NULL: the claim's served_ms */
+    const void *served;                          /* lives as long as the intake */
 };
 /* Goes on with a half, at came_octets: reads back what is there of its last chunk, and drops what lies behind the offset. done with the intake, named as before under the claim's generation, or NULL: RESULT_CANCELLED (claimed by another
  * since), RESULT_NOT_FOUND, RESULT_IO, RESULT_MEMORY. Its id is the checkpoint's message. */

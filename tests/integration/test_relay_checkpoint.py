@@ -598,6 +598,21 @@ def test_names_are_swept_in_the_relays_own_time(make_relay):
     relay.start()
 
 
+def touched(relay):
+    with contextlib.closing(sqlite3.connect(relay.path("relay.db"))) as db:
+        return [at for at, in db.execute("SELECT touched_at FROM checkpoint")]
+
+
+def test_a_name_is_touched_when_it_is_committed(relay):
+    with Session(relay) as session:
+        session.begin(CHUNK * 2)
+        wait_for(lambda: touched(relay), "the first chunk to be written")
+        begun = touched(relay)[0]
+        session.whole(LARGE[CHUNK * 2:])
+        [committed] = touched(relay)
+        assert committed > begun
+
+
 def test_a_full_disk_is_not_now(make_relay):
     relay = make_relay(conf=["limits.database_size = 1M"])
     relay.add_account("anna", "secret", ANNA)

@@ -1,4 +1,5 @@
 /* Transactions with a name: whose they are, how many of them, and how long. */
+#include "support/fault_vfs.h"
 #include "support/store_names.h"
 
 #include <setjmp.h>
@@ -223,6 +224,92 @@ static void names_are_forgotten_in_time(void **state)
     assert_int_equal(names_claim(w, later).result, RESULT_NOT_FOUND);
 }
 
+static int64_t now_ms(const void *served)
+{
+    return *(const int64_t *)served;
+}
+
+/* However long it took to come: what is promised counts from the 250 on. */
+static void a_name_is_known_for_its_time_from_its_commit_on(void **state)
+{
+    struct world *w = *state;
+    int64_t served = 1000;
+    for (int is_half = 0; is_half < 2; is_half++) {
+        struct store_naming naming = names_naming(names_plain(is_half ? "h" : "s"), 0);
+        naming.served_now_ms = now_ms;
+        naming.served = &served;
+        struct store_intake *intake = names_begin(w, 5 + (uint64_t)is_half, naming);
+        names_append(intake, 0, is_half ? STORE_CHUNK + 1 : 100);
+        served += 4000;
+        assert_int_equal(names_commit(w, intake), RESULT_OK);
+        assert_int_equal(sweep_names(w, served), RESULT_OK);
+        assert_int_equal(names_number(w, "SELECT count(*) FROM checkpoint"), 1);
+        assert_int_equal(sweep_names(w, served + 1), RESULT_OK);
+        assert_int_equal(names_number(w, "SELECT count(*) FROM checkpoint"), 0);
+    }
+}
+
+/* One that grows is no longer the one untouched for longest. */
+static void a_chunk_touches_its_name(void **state)
+{
+    struct world *w = *state;
+    int64_t served = 1000;
+    struct store_naming naming = names_naming(names_plain("t1"), 0);
+    naming.served_now_ms = now_ms;
+    naming.served = &served;
+    struct store_intake *old = names_begin(w, 5, naming);
+    names_note(old, true);
+    names_append(old, 0, STORE_CHUNK + 1);
+    served = 2000;
+    naming.claim = names_plain("t2");
+    names_leave_half(w, 6, naming, 5000, true);
+    served = 3000;
+    store_intake_suspend(&old);
+    served = 4000;
+    naming.claim = names_plain("t3");
+    naming.most_halves = 2;
+    names_leave_half(w, 7, naming, 5000, true);
+    assert_int_equal(names_number(w, "SELECT sum(message) FROM checkpoint"), 5 + 7);
+}
+
+static void on_line(void *context, enum log_level level, struct slice line)
+{
+    (void)level;
+    for (; line.len > 0; line = slice_skip(line, 1))
+        *(int *)context += slice_starts_with(line, SLICE("half-body-dropped")); /* writer's thread, which is at rest when it is read */
+}
+
+/* Told when it is so: a drop that was rolled back did not happen. */
+static void a_drop_is_told_once_and_when_it_is_committed(void **state)
+{
+    struct world *w = *state;
+    int nlines = 0;
+    struct store_naming naming = names_naming(names_plain("t1"), 0);
+    naming.most_halves = 1;
+    world_close(w);
+    fault_vfs_register();
+    w->config.vfs = "fault";
+    w->log = (struct log){.level = LOG_INFO, .sink = on_line, .context = &nlines};
+    assert_int_equal(world_open(w), RESULT_OK);
+    names_leave_half(w, 5, naming, 5000, true);
+    for (int fails = 1; fails >= 0; fails--) {
+        naming.claim = names_plain(fails ? "t2" : "t3");
+        struct store_intake *intake = names_begin(w, 7 - (uint64_t)fails, naming);
+        names_note(intake, true);
+        names_append(intake, 0, STORE_CHUNK);
+        if (fails)
+            fault_vfs_arm(FAULT_SYNC, 1, true);
+        names_append(intake, STORE_CHUNK, STORE_CHUNK + 1);
+        assert_int_equal(names_commit(w, intake), fails ? RESULT_IO : RESULT_OK);
+        fault_vfs_disarm();
+        assert_int_equal(nlines, !fails);
+        assert_int_equal(names_number(w, "SELECT count(*) FROM checkpoint WHERE message = 5"), fails);
+    }
+    world_close(w); /* what the failed body has left to say comes before `nlines` goes */
+    w->log = (struct log){0};
+    assert_int_equal(world_open(w), RESULT_OK);
+}
+
 /* ---- what became of it ---- */
 
 struct told {
@@ -274,6 +361,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_account_takes_its_names_along, setup, teardown),
         cmocka_unit_test_setup_teardown(halves_are_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(names_are_forgotten_in_time, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_name_is_known_for_its_time_from_its_commit_on, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_chunk_touches_its_name, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_drop_is_told_once_and_when_it_is_committed, setup, teardown),
         cmocka_unit_test_setup_teardown(outcomes_are_told, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
