@@ -190,6 +190,11 @@ void consignment_drop(struct consignment *consignment)
 {
     if (!consignment->courier)
         return;
+    if (smtp_client_is_uncertain(outbound_core(consignment->session->outbound))) {
+        const struct outbound_failure lost = {.words = "the line was given up before the relay's reply", .is_uncertain = true};
+        courier_event(consignment->courier, &(struct outbound_event){.type = OUTBOUND_FAILED, .failure = &lost});
+        return;
+    }
     note_taken(consignment);
     courier_free(&consignment->courier);
     queue_defer(consignment->queue, consignment->message, (struct slice){0}, now_of(consignment));

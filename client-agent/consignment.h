@@ -68,7 +68,7 @@ void consignment_event(struct consignment *consignment, const struct outbound_ev
 bool consignment_is_carried(const struct consignment *consignment);
 /* Lets a small message that is due overtake a large one, once that has had its turn. When to look again; INT64_MAX: at the next event. */
 int64_t consignment_yield(struct consignment *consignment);
-/* The session is given up: what a courier has goes back to the queue as it is. The session must be closed. */
+/* The session is given up: what a courier has goes back to the queue as it is; unless its last octet has left: then the relay may have it, and that is recorded (`uncertain`, schema/README.md). The session must be closed. */
 void consignment_drop(struct consignment *consignment);
 /* Octets that were handed to the session. */
 uint64_t consignment_octets(const struct consignment *consignment);

@@ -14,7 +14,8 @@ struct session {
     uint64_t octets, ncarried; /* of bodies handed to it, without the message under way; messages begun */
     bool is_decided;           /* the relay has decided on a message, or taken more of one than it ever had, and keeps it: the way is good for something */
     bool is_stale;             /* settings have changed, or it is the agent's end: it ends when idle, and nothing of it is told or kept */
-    bool is_asking, has_asked; /* for a token */
+    bool is_asking;            /* the relay is being asked something: for a token, or what became of messages (inquiry.h) */
+    bool has_asked;            /* for a token */
     enum finder_end how;       /* as far as it is known yet: peace */
     enum path_verdict verdict; /* PATH_OPEN: nothing speaks against the way */
     bool is_brief;             /* PATH_DIED_EARLY: within a second, with nothing of a message */

@@ -326,7 +326,7 @@ static void on_given_up(void *context, struct outbound *outbound, const struct o
     tell_stopped_when_idle(uplink);
 }
 
-/* Without waiting for anything: the message under way goes back to the queue as it is. What the kernel holds of it must go nowhere: back on the old network it would be sent again, and the message come
+/* Without waiting for anything: the message under way goes back to the queue, as it is, or `uncertain`. What the kernel holds of it must go nowhere: back on the old network it would be sent again, and the message come
  * twice. */
 static void give_up(struct uplink *uplink, const char *why)
 {
@@ -647,7 +647,7 @@ void uplink_stop(struct uplink *uplink, void (*on_stopped)(void *context), void 
     search_free(&uplink->search);
     inquiry_stop(uplink->inquiry);
     if (consignment_is_carried(&uplink->consignment)) {
-        /* Given up without the final dot: the relay drops the half, the queue on disk still has the whole. */
+        /* Before its last octet: a relay that knows names keeps the half, any other drops it. After it: `uncertain`. The disk has the whole. */
         consignment_drop(&uplink->consignment);
         outbound_close(uplink->session.outbound);
     } else if (uplink->session.outbound) {

@@ -585,6 +585,11 @@ uint64_t smtp_client_taken_octets(const struct smtp_client *c)
     return !t->uses_bdat || is_refused ? 0 : taken;
 }
 
+bool smtp_client_is_uncertain(const struct smtp_client *c)
+{
+    return client_is_uncertain(c);
+}
+
 const struct smtp_peer *smtp_client_peer(const struct smtp_client *c)
 {
     return &c->peer;

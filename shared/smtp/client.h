@@ -248,6 +248,8 @@ void smtp_client_tick(struct smtp_client *client, int64_t now_ms);
 /* Of the message of the running transaction, or of the one under which the session has failed: so many octets at least are the peer's by its own word, by 355 and the replies to BDAT; 0 without CHUNKING, and when it
  * refuses the message. */
 uint64_t smtp_client_taken_octets(const struct smtp_client *client);
+/* The last octet of the running transaction's message has been sent, and its verdict has not come: if the session ended now, the next hop might have it (FAILED's is_uncertain). For who gives a living session up. */
+bool smtp_client_is_uncertain(const struct smtp_client *client);
 const struct smtp_peer *smtp_client_peer(const struct smtp_client *client);
 const char *smtp_client_state_name(const struct smtp_client *client);
 

@@ -85,6 +85,7 @@ static struct monitor_event event_of(uint8_t key)
 static void send_and_hold(struct scene *s)
 {
     struct monitor_event here = event_of(1);
+    s->office.wall_lead_ms = long_ahead;
     uplink_set_network(s->uplink, &here);
     s->holds = true;
     enqueue(s);
@@ -117,6 +118,57 @@ static void another_network_drops_the_session_and_its_message_goes_over_the_next
         assert_int_equal(status.trials[i].verdict, PATH_UNTRIED);
     assert_sent_over_another_session(&s);
     close_scene(&s);
+}
+
+/* The last octet has left, and no reply has come: people see it, and may remove it (schema/README.md). */
+static void what_the_relay_may_have_is_uncertain_though_we_gave_the_line_up(void **state)
+{
+    static const char *const expected[] = {"uncertain", "queued"};
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct scene s;
+        struct monitor_event here = event_of(1), there = event_of(2);
+        open_scene(&s, LARGE, "[queue]\npatience = 1h\n");
+        if (i == 0) {
+            send_and_hold(&s);
+        } else {
+            s.office.wall_lead_ms = long_ahead;
+            uplink_set_network(s.uplink, &here);
+            s.pause_at = LARGE / 2;
+            enqueue(&s);
+            NET_UNTIL(&s.house.net, s.is_paused);
+        }
+        s.refuses_login = true; /* no other session carries it */
+        s.states[0] = '\0';
+        uplink_set_network(s.uplink, &there);
+        NET_UNTIL(&s.house.net, s.house.opened == 2 && strstr(s.states, "login waiting"));
+        assert_string_equal(world_state(&s.world, MESSAGE), expected[i]);
+        assert_int_equal(queue_count(s.queue), 1);
+        close_scene(&s);
+    }
+}
+
+/* The agent's end is one, too. */
+static void what_the_relay_may_have_is_uncertain_at_the_agents_end(void **state)
+{
+    struct scene s;
+    (void)state;
+    open_scene(&s, 500, "");
+    send_and_hold(&s);
+    uplink_stop(s.uplink, on_stopped, &s);
+    NET_UNTIL(&s.house.net, s.is_stopped);
+    assert_string_equal(world_state(&s.world, MESSAGE), "uncertain");
+    attempt_stop(&s.office);
+    uplink_free(&s.uplink);
+    store_count(s.client, on_counted, &s);
+    NET_UNTIL(&s.house.net, s.is_counted);
+    store_client_close(s.client, on_client_closed, &s);
+    NET_UNTIL(&s.house.net, s.is_closed);
+    queue_free(&s.queue);
+    recall_close(&s.recall);
+    settings_unref(&s.settings);
+    house_close(&s.house);
+    world_end(&s.world);
 }
 
 static void a_session_does_not_survive_sleep_nor_is_its_way_blamed(void **state)
@@ -247,6 +299,8 @@ int main(void)
         cmocka_unit_test(a_refused_login_waits_and_tells),
         cmocka_unit_test(waking_it_shortens_the_wait),
         cmocka_unit_test(another_network_drops_the_session_and_its_message_goes_over_the_next),
+        cmocka_unit_test(what_the_relay_may_have_is_uncertain_though_we_gave_the_line_up),
+        cmocka_unit_test(what_the_relay_may_have_is_uncertain_at_the_agents_end),
         cmocka_unit_test(a_session_does_not_survive_sleep_nor_is_its_way_blamed),
         cmocka_unit_test(a_session_whose_address_is_still_there_survives_a_change_beside_it),
         cmocka_unit_test(nothing_is_begun_before_the_network_is_known),
