@@ -1,23 +1,26 @@
 #include "inquiry.h"
 
+#include "restoring.h"
 #include "tracer.h"
 
+#include "crypto/crypto.h"
 #include "mail/message_id.h"
-#include "queue/schedule.h"
 
 #include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { RECIPIENTS_AT_ONCE = 2000, PAGE = 200 };
+enum { RECIPIENTS_AT_ONCE = 2000 };
 
 /* One message that is asked about, until what was answered is on the disk. */
 struct question {
     struct inquiry *inquiry;
     struct tracer tracer;
     struct tracer_verdict verdict;
-    bool had_no_copy;
+    bool is_queued;     /* on the disk, again */
+    bool had_no_copy;   /* it could not be: there is no copy, or no message any more */
+    bool is_gone;       /* a person has removed it meanwhile */
     enum result result; /* the first failure of the store */
     unsigned nowed;
 };
@@ -26,27 +29,18 @@ struct inquiry {
     struct inquiry_config config;
     struct bond bond;
     struct custody custody;
+    struct restoring restoring;
     struct question *questions[SMTP_OUTCOMES_MAX]; /* being asked, in the order of the flight that is on its way */
     size_t nquestions, nrecipients, nanswered;
     bool is_loading, is_asked;    /* invariant 1 */
     bool is_session_over;         /* while something is still being read */
-    bool is_restoring, is_stopping;
+    bool is_stopping;
     unsigned nclosing;            /* timers */
-    uint64_t restored;            /* the last message that the disk told of */
-    uint32_t nrestored;           /* of the page */
     uint32_t nwriting;
     uv_timer_t timer;             /* until a session is to be looked for */
 };
 
-static void restore(struct inquiry *inquiry);
 static void conclude(struct question *question);
-
-/* Of the clock that custody runs on. */
-static int64_t now_of(const struct inquiry *inquiry)
-{
-    (void)inquiry;
-    return boot_now_ms();
-}
 
 /* ---- what is written -------------------------------------------------------------------------------------------- */
 
@@ -75,17 +69,18 @@ static void log_outcomes(const struct question *question)
 }
 
 /* On the disk it is queued; in memory, too. */
-static void enqueue(struct inquiry *inquiry, uint64_t message)
+static void enqueue(struct inquiry *inquiry, uint64_t message, int64_t due_at_ms)
 {
-    int64_t now_ms = loop_now_ms(inquiry->config.loop);
-    enum result result = queue_add(inquiry->config.queue, message, (struct slice){0}, now_ms);
-    queue_flush(inquiry->config.queue, message, now_ms); /* others of its recipients may wait for their time */
+    int64_t now_ms = loop_now_ms(inquiry->config.loop), due_ms = schedule_on_clock(due_at_ms, wall_now_ms(), now_ms, schedule_longest_ms(&inquiry->config.office->schedule));
+    enum result result = queue_add(inquiry->config.queue, message, (struct slice){0}, due_ms);
+    if (due_ms <= now_ms)
+        queue_flush(inquiry->config.queue, message, now_ms); /* others of its recipients may wait for their time */
     /* Out of memory: it is found again at the next start. */
     if (result != RESULT_OK && result != RESULT_EXISTS)
         log_event(inquiry->config.log, LOG_ERROR, "not-scheduled", LOG_TEXT("why", result_name(result)));
 }
 
-/* All that the store owed has come. */
+/* All that the store owed has come. What is queued on the disk is queued here, whatever became of the rest. */
 static void settle(struct question *question)
 {
     struct inquiry *inquiry = question->inquiry;
@@ -93,13 +88,15 @@ static void settle(struct question *question)
     inquiry->nwriting--;
     if (question->result != RESULT_OK) {
         log_message(question, LOG_ERROR, "outcome-not-recorded", result_name(question->result));
-        custody_put_off(&inquiry->custody, message, now_of(inquiry));
-    } else if (question->verdict.is_lost) {
+        custody_put_off(&inquiry->custody, message, boot_now_ms());
+    } else if (question->is_queued || question->verdict.is_final) {
+        custody_forget(&inquiry->custody, message);
+    }
+    if (question->is_queued) {
         log_message(question, LOG_WARNING, "relay-lost", "the relay knows nothing of it: handed over again");
-        custody_forget(&inquiry->custody, message);
-        enqueue(inquiry, message);
-    } else if (question->verdict.is_final) {
-        custody_forget(&inquiry->custody, message);
+        enqueue(inquiry, message, question->verdict.queue_at_ms);
+    } else if (question->had_no_copy && !question->is_gone) {
+        log_message(question, LOG_WARNING, "relay-lost", "the relay knows nothing of it, and there is no copy here");
     }
     question_free(question);
     inquiry->config.on_free(inquiry->config.context);
@@ -115,7 +112,9 @@ static void on_written(void *context, enum result result)
 {
     struct question *question = context;
     /* Removed by a person meanwhile: there is nothing left to record. */
-    if (result != RESULT_OK && result != RESULT_NOT_FOUND && question->result == RESULT_OK)
+    if (result == RESULT_NOT_FOUND)
+        question->is_gone = true;
+    else if (result != RESULT_OK && question->result == RESULT_OK)
         question->result = result;
     owe_less(question);
 }
@@ -123,9 +122,9 @@ static void on_written(void *context, enum result result)
 static void on_requeued(void *context, enum result result)
 {
     struct question *question = context;
+    question->is_queued = result == RESULT_OK;
     if (result == RESULT_NOT_FOUND && !question->had_no_copy && !question->inquiry->is_stopping) {
         question->had_no_copy = true;
-        log_message(question, LOG_WARNING, "relay-lost", "the relay knows nothing of it, and there is no copy here");
         question->inquiry->nwriting--;
         question->nowed--;
         assert(question->nowed == 0);
@@ -137,18 +136,20 @@ static void on_requeued(void *context, enum result result)
     owe_less(question);
 }
 
+/* Outcomes first: an agent that dies in between asks again about what was lost, and finds it lost. The copy that is to be handed over stays until then, whatever is wished of copies now. */
 static void write_down(struct question *question)
 {
     const struct inquiry *inquiry = question->inquiry;
     const uint64_t message = question->tracer.message;
     if (question->verdict.noutcomes > 0) {
+        bool keeps = inquiry->config.office->keep_copies || question->verdict.is_lost;
         question->nowed++;
-        store_attempt_finish(inquiry->config.store, message, question->tracer.outcomes, question->verdict.noutcomes, wall_now_ms(), NULL, inquiry->config.office->keep_copies, on_written, question);
+        store_attempt_finish(inquiry->config.store, message, question->tracer.outcomes, question->verdict.noutcomes, wall_now_ms(), NULL, keeps, on_written, question);
     }
     /* Behind it: answers come in the order of the requests, so this one's is the last. */
     if (question->verdict.is_lost) {
         question->nowed++;
-        store_message_requeue(inquiry->config.store, message, wall_now_ms(), on_requeued, question);
+        store_message_requeue(inquiry->config.store, message, question->verdict.queue_at_ms, on_requeued, question);
     }
 }
 
@@ -164,12 +165,15 @@ static void conclude(struct question *question)
     struct inquiry *inquiry = question->inquiry;
     const struct session *session = inquiry->config.session;
     int64_t in_ms;
-    bool is_long_wait = custody_answered(&inquiry->custody, question->tracer.message, now_of(inquiry), &in_ms);
+    bool is_long_wait = custody_answered(&inquiry->custody, question->tracer.message, boot_now_ms(), &in_ms);
     const struct tracer_rules rules = {
         .now_ms = wall_now_ms(),
         .lead_ms = lead_of(inquiry, question->tracer.taken_at_ms),
         .promised_s = session->outbound ? smtp_client_peer(outbound_core(session->outbound))->outcome_s : 0,
         .can_refill = !question->had_no_copy,
+        .is_expired = wall_now_ms() - lead_of(inquiry, question->tracer.received_at_ms) >= question->tracer.expires_at_ms,
+        .schedule = &inquiry->config.office->schedule,
+        .random = crypto_random_u32(),
         .ask_at_ms = wall_now_ms() + in_ms,
         .is_long_wait = is_long_wait,
         .relay = buffer_slice(&inquiry->bond.host),
@@ -189,7 +193,7 @@ static void conclude(struct question *question)
 
 static void drop(struct question *question)
 {
-    custody_put_off(&question->inquiry->custody, question->tracer.message, now_of(question->inquiry));
+    custody_put_off(&question->inquiry->custody, question->tracer.message, boot_now_ms());
     question_free(question);
 }
 
@@ -205,7 +209,7 @@ static void note_epoch(struct inquiry *inquiry)
         return;
     log_event(inquiry->config.log, LOG_WARNING, "relay-begun-anew", LOG_STR("relay", buffer_slice(&inquiry->bond.host)), LOG_TEXT("why", "its database is another one"),
               LOG_INT("awaited", (int64_t)inquiry->custody.count));
-    custody_doubt_all(&inquiry->custody, now_of(inquiry));
+    custody_doubt_all(&inquiry->custody, boot_now_ms());
 }
 
 static void ask(struct inquiry *inquiry)
@@ -226,12 +230,11 @@ static void ask(struct inquiry *inquiry)
 }
 
 /* False: the relay could not say. */
-static bool take_answer(struct inquiry *inquiry, struct question *question, const struct smtp_reply *reply)
+static bool take_answer(struct question *question, const struct smtp_reply *reply)
 {
     struct arena arena = ARENA(0);
     struct smtp_outcomes answer;
     bool is_taken = false;
-    (void)inquiry;
     if (reply && reply->code == 550) {
         tracer_unknown(&question->tracer);
         return true;
@@ -263,7 +266,7 @@ void inquiry_event(struct inquiry *inquiry, const struct smtp_client_event *even
     if (!inquiry->is_asked || event->question >= inquiry->nquestions || !inquiry->questions[event->question])
         return;
     note_epoch(inquiry);
-    if (!take_answer(inquiry, inquiry->questions[event->question], event->reply)) {
+    if (!take_answer(inquiry->questions[event->question], event->reply)) {
         log_message(inquiry->questions[event->question], LOG_INFO, "outcome-not-told", event->reply ? "the relay can't say now" : "no answer");
         drop(inquiry->questions[event->question]);
         inquiry->questions[event->question] = NULL;
@@ -299,7 +302,7 @@ static void take_row(struct inquiry *inquiry, const struct store_listing *row)
     if (result == RESULT_NOT_FOUND)
         custody_forget(&inquiry->custody, row->message.id);
     else
-        custody_put_off(&inquiry->custody, row->message.id, now_of(inquiry));
+        custody_put_off(&inquiry->custody, row->message.id, boot_now_ms());
 }
 
 struct reading {
@@ -320,7 +323,7 @@ static void on_row(void *context, enum result result, const struct store_listing
     if (result == RESULT_OK && !reading->has_row)
         custody_forget(&inquiry->custody, reading->message); /* removed, or swept */
     else if (!reading->has_row)
-        custody_put_off(&inquiry->custody, reading->message, now_of(inquiry));
+        custody_put_off(&inquiry->custody, reading->message, boot_now_ms());
     free(reading);
     inquiry->is_loading = false;
     if (inquiry->is_session_over || inquiry->is_stopping) {
@@ -339,11 +342,11 @@ static void on_row(void *context, enum result result, const struct store_listing
 static bool load_next(struct inquiry *inquiry)
 {
     uint64_t message;
-    if (!custody_next(&inquiry->custody, now_of(inquiry), &message))
+    if (!custody_next(&inquiry->custody, boot_now_ms(), &message))
         return false;
     struct reading *reading = calloc(1, sizeof *reading);
     if (!reading) {
-        custody_put_off(&inquiry->custody, message, now_of(inquiry));
+        custody_put_off(&inquiry->custody, message, boot_now_ms());
         return false;
     }
     *reading = (struct reading){.inquiry = inquiry, .message = message};
@@ -365,7 +368,7 @@ bool inquiry_ask(struct inquiry *inquiry)
         return false;
     note_epoch(inquiry);
     if (inquiry->custody.has_left_out && inquiry->custody.count < CUSTODY_MAX / 2)
-        restore(inquiry);
+        restoring_begin(&inquiry->restoring);
     if (inquiry->nquestions > 0) {
         session->is_asking = true;
         ask(inquiry);
@@ -387,61 +390,19 @@ void inquiry_session_over(struct inquiry *inquiry)
     custody_give_back(&inquiry->custody);
 }
 
-/* ---- what the disk tells ---------------------------------------------------------------------------------------- */
-
-static void restore_row(struct inquiry *inquiry, const struct store_listing *row)
-{
-    int64_t taken_at_ms = 0, ask_at_ms = INT64_MAX, wall_ms = wall_now_ms(), now_ms = now_of(inquiry);
-    for (size_t i = 0; i < row->nrecipients; i++) {
-        const struct store_recipient *r = &row->recipients[i];
-        if (r->state != STORE_RELAYED || r->next_attempt_ms <= 0)
-            continue;
-        taken_at_ms = r->at_ms > taken_at_ms ? r->at_ms : taken_at_ms;
-        ask_at_ms = r->next_attempt_ms < ask_at_ms ? r->next_attempt_ms : ask_at_ms;
-    }
-    inquiry->restored = row->message.id;
-    inquiry->nrestored++;
-    if (ask_at_ms == INT64_MAX)
-        return;
-    int64_t age_ms = wall_ms > taken_at_ms ? wall_ms - taken_at_ms : 0;
-    enum result result = custody_restore(&inquiry->custody, row->message.id, now_ms - age_ms, schedule_on_clock(ask_at_ms, wall_ms, now_ms, CUSTODY_LONGEST_MS), now_ms);
-    if (result == RESULT_MEMORY)
-        log_event(inquiry->config.log, LOG_ERROR, "not-awaited", LOG_TEXT("why", result_name(result)));
-}
-
-static void on_restored(void *context, enum result result, const struct store_listing *rows, size_t n, bool is_last)
-{
-    struct inquiry *inquiry = context;
-    for (size_t i = 0; i < n && !inquiry->is_stopping; i++)
-        restore_row(inquiry, &rows[i]);
-    if (!is_last)
-        return;
-    inquiry->is_restoring = false;
-    if (result == RESULT_OK && inquiry->nrestored == PAGE && !inquiry->custody.has_left_out && !inquiry->is_stopping)
-        restore(inquiry);
-    else
-        inquiry->config.on_free(inquiry->config.context);
-}
-
-static void restore(struct inquiry *inquiry)
-{
-    if (inquiry->is_restoring)
-        return;
-    if (inquiry->custody.has_left_out)
-        inquiry->restored = 0; /* from the beginning: what is here already stays as it is */
-    inquiry->custody.has_left_out = false;
-    inquiry->is_restoring = true;
-    inquiry->nrestored = 0;
-    store_message_list(inquiry->config.store, STORE_LIST_AWAITED, inquiry->restored, PAGE, on_restored, inquiry);
-}
-
 /* ---- the relay -------------------------------------------------------------------------------------------------- */
+
+static void on_restored(void *context)
+{
+    const struct inquiry *inquiry = context;
+    inquiry->config.on_free(inquiry->config.context);
+}
 
 static void on_bound(void *context)
 {
     struct inquiry *inquiry = context;
     if (inquiry->bond.is_bound && !inquiry->is_stopping)
-        restore(inquiry);
+        restoring_begin(&inquiry->restoring);
     inquiry->config.on_free(inquiry->config.context);
 }
 
@@ -459,12 +420,17 @@ bool inquiry_bind(struct inquiry *inquiry)
 
 void inquiry_reload(struct inquiry *inquiry, const struct settings *settings)
 {
+    bool was_bound = inquiry->bond.is_bound;
     if (bond_reload(&inquiry->bond, settings) != RESULT_OK)
         log_event(inquiry->config.log, LOG_ERROR, "relay-not-changed", LOG_TEXT("why", result_name(RESULT_MEMORY)));
-    if (inquiry->bond.is_bound)
+    if (inquiry->bond.is_bound) {
+        if (!was_bound) /* back to the one before */
+            restoring_begin(&inquiry->restoring);
         return;
+    }
     inquiry_session_over(inquiry); /* what is being asked is the old one's */
     custody_clear(&inquiry->custody);
+    restoring_end(&inquiry->restoring);
     uv_timer_stop(&inquiry->timer);
 }
 
@@ -481,7 +447,7 @@ int64_t inquiry_first_ms(const struct inquiry *inquiry, const struct profile *pr
 
 void inquiry_took(struct inquiry *inquiry, const struct attempt_end *end)
 {
-    if (end->ask_at_ms > 0 && end->result == RESULT_OK && inquiry->bond.is_bound && custody_take(&inquiry->custody, end->message, now_of(inquiry)) != RESULT_OK)
+    if (end->ask_at_ms > 0 && end->result == RESULT_OK && inquiry->bond.is_bound && custody_take(&inquiry->custody, end->message, boot_now_ms()) != RESULT_OK)
         log_event(inquiry->config.log, LOG_WARNING, "not-awaited", LOG_TEXT("why", "too much is awaited already, or memory is out"));
 }
 
@@ -496,12 +462,12 @@ static void on_timer(uv_timer_t *timer)
 int64_t inquiry_deadline_ms(const struct inquiry *inquiry)
 {
     int64_t may_ms = tells(inquiry, smtp_client_peer(core_of(inquiry))) ? custody_may_ms(&inquiry->custody) : INT64_MAX;
-    return may_ms == INT64_MAX ? INT64_MAX : may_ms - now_of(inquiry) + loop_now_ms(inquiry->config.loop);
+    return may_ms == INT64_MAX ? INT64_MAX : may_ms - boot_now_ms() + loop_now_ms(inquiry->config.loop);
 }
 
 bool inquiry_wants_session(struct inquiry *inquiry)
 {
-    int64_t now_ms = now_of(inquiry), wake_ms = custody_wake_ms(&inquiry->custody);
+    int64_t now_ms = boot_now_ms(), wake_ms = custody_wake_ms(&inquiry->custody);
     uv_timer_stop(&inquiry->timer);
     if (!inquiry->bond.is_bound || inquiry->is_stopping)
         return false;
@@ -532,7 +498,8 @@ struct inquiry *inquiry_new(const struct inquiry_config *config, const struct se
         return NULL;
     inquiry->config = *config;
     inquiry->bond = (struct bond){.loop = config->loop, .store = config->store, .log = config->log, .on_bound = on_bound, .context = inquiry};
-    if (uv_timer_init(config->loop, &inquiry->timer) < 0 || !bond_open(&inquiry->bond, settings)) {
+    inquiry->restoring = (struct restoring){.store = config->store, .log = config->log, .custody = &inquiry->custody, .on_end = on_restored, .context = inquiry};
+    if (uv_timer_init(config->loop, &inquiry->timer) < 0 || restoring_open(&inquiry->restoring, config->loop) != RESULT_OK || !bond_open(&inquiry->bond, settings)) {
         bond_free(&inquiry->bond);
         free(inquiry);
         return NULL;
@@ -556,20 +523,29 @@ static void on_bond_closed(uv_handle_t *timer)
     inquiry->config.on_free(inquiry->config.context);
 }
 
+static void on_restoring_closed(uv_handle_t *timer)
+{
+    struct restoring *restoring = timer->data;
+    struct inquiry *inquiry = restoring->context;
+    inquiry->nclosing--;
+    inquiry->config.on_free(inquiry->config.context);
+}
+
 void inquiry_stop(struct inquiry *inquiry)
 {
     if (inquiry->is_stopping)
         return;
     inquiry->is_stopping = true;
-    inquiry->nclosing = 2;
+    inquiry->nclosing = 3;
     bond_stop(&inquiry->bond, on_bond_closed);
+    restoring_stop(&inquiry->restoring, on_restoring_closed);
     inquiry_session_over(inquiry);
     uv_close((uv_handle_t *)&inquiry->timer, on_closed);
 }
 
 bool inquiry_is_idle(const struct inquiry *inquiry)
 {
-    return inquiry->nwriting == 0 && !inquiry->is_loading && !inquiry->is_restoring && !bond_is_owed(&inquiry->bond) && inquiry->nclosing == 0;
+    return inquiry->nwriting == 0 && !inquiry->is_loading && !restoring_is_owed(&inquiry->restoring) && !bond_is_owed(&inquiry->bond) && inquiry->nclosing == 0;
 }
 
 void inquiry_free(struct inquiry **inquiry)

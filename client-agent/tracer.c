@@ -12,7 +12,7 @@ enum fate {
 };
 
 struct tracer_recipient {
-    uint32_t seq, transaction;
+    uint32_t seq, transaction, attempts;
     int64_t at_ms; /* its hand-over */
     struct slice address, reply, host;
     enum fate fate;
@@ -29,7 +29,7 @@ static bool is_awaited(const struct store_recipient *r)
 static enum result copy_recipient(struct tracer *tracer, const struct store_recipient *r)
 {
     struct tracer_recipient *out = &tracer->recipients[tracer->n++];
-    *out = (struct tracer_recipient){.seq = r->seq, .transaction = r->transaction, .at_ms = r->at_ms};
+    *out = (struct tracer_recipient){.seq = r->seq, .transaction = r->transaction, .attempts = r->attempts, .at_ms = r->at_ms};
     if (r->at_ms > tracer->taken_at_ms)
         tracer->taken_at_ms = r->at_ms;
     enum result result = arena_copy(&tracer->arena, r->envelope.address, &out->address);
@@ -60,7 +60,7 @@ enum result tracer_begin(struct tracer *tracer, const struct store_listing *list
     enum result result = RESULT_OK;
     for (size_t i = 0; i < listing->nrecipients; i++)
         n += is_awaited(&listing->recipients[i]);
-    *tracer = (struct tracer){.message = listing->message.id, .arena = ARENA(TRACER_ARENA_MAX), .budget = COMPARED_BASE + COMPARED_EACH * n};
+    *tracer = (struct tracer){.message = listing->message.id, .received_at_ms = listing->message.received_at_ms, .expires_at_ms = listing->message.expires_at_ms, .arena = ARENA(TRACER_ARENA_MAX), .budget = COMPARED_BASE + COMPARED_EACH * n};
     if (n == 0)
         return RESULT_NOT_FOUND;
     tracer->recipients = arena_alloc(&tracer->arena, n * sizeof *tracer->recipients);
@@ -179,6 +179,24 @@ static bool is_promised(const struct tracer_recipient *r, const struct tracer_ru
     return r->at_ms > 0 && age_ms >= -HOUR_MS && age_ms <= promised_ms - HOUR_MS;
 }
 
+/* It was tried more than once, and the relay has not kept it for an hour. */
+static bool is_lost_again(const struct tracer_recipient *r, const struct tracer_rules *rules)
+{
+    return r->attempts > 1 && rules->now_ms - rules->lead_ms - r->at_ms < HOUR_MS;
+}
+
+static bool is_given_up(const struct tracer_recipient *r, const struct tracer_rules *rules)
+{
+    return is_lost_again(r, rules) && rules->is_expired;
+}
+
+static void queue_again(const struct tracer_recipient *r, const struct tracer_rules *rules, struct tracer_verdict *out)
+{
+    int64_t at_ms = rules->now_ms + (is_lost_again(r, rules) ? schedule_delay_ms(rules->schedule, r->attempts - 1, rules->random) : 0);
+    out->queue_at_ms = out->is_lost && out->queue_at_ms > at_ms ? out->queue_at_ms : at_ms;
+    out->is_lost = true;
+}
+
 static enum result print(struct tracer *tracer, struct slice *out, const char *begin, int64_t next_s, struct slice words)
 {
     char at[DATE_ISO] = "";
@@ -240,7 +258,7 @@ static enum result conclude_one(struct tracer *tracer, const struct tracer_recip
         break;
     case FATE_UNKNOWN:
         outcome->host = rules->relay;
-        outcome->reply = SLICE("the relay knows nothing of it any more");
+        outcome->reply = is_given_up(r, rules) ? SLICE("the relay takes it and then knows nothing of it, again and again: given up") : SLICE("the relay knows nothing of it any more");
         break;
     case FATE_UNSAID:
         outcome->reply = r->reply;
@@ -261,8 +279,8 @@ enum result tracer_conclude(struct tracer *tracer, const struct tracer_rules *ru
     for (size_t i = 0; i < tracer->n; i++) {
         const struct tracer_recipient *r = &tracer->recipients[i];
         struct store_outcome *outcome = &tracer->outcomes[out->noutcomes];
-        if (r->fate == FATE_UNKNOWN && rules->can_refill && is_promised(r, rules)) {
-            out->is_lost = true;
+        if (r->fate == FATE_UNKNOWN && rules->can_refill && is_promised(r, rules) && !is_given_up(r, rules)) {
+            queue_again(r, rules, out);
             continue;
         }
         if (conclude_one(tracer, r, rules, outcome) != RESULT_OK)

@@ -3,10 +3,14 @@
  *
  *     tracer_begin; while (tracer_question) answer it: tracer_answer, or tracer_unknown for 550; tracer_conclude
  *
+ * What the relay has lost is queued again at once, the first time. A relay that takes it and within the hour knows nothing of it again waits as long as after so many failures (schedule), and when the message's lifetime is
+ * over it gets it no more: else the same octets went round for ever.
+ *
  * The relay's word is taken for what it is about: an address that we did not hand over in that transaction changes nothing, and one that the relay leaves out is asked about again. */
 #ifndef POSTERN_AGENT_TRACER_H
 #define POSTERN_AGENT_TRACER_H
 
+#include "queue/schedule.h"
 #include "smtp/outcome.h"
 #include "store/store.h"
 
@@ -18,6 +22,7 @@ struct tracer {
     struct tracer_recipient *recipients; /* those that are asked about */
     size_t n;
     int64_t taken_at_ms;                 /* wall time of the latest hand-over */
+    int64_t received_at_ms, expires_at_ms; /* the message's, wall time */
     uint32_t transaction, first;         /* the question */
     bool is_over;                        /* all of it is asked */
     size_t cursor, budget;               /* where the next line's address is looked for, and how many may still be compared */
@@ -29,6 +34,9 @@ struct tracer_rules {
     int64_t lead_ms;         /* how far the wall clock was set ahead since the hand-over */
     uint64_t promised_s;     /* how long the relay knows a transaction */
     bool can_refill;         /* there is a copy, as far as is known */
+    bool is_expired;         /* the message's lifetime is over */
+    const struct schedule *schedule; /* for what is lost again and again */
+    uint32_t random;         /* for its jitter */
     int64_t ask_at_ms;       /* wall time of the next question */
     bool is_long_wait;       /* worth to be written although nothing is new */
     struct slice relay;      /* who says what the relay says itself */
@@ -37,6 +45,7 @@ struct tracer_rules {
 struct tracer_verdict {
     size_t noutcomes;        /* in tracer->outcomes, to be written in one commit */
     bool is_lost;            /* the relay has lost some of it, within its promise: to be queued again */
+    int64_t queue_at_ms;     /* is_lost: for when; wall time */
     bool is_final;           /* nothing is asked any more */
 };
 

@@ -344,6 +344,73 @@ static void what_the_relay_has_lost_is_handed_over_again(void **state)
     close_scene(&s);
 }
 
+/* The one recipient is delivered, the other lost: his copy stays for the hand-over, though copies are not wished for any more. Died between the two writes or not. */
+static void what_is_lost_is_kept_until_it_is_queued(void **state)
+{
+    static const char *const answers[] = {ONE("delivered", "250 2.0.0 taken"), "550 unknown", NULL};
+    struct world_done done = {0};
+    struct scene s;
+    (void)state;
+    open_scene(&s, answers);
+    put_setting(&s, "1\n127.0.0.1\nanna\nepoch2\n");
+    struct store_outcome outcomes[2] = {{.state = STORE_RELAYED, .counts = true, .next_attempt_ms = 1, .reply = SLICE("250 taken"), .host = SLICE("a way")}};
+    outcomes[1] = outcomes[0];
+    outcomes[1].seq = outcomes[1].transaction = 1;
+    assert_int_equal(world_put(&s.world, FIRST, slice_from_cstr(BODY), 2, 0), RESULT_OK);
+    store_attempt_finish(s.world.client, FIRST, outcomes, 2, wall_now_ms() - 1000, NULL, true, world_on_done, &done);
+    assert_int_equal(world_wait_done(&s.world, &done), RESULT_OK);
+    start(&s);
+    s.office.keep_copies = false;
+    NET_UNTIL(&s.house.net, s.nasked == 2 && (s.ntaken == 1 || strstr(s.logged, "relay-lost")));
+    NET_UNTIL(&s.house.net, s.ntaken == 1 && queue_count(s.queue) == 0);
+    assert_null(strstr(s.logged, "no copy here"));
+    close_scene(&s);
+}
+
+static int64_t received_long_ago(void *context, int64_t at_ms)
+{
+    (void)context;
+    return at_ms < wall_now_ms() / 2 ? wall_now_ms() : 0;
+}
+
+/* A relay that says 250, and 550 when it is asked: it gets the message once more at once, then after the schedule's time, and no more when the message's lifetime is over. */
+static void what_is_lost_again_and_again_does_not_go_round(void **state)
+{
+    static const char *const answers[] = {"550 unknown", NULL};
+    (void)state;
+    for (int is_expired = 0; is_expired < 2; is_expired++) {
+        struct world_done done = {0};
+        struct scene s;
+        open_scene(&s, answers);
+        put_setting(&s, "1\n127.0.0.1\nanna\nepoch2\n");
+        const struct store_outcome refused = {.state = STORE_QUEUED, .counts = true, .next_attempt_ms = 1, .reply = SLICE("451 not now"), .host = SLICE("a way")};
+        const struct store_outcome taken = {.state = STORE_RELAYED, .counts = true, .next_attempt_ms = 1, .reply = SLICE("250 taken"), .host = SLICE("a way")};
+        assert_int_equal(world_put(&s.world, FIRST, slice_from_cstr(BODY), 1, 0), RESULT_OK);
+        store_attempt_finish(s.world.client, FIRST, &refused, 1, wall_now_ms() - 2000, NULL, true, world_on_done, &done);
+        assert_int_equal(world_wait_done(&s.world, &done), RESULT_OK);
+        done = (struct world_done){0};
+        store_attempt_finish(s.world.client, FIRST, &taken, 1, wall_now_ms() - 1000, NULL, true, world_on_done, &done);
+        assert_int_equal(world_wait_done(&s.world, &done), RESULT_OK);
+        start(&s);
+        if (!is_expired)
+            s.office.wall_lead_ms = received_long_ago;
+        NET_UNTIL(&s.house.net, s.nasked == 1 && awaited(&s) == 0 && !has_session(&s));
+        look(&s, FIRST);
+        assert_int_equal(s.seen.state, is_expired ? STORE_RELAYED : STORE_QUEUED);
+        assert_int_equal(queue_count(s.queue), is_expired ? 0 : 1);
+        if (is_expired)
+            assert_int_equal(s.seen.next_attempt_ms, 0);
+        else
+            assert_in_range(s.seen.next_attempt_ms, wall_now_ms() + 50 * 60 * 1000, wall_now_ms() + 66 * 60 * 1000);
+        if (is_expired)
+            assert_non_null(strstr(s.seen_reply, "again and again: given up"));
+        else
+            assert_in_range(queue_deadline_ms(s.queue), loop_now_ms(&s.house.net.loop) + 50 * 60 * 1000, loop_now_ms(&s.house.net.loop) + 66 * 60 * 1000);
+        assert_int_equal(s.ntaken, 0);
+        close_scene(&s);
+    }
+}
+
 /* No copy, or the promise is over, or nobody can tell when it was: it stays where it is. */
 static void what_cannot_be_refilled_is_asked_no_more(void **state)
 {
@@ -493,6 +560,8 @@ int main(void)
         cmocka_unit_test(what_is_final_ends_it),
         cmocka_unit_test(what_is_not_final_stays),
         cmocka_unit_test(what_the_relay_has_lost_is_handed_over_again),
+        cmocka_unit_test(what_is_lost_is_kept_until_it_is_queued),
+        cmocka_unit_test(what_is_lost_again_and_again_does_not_go_round),
         cmocka_unit_test(what_cannot_be_refilled_is_asked_no_more),
         cmocka_unit_test(another_relay_is_not_asked_about_it),
         cmocka_unit_test(many_are_asked_in_flights),

@@ -220,6 +220,36 @@ static void a_loss_is_one_within_the_promise_only(void **state)
     }
 }
 
+/* At once, the first time, or when it was kept for an hour. Else as after so many failures, until the message's lifetime is over. */
+static void what_is_lost_again_and_again_waits_and_ends(void **state)
+{
+    static const struct { uint32_t attempts; int64_t age_s; bool is_expired; int64_t waits_s; } rows[] = { /* waits_s < 0: given up */
+        {1, 2, false, 0}, {1, 2, true, 0}, {2, 2, false, 60}, {3, 2, false, 600}, {9, 2, false, 600}, {2, 2, true, -1}, {2, -60, true, -1}, {2, HOUR_S - 1, true, -1}, {2, HOUR_S, true, 0}, {9, HOUR_S, false, 0},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct scene s;
+        struct schedule schedule;
+        struct store_recipient r = recipient(0, "bob@a.example", 0);
+        s.listing = (struct store_listing){.message = {.id = MESSAGE, .received_at_ms = 5, .expires_at_ms = 6}, .recipients = &r, .nrecipients = 1};
+        r.attempts = rows[i].attempts;
+        assert_int_equal(tracer_begin(&s.tracer, &s.listing), RESULT_OK);
+        assert_true(s.tracer.received_at_ms == 5 && s.tracer.expires_at_ms == 6);
+        assert_int_equal(schedule_parse(SLICE("1m,10m"), &schedule), RESULT_OK);
+        s.rules = (struct tracer_rules){.now_ms = TAKEN + rows[i].age_s * 1000, .promised_s = PROMISED_S, .can_refill = true, .is_expired = rows[i].is_expired, .schedule = &schedule, .random = UINT32_MAX / 2,
+                                        .ask_at_ms = NEXT, .relay = SLICE("relay.example")};
+        tracer_unknown(&s.tracer);
+        conclude(&s);
+        assert_int_equal(s.verdict.is_lost, rows[i].waits_s >= 0);
+        if (s.verdict.is_lost)
+            assert_in_range(s.verdict.queue_at_ms, s.rules.now_ms + rows[i].waits_s * 900, s.rules.now_ms + rows[i].waits_s * 1100);
+        else
+            assert_outcome(&s, 0, STORE_RELAYED, 0, "the relay takes it and then knows nothing of it, again and again: given up", "relay.example");
+        assert_int_equal(s.verdict.is_final, !s.verdict.is_lost);
+        tracer_free(&s.tracer);
+    }
+}
+
 static void a_relay_that_promises_nothing_is_refilled_never(void **state)
 {
     static const uint64_t promises[] = {0, HOUR_S - 1, UINT64_MAX};
@@ -278,6 +308,7 @@ int main(void)
         cmocka_unit_test(what_was_removed_there_is_asked_about_no_more),
         cmocka_unit_test(nothing_new_is_not_written_but_before_a_long_wait),
         cmocka_unit_test(a_loss_is_one_within_the_promise_only),
+        cmocka_unit_test(what_is_lost_again_and_again_waits_and_ends),
         cmocka_unit_test(a_relay_that_promises_nothing_is_refilled_never),
         cmocka_unit_test(a_message_of_which_nothing_is_awaited_is_none),
         cmocka_unit_test(strangers_are_not_looked_for_for_ever),
