@@ -17,6 +17,7 @@ struct account_task {
     size_t n;
     struct slice name; /* to get, to remove, or after which the list goes on */
     bool is_new, is_list, is_last;
+    bool has_more; /* names of one that is removed, for another step */
     store_account_done *got;
     store_account_row *row;
 };
@@ -218,14 +219,27 @@ static enum result put_run(struct store_task *task, struct database *db)
     return result == RESULT_OK ? write_send_as(db, t->accounts) : result;
 }
 
+static enum result is_known(struct database *db, struct slice name, bool *out)
+{
+    struct query q = query_open(db, SQL_ACCOUNT_GET);
+    query_text(&q, name);
+    *out = query_row(&q);
+    return query_end(&q);
+}
+
+/* Its names first, step by step, for halves may be gigabytes; the account itself with the last of them: whoever gets that name next finds nothing of it. */
 static enum result remove_run(struct store_task *task, struct database *db)
 {
     struct account_task *t = (struct account_task *)task;
-    enum result result = remove_by(db, SQL_ACCOUNT_REMOVE, t->name);
-    if (result == RESULT_OK && database_changes(db) == 0)
+    bool is_there = false;
+    enum result result = is_known(db, t->name, &is_there);
+    if (result == RESULT_OK && !is_there)
         return RESULT_NOT_FOUND;
     if (result == RESULT_OK)
-        result = checkpoint_remove_all(db, t->name);
+        result = checkpoint_remove_some(db, t->name, &t->has_more);
+    if (result != RESULT_OK || t->has_more)
+        return result;
+    result = remove_by(db, SQL_ACCOUNT_REMOVE, t->name);
     if (result == RESULT_OK)
         result = device_remove_all(db, t->name);
     return result == RESULT_OK ? remove_by(db, SQL_SEND_AS_REMOVE, t->name) : result;
@@ -235,6 +249,14 @@ static void write_answer(struct store_task *task, bool is_wanted)
 {
     arena_wipe_free(&((struct account_task *)task)->arena);
     done_answer(task, is_wanted);
+}
+
+static void remove_answer(struct store_task *task, bool is_wanted)
+{
+    if (is_wanted && task->result == RESULT_OK && ((struct account_task *)task)->has_more)
+        writer_send(task);
+    else
+        write_answer(task, is_wanted);
 }
 
 /* ---- the calls ---- */
@@ -295,7 +317,7 @@ void store_account_put(struct store_client *client, const struct store_account *
 
 void store_account_remove(struct store_client *client, struct slice name, store_done *done, void *context)
 {
-    struct account_task *t = account_new(client, remove_run, write_answer, name, context);
+    struct account_task *t = account_new(client, remove_run, remove_answer, name, context);
     t->base.done = done;
     t->base.task.is_urgent = true;
     writer_send(&t->base.task);

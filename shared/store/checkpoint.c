@@ -10,6 +10,7 @@
 enum {
     CLAIM_ARENA_MAX = 16 * 1024 * 1024, /* octets: thousands of recipients */
     DROP_STEP = 100,                    /* names forgotten in one transaction, so that new mail never waits long */
+    DROP_OCTETS = 16 * 1024 * 1024,     /* of halves, likewise, but for the last of them */
 };
 
 /* ---- rows ---- */
@@ -164,31 +165,34 @@ enum result checkpoint_disown_all(struct database *db, struct slice account)
     return result == RESULT_NOT_FOUND ? RESULT_OK : result;
 }
 
-/* Of those that a statement lists, one step; n: how many there were. */
-static enum result drop_some(struct database *db, struct query *q, size_t *n)
+/* Of those that a statement lists, one step. */
+static enum result drop_some(struct database *db, struct query *q, bool *has_more)
 {
+    size_t n = 0;
+    uint64_t octets = 0;
     uint64_t message[DROP_STEP];
     bool is_half[DROP_STEP];
     query_int(q, DROP_STEP);
-    for (*n = 0; *n < DROP_STEP && query_row(q); ++*n) {
-        message[*n] = (uint64_t)query_get_int(q, 0);
-        is_half[*n] = query_get_int(q, 1) != 0;
+    for (; n < DROP_STEP && octets < DROP_OCTETS && query_row(q); n++) {
+        message[n] = (uint64_t)query_get_int(q, 0);
+        is_half[n] = query_get_int(q, 1) != 0;
+        octets += is_half[n] ? (uint64_t)query_get_int(q, 2) : 0;
     }
+    *has_more = n == DROP_STEP || octets >= DROP_OCTETS; /* or none is left, which the next step finds */
     enum result result = query_end(q);
-    for (size_t i = 0; i < *n && result == RESULT_OK; i++)
+    for (size_t i = 0; i < n && result == RESULT_OK; i++)
         result = checkpoint_drop(db, message[i], is_half[i]);
     return result;
 }
 
-enum result checkpoint_remove_all(struct database *db, struct slice account)
+enum result checkpoint_remove_some(struct database *db, struct slice account, bool *has_more)
 {
-    enum result result = RESULT_OK;
-    for (size_t n = DROP_STEP; db->has_checkpoints && result == RESULT_OK && n == DROP_STEP;) {
-        struct query q = query_open(db, SQL_CHECKPOINT_OF);
-        query_text(&q, account);
-        result = drop_some(db, &q, &n);
-    }
-    return result;
+    *has_more = false;
+    if (!db->has_checkpoints)
+        return RESULT_OK;
+    struct query q = query_open(db, SQL_CHECKPOINT_OF);
+    query_text(&q, account);
+    return drop_some(db, &q, has_more);
 }
 
 /* ---- a claim ---- */
@@ -417,11 +421,8 @@ static enum result forget_run(struct store_task *task, struct database *db)
 {
     struct forget_task *t = (struct forget_task *)task;
     struct query q = query_open(db, SQL_CHECKPOINT_OLD);
-    size_t n = 0;
     query_int(&q, t->served_ms);
-    enum result result = drop_some(db, &q, &n);
-    t->has_more = n == DROP_STEP;
-    return result;
+    return drop_some(db, &q, &t->has_more);
 }
 
 static void forget_answer(struct store_task *task, bool is_wanted)

@@ -186,8 +186,8 @@ MUST_CHECK enum result checkpoint_keep_recipients(struct database *db, uint64_t 
 /* What a device has begun that was removed is as if begun without a token. Before the device's row goes. */
 MUST_CHECK enum result checkpoint_disown(struct database *db, struct slice account, struct slice device);
 MUST_CHECK enum result checkpoint_disown_all(struct database *db, struct slice account);
-/* With the halves. */
-MUST_CHECK enum result checkpoint_remove_all(struct database *db, struct slice account);
+/* With the halves: what one transaction may take. */
+MUST_CHECK enum result checkpoint_remove_some(struct database *db, struct slice account, bool *has_more);
 
 /* ---- job.c, intake.c ---- */
 struct store_job *job_new(void); /* NULL: out of memory */

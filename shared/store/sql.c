@@ -103,8 +103,8 @@ const char *const store_sql[SQL_COUNT] = {
     [SQL_CHECKPOINT_REMOVE] = "DELETE FROM checkpoint WHERE message = ?1",
     [SQL_CHECKPOINT_HALVES] = "SELECT message, octets FROM checkpoint WHERE reply = '' AND account = ?1 AND device = (SELECT device FROM checkpoint WHERE "
                               "message = ?2) ORDER BY touched_at DESC",
-    [SQL_CHECKPOINT_OLD] = "SELECT message, reply = '' FROM checkpoint WHERE touched_at < ?1 LIMIT ?2",
-    [SQL_CHECKPOINT_OF] = "SELECT message, reply = '' FROM checkpoint WHERE account = ?1 LIMIT ?2",
+    [SQL_CHECKPOINT_OLD] = "SELECT message, reply = '', octets FROM checkpoint WHERE touched_at < ?1 LIMIT ?2",
+    [SQL_CHECKPOINT_OF] = "SELECT message, reply = '', octets FROM checkpoint WHERE account = ?1 LIMIT ?2",
     /* Two that will bear one name when the device has gone. */
     [SQL_CHECKPOINT_TWINS] = "SELECT a.message, a.reply = '', b.message, b.reply = '' FROM checkpoint a CROSS JOIN checkpoint b ON b.account = a.account AND "
                              "b.transid = a.transid AND b.device = '' AND b.helo = a.helo WHERE a.account = ?1 AND a.device = ?2 LIMIT 1",

@@ -18,7 +18,7 @@
  *   2 A message exists with envelope, all chunks and its recipients, or it does not exist for the queue at all. Half-received bodies are swept at
  *     start, but for those of a named transaction (checkpoints, below).
  *   3 After RESULT_FULL or RESULT_IO everything that was acknowledged before is still there, and later requests are tried afresh.
- *   4 Answers to one client come in the order of its requests of the same kind (writes, reads).
+ *   4 Answers to one client come in the order of its requests of the same kind (writes, reads), but for those that go in steps: lists, sweeps, the removal of an account.
  *   5 No slice given to a request is used after the call returns; what an answer points at is valid during the callback only, unless ownership is
  *     said to pass.
  *   6 What waits for the writer is bounded. A new message is turned away (RESULT_BUSY, later, as any answer) when STORE_WRITES_MAX requests or
@@ -294,6 +294,7 @@ void store_account_get(struct store_client *client, struct slice name, store_acc
 void store_account_list(struct store_client *client, store_account_row *row, void *context);
 /* RESULT_EXISTS when is_new and the name is taken; RESULT_NOT_FOUND when not is_new and it is not there. */
 void store_account_put(struct store_client *client, const struct store_account *account, bool is_new, store_done *done, void *context);
+/* With its devices, and with the names of its transactions, whose halves may be large: these first, in steps that other requests come between. Cut off in its middle it is to be asked again. */
 void store_account_remove(struct store_client *client, struct slice name, store_done *done, void *context);
 
 /* ---- devices (relay): laptops that log in by a token of their own ---------------------------------------------- */

@@ -157,6 +157,56 @@ static void an_account_takes_its_names_along(void **state)
     assert_int_equal(names_claim(w, eve).message, 6);
 }
 
+/* New mail does not wait for gigabytes of halves to go: by their number, and by their octets. */
+static void an_account_goes_in_steps(void **state)
+{
+    struct world *w = *state;
+    static const struct {
+        int n;
+        size_t octets;
+    } ROWS[] = {{110, 100}, {3, 9 * 1024 * 1024}};
+    for (size_t row = 0; row < sizeof ROWS / sizeof *ROWS; row++) {
+        struct world_done removed = {0}, other = {0};
+        names_add_account(w, "bob");
+        for (int i = 0; i < ROWS[row].n; i++) {
+            char transid[16];
+            snprintf(transid, sizeof transid, "t%d", i);
+            names_leave_half(w, 100 + (uint64_t)i, names_naming(names_plain(transid), 0), 100, true);
+        }
+        char sql[80];
+        snprintf(sql, sizeof sql, "UPDATE checkpoint SET octets = %zu", ROWS[row].octets); /* as if there were so many */
+        names_meddle(w, sql);
+        store_account_remove(w->client, SLICE("bob"), world_on_done, &removed);
+        store_setting_put(w->client, SLICE("x"), SLICE("y"), world_on_done, &other);
+        assert_int_equal(world_wait_done(w, &other), RESULT_OK);
+        assert_false(removed.is_done);
+        assert_int_equal(world_wait_done(w, &removed), RESULT_OK);
+        assert_int_equal(names_number(w, NAMES_CHUNKS) + names_number(w, NAMES_ROWS), 0);
+        assert_int_equal(names_number(w, "SELECT count(*) FROM account"), 0);
+    }
+}
+
+/* The program ends between two steps: the account is still there, and whoever asks again gets the rest done. */
+static void an_account_that_went_in_part_is_there(void **state)
+{
+    struct world *w = *state;
+    struct world_done d[2] = {{0}};
+    names_add_account(w, "bob");
+    for (int i = 0; i < 110; i++) {
+        char transid[8];
+        snprintf(transid, sizeof transid, "t%d", i);
+        put_small(w, 100 + (uint64_t)i, names_plain(transid));
+    }
+    store_account_remove(w->client, SLICE("bob"), world_on_done, &d[0]);
+    world_close(w);
+    assert_int_equal(names_number(w, "SELECT count(*) FROM checkpoint"), 10);
+    assert_int_equal(names_number(w, "SELECT count(*) FROM account"), 1);
+    assert_int_equal(world_open(w), RESULT_OK);
+    store_account_remove(w->client, SLICE("bob"), world_on_done, &d[1]);
+    assert_int_equal(world_wait_done(w, &d[1]), RESULT_OK);
+    assert_int_equal(names_number(w, NAMES_ROWS) + names_number(w, "SELECT count(*) FROM account"), 0);
+}
+
 /* ---- bounds and ends ---- */
 
 static void halves_are_bounded(void **state)
@@ -359,6 +409,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_a_removed_device_began_is_found, setup, teardown),
         cmocka_unit_test_setup_teardown(of_two_of_one_name_one_is_kept, setup, teardown),
         cmocka_unit_test_setup_teardown(an_account_takes_its_names_along, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_account_goes_in_steps, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_account_that_went_in_part_is_there, setup, teardown),
         cmocka_unit_test_setup_teardown(halves_are_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(names_are_forgotten_in_time, setup, teardown),
         cmocka_unit_test_setup_teardown(a_name_is_known_for_its_time_from_its_commit_on, setup, teardown),
