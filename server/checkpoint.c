@@ -135,16 +135,6 @@ static void on_claimed(void *context, enum result result, const struct store_che
     }
 }
 
-static enum result copy_claim(struct checkpoint *c)
-{
-    struct store_claim *claim = &c->config.claim;
-    struct slice *texts[] = {&claim->account, &claim->device, &claim->helo, &claim->transid};
-    enum result result = RESULT_OK;
-    for (size_t i = 0; i < sizeof texts / sizeof *texts && result == RESULT_OK; i++)
-        result = arena_copy(&c->arena, *texts[i], texts[i]);
-    return result;
-}
-
 static void start_timer(struct checkpoint *c, uv_timer_cb callback, uint64_t after_ms)
 {
     if (!c->has_timer) {
@@ -187,7 +177,7 @@ struct checkpoint *checkpoint_new(const struct checkpoint_config *config)
     c->arena = ARENA(MEMORY_MAX);
     c->reply_text = BUFFER(SMTP_REPLY_TEXT_MAX);
     c->state = CHECKPOINT_REFUSED;
-    if (copy_claim(c) != RESULT_OK) {
+    if (store_claim_copy(&c->arena, &c->config.claim) != RESULT_OK) {
         checkpoint_free(&c);
         return NULL;
     }

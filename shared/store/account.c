@@ -1,5 +1,5 @@
 /* Accounts. What they hold opens doors: copies are wiped. */
-#include "store/engine.h"
+#include "store/checkpoint.h"
 
 #include <stdlib.h>
 #include <string.h>

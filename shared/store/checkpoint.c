@@ -76,24 +76,17 @@ enum result checkpoint_is_there(struct database *db, uint64_t message, bool *out
     return query_end(&q);
 }
 
-static enum result run_for(struct database *db, enum sql which, uint64_t message)
-{
-    struct query q = query_open(db, which);
-    query_int(&q, (int64_t)message);
-    return query_run(&q);
-}
-
 enum result checkpoint_drop(struct database *db, uint64_t message, bool is_half)
 {
-    enum result result = run_for(db, SQL_CHECKPOINT_REMOVE, message);
+    enum result result = query_run_for(db, SQL_CHECKPOINT_REMOVE, message);
     if (result == RESULT_OK)
-        result = run_for(db, SQL_CHECKPOINT_RCPT_REMOVE, message);
+        result = query_run_for(db, SQL_CHECKPOINT_RCPT_REMOVE, message);
     return result == RESULT_OK && is_half ? message_drop_body(db, message) : result;
 }
 
 enum result checkpoint_keep_recipients(struct database *db, uint64_t message)
 {
-    return db->has_checkpoints ? run_for(db, SQL_CHECKPOINT_RCPT_KEEP, message) : RESULT_OK;
+    return db->has_checkpoints ? query_run_for(db, SQL_CHECKPOINT_RCPT_KEEP, message) : RESULT_OK;
 }
 
 /* ---- a device, an account goes ---- */
@@ -196,6 +189,15 @@ enum result checkpoint_remove_some(struct database *db, struct slice account, bo
 }
 
 /* ---- a claim ---- */
+
+enum result store_claim_copy(struct arena *arena, struct store_claim *claim)
+{
+    struct slice *const texts[] = {&claim->account, &claim->device, &claim->helo, &claim->transid};
+    enum result result = RESULT_OK;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts && result == RESULT_OK; i++)
+        result = arena_copy(arena, *texts[i], texts[i]);
+    return result;
+}
 
 struct claim_task {
     struct store_task task;
@@ -332,9 +334,8 @@ static struct claim_task *claim_new(struct store_client *client, enum result (*r
     t->arena = ARENA(CLAIM_ARENA_MAX);
     t->claim = *claim;
     t->context = context;
-    struct slice *const texts[] = {&t->claim.account, &t->claim.device, &t->claim.helo, &t->claim.transid};
-    for (size_t i = 0; i < sizeof texts / sizeof *texts && t->task.result == RESULT_OK; i++)
-        t->task.result = arena_copy(&t->arena, *texts[i], texts[i]);
+    if (t->task.result == RESULT_OK)
+        t->task.result = store_claim_copy(&t->arena, &t->claim);
     return t;
 }
 

@@ -253,6 +253,13 @@ enum result query_run(struct query *q)
     return query_end(q);
 }
 
+enum result query_run_for(struct database *db, enum sql which, uint64_t message)
+{
+    struct query q = query_open(db, which);
+    query_int(&q, (int64_t)message);
+    return query_run(&q);
+}
+
 int64_t database_changes(const struct database *db)
 {
     return sqlite3_changes64(db->handle);

@@ -80,6 +80,8 @@ struct slice query_get_slice(const struct query *q, int column);
 MUST_CHECK enum result query_end(struct query *q);
 /* For statements without rows: one step and the end. */
 MUST_CHECK enum result query_run(struct query *q);
+/* The same, of one about a message, which is its only parameter. */
+MUST_CHECK enum result query_run_for(struct database *db, enum sql which, uint64_t message);
 /* Rows that the statement just run has changed. */
 int64_t database_changes(const struct database *db);
 

@@ -1,5 +1,5 @@
 /* Devices: laptops that log in by a token. Tokens open doors: copies are wiped. */
-#include "store/engine.h"
+#include "store/checkpoint.h"
 
 #include <stdlib.h>
 #include <string.h>

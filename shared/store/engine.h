@@ -179,16 +179,6 @@ enum result must_be_new(enum result result);
 MUST_CHECK enum result account_read(struct database *db, struct slice name, struct arena *arena, struct store_account *out);
 MUST_CHECK enum result device_remove_all(struct database *db, struct slice account);
 
-/* ---- checkpoint.c: names of transactions, inside the caller's transaction; where the database has none (the agent's), nothing ---- */
-MUST_CHECK enum result checkpoint_is_there(struct database *db, uint64_t message, bool *out);
-/* Its message goes, the name stays: so do the recipients that it must know. */
-MUST_CHECK enum result checkpoint_keep_recipients(struct database *db, uint64_t message);
-/* What a device has begun that was removed is as if begun without a token. Before the device's row goes. */
-MUST_CHECK enum result checkpoint_disown(struct database *db, struct slice account, struct slice device);
-MUST_CHECK enum result checkpoint_disown_all(struct database *db, struct slice account);
-/* With the halves: what one transaction may take. */
-MUST_CHECK enum result checkpoint_remove_some(struct database *db, struct slice account, bool *has_more);
-
 /* ---- job.c, intake.c ---- */
 struct store_job *job_new(void); /* NULL: out of memory */
 /* Copies the message, and builds recipients of its envelope. RESULT_OK, RESULT_MEMORY. */

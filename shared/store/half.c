@@ -16,15 +16,6 @@ enum { NAME_ARENA_MAX = 8 * 1024 * 1024 /* octets: thousands of recipients */ };
 
 /* ---- the name in memory ---- */
 
-static enum result copy_claim(struct arena *arena, struct store_claim *claim)
-{
-    struct slice *const texts[] = {&claim->account, &claim->device, &claim->helo, &claim->transid};
-    enum result result = RESULT_OK;
-    for (size_t i = 0; i < sizeof texts / sizeof *texts && result == RESULT_OK; i++)
-        result = arena_copy(arena, *texts[i], texts[i]);
-    return result;
-}
-
 static enum result copy_recipients(struct arena *arena, struct store_naming *naming)
 {
     struct envelope_recipient *copy = arena_alloc(arena, (naming->nrcpt + 1) * sizeof *copy);
@@ -45,7 +36,7 @@ struct half_name *half_name_new(const struct store_naming *naming)
     if (!name)
         return NULL;
     *name = (struct half_name){.arena = ARENA(NAME_ARENA_MAX), .naming = *naming};
-    enum result result = copy_claim(&name->arena, &name->naming.claim);
+    enum result result = store_claim_copy(&name->arena, &name->naming.claim);
     if (result == RESULT_OK)
         result = arena_copy(&name->arena, naming->reply, &name->naming.reply);
     if (result == RESULT_OK)

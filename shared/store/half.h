@@ -5,7 +5,7 @@
 #ifndef POSTERN_STORE_HALF_H
 #define POSTERN_STORE_HALF_H
 
-#include "store/engine.h"
+#include "store/checkpoint.h"
 
 /* An intake's name; copied when it gets it and never changed: both threads read it. */
 struct half_name {
@@ -19,21 +19,6 @@ void half_name_free(struct half_name **name);
 int64_t half_served_ms(const struct half_name *name);
 /* Under which its body is written; whoever begins one has the first, 1. */
 uint32_t half_generation(const struct half_name *name);
-
-/* A row of `checkpoint`. */
-struct checkpoint_row {
-    uint64_t message;
-    uint32_t generation;
-    struct slice reply; /* empty: a half */
-    uint64_t octets;    /* as stored */
-    struct store_half half;
-    bool is_same; /* the claim's digest; of checkpoint_find alone */
-};
-/* The one that this session sees; of several one that is over, rather than a half. RESULT_NOT_FOUND. */
-MUST_CHECK enum result checkpoint_find(struct database *db, const struct store_claim *claim, struct arena *arena, struct checkpoint_row *out);
-MUST_CHECK enum result checkpoint_get(struct database *db, uint64_t message, struct arena *arena, struct checkpoint_row *out);
-/* The name; of a half also all that is here. */
-MUST_CHECK enum result checkpoint_drop(struct database *db, uint64_t message, bool is_half);
 
 /* One chunk of a named body. */
 struct half_piece {

@@ -1,5 +1,5 @@
 /* What becomes of a message: outcomes of its attempts, what a person does to it, and the end. */
-#include "store/engine.h"
+#include "store/checkpoint.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -188,17 +188,10 @@ enum result message_read_chunk(struct database *db, uint64_t message, uint32_t s
 
 /* ---- dropped ---- */
 
-static enum result run_for(struct database *db, enum sql which, uint64_t message)
-{
-    struct query q = query_open(db, which);
-    query_int(&q, (int64_t)message);
-    return query_run(&q);
-}
-
 enum result message_drop_body(struct database *db, uint64_t message)
 {
-    enum result result = run_for(db, SQL_BODY_REMOVE, message);
-    return result == RESULT_OK ? run_for(db, SQL_CHUNK_REMOVE, message) : result;
+    enum result result = query_run_for(db, SQL_BODY_REMOVE, message);
+    return result == RESULT_OK ? query_run_for(db, SQL_CHUNK_REMOVE, message) : result;
 }
 
 enum result message_drop_chunks_from(struct database *db, uint64_t message, uint32_t seq)
@@ -213,11 +206,11 @@ enum result message_drop_chunks_from(struct database *db, uint64_t message, uint
 
 enum result message_erase(struct database *db, uint64_t message)
 {
-    enum result result = run_for(db, SQL_MESSAGE_REMOVE, message);
+    enum result result = query_run_for(db, SQL_MESSAGE_REMOVE, message);
     if (result == RESULT_OK && database_changes(db) == 0)
         return RESULT_NOT_FOUND;
     if (result == RESULT_OK)
-        result = run_for(db, SQL_RECIPIENT_REMOVE, message);
+        result = query_run_for(db, SQL_RECIPIENT_REMOVE, message);
     return result == RESULT_OK ? message_drop_body(db, message) : result;
 }
 
@@ -416,7 +409,7 @@ enum result message_write(struct database *db, const struct store_job *job, uint
     const struct store_message *m = &job->message;
     enum result result = message_add(db, m, job->recipients, job->nrecipients);
     if (result == RESULT_OK && nsent > 0)
-        result = run_for(db, SQL_INTAKE_REMOVE, m->id);
+        result = query_run_for(db, SQL_INTAKE_REMOVE, m->id);
     struct slice rest = job->body;
     for (uint32_t seq = nsent; rest.len > 0 && result == RESULT_OK; seq++) {
         result = message_add_chunk(db, m->id, seq, slice_take(rest, STORE_CHUNK));

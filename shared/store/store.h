@@ -331,6 +331,8 @@ struct store_claim {
     bool is_whole;                               /* XWHOLE: a half is dropped */
     int64_t served_ms;                           /* the relay's own running time (server/served.h), not the wall's */
 };
+/* Its texts, into the arena. */
+MUST_CHECK enum result store_claim_copy(struct arena *arena, struct store_claim *claim);
 struct store_checkpoint {
     uint64_t message;
     uint32_t generation;          /* of the claim */
