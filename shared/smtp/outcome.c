@@ -14,11 +14,6 @@ static const char *const STATES[] = {
     [SMTP_OUTCOME_DELIVERED] = "delivered", [SMTP_OUTCOME_BOUNCED] = "bounced",
 };
 
-const char *smtp_outcome_state_name(enum smtp_outcome_state state)
-{
-    return (size_t)state < sizeof STATES / sizeof *STATES ? STATES[state] : "unknown";
-}
-
 /* ---- words of a line ---- */
 
 static bool take_state(struct slice *line, enum smtp_outcome_state *out)

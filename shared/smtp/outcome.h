@@ -19,8 +19,6 @@ enum smtp_outcome_state {
     SMTP_OUTCOME_DELIVERED,
     SMTP_OUTCOME_BOUNCED,
 };
-/* As in the reply: "queued" ... */
-const char *smtp_outcome_state_name(enum smtp_outcome_state state);
 
 struct smtp_outcome {
     enum smtp_outcome_state state;

@@ -121,21 +121,12 @@ static void keeps_its_bounds(void **state)
     assert_int_equal(parse_sized(1, 1, SMTP_REPLY_LINES_MAX - 1), RESULT_SYNTAX);
 }
 
-static void names_its_states(void **state)
-{
-    (void)state;
-    assert_string_equal(smtp_outcome_state_name(SMTP_OUTCOME_BOUNCED), "bounced");
-    assert_string_equal(smtp_outcome_state_name(SMTP_OUTCOME_QUEUED), "queued");
-    assert_string_equal(smtp_outcome_state_name((enum smtp_outcome_state)99), "unknown");
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_replies),
         cmocka_unit_test(refuses_what_is_none),
         cmocka_unit_test(keeps_its_bounds),
-        cmocka_unit_test(names_its_states),
     };
     return cmocka_run_group_tests_name("smtp/outcome", tests, NULL, NULL);
 }
