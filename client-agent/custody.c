@@ -1,5 +1,6 @@
 #include "custody.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,7 +37,7 @@ static size_t place_of(const struct custody *custody, uint64_t message)
     size_t low = 0, high = custody->count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (custody->items[middle].message < message)
+        if (custody->items[middle]->message < message)
             low = middle + 1;
         else
             high = middle;
@@ -47,9 +48,10 @@ static size_t place_of(const struct custody *custody, uint64_t message)
 static struct custody_item *find(const struct custody *custody, uint64_t message)
 {
     size_t place = place_of(custody, message);
-    return place < custody->count && custody->items[place].message == message ? &custody->items[place] : NULL;
+    return place < custody->count && custody->items[place]->message == message ? custody->items[place] : NULL;
 }
 
+/* Room in the heaps as well, so that nothing fails later. */
 static enum result make_room(struct custody *custody)
 {
     if (custody->count < custody->capacity)
@@ -57,25 +59,49 @@ static enum result make_room(struct custody *custody)
     if (custody->count >= CUSTODY_MAX)
         return RESULT_LIMIT;
     size_t capacity = custody->capacity > 0 ? 2 * custody->capacity : 16;
-    struct custody_item *items = realloc(custody->items, capacity * sizeof *items);
+    struct custody_item **items = realloc(custody->items, capacity * sizeof *items);
     if (!items)
         return RESULT_MEMORY;
     custody->items = items;
+    if (heap_reserve(&custody->may, capacity) != RESULT_OK || heap_reserve(&custody->must, capacity) != RESULT_OK)
+        return RESULT_MEMORY;
     custody->capacity = capacity;
     return RESULT_OK;
 }
 
-static enum result insert(struct custody *custody, const struct custody_item *item)
+/* Its times have changed, or it is not under way any more. */
+static void schedule(struct custody *custody, struct custody_item *item)
+{
+    custody->nunder_way -= item->is_under_way;
+    item->is_under_way = false;
+    heap_remove(&custody->may, &item->may);
+    heap_remove(&custody->must, &item->must);
+    enum result may = heap_add(&custody->may, &item->may, item->may_ms), must = heap_add(&custody->must, &item->must, item->must_ms);
+    assert(may == RESULT_OK && must == RESULT_OK);
+}
+
+static void take_out(struct custody *custody, struct custody_item *item)
+{
+    custody->nunder_way += !item->is_under_way;
+    item->is_under_way = true;
+    heap_remove(&custody->may, &item->may);
+    heap_remove(&custody->must, &item->must);
+}
+
+static enum result insert(struct custody *custody, const struct custody_item *values)
 {
     enum result result = make_room(custody);
-    if (result != RESULT_OK) {
+    struct custody_item *item = result == RESULT_OK ? malloc(sizeof *item) : NULL;
+    if (!item) {
         custody->has_left_out = true;
-        return result;
+        return result == RESULT_OK ? RESULT_MEMORY : result;
     }
+    *item = *values;
     size_t place = place_of(custody, item->message);
     memmove(&custody->items[place + 1], &custody->items[place], (custody->count - place) * sizeof *custody->items);
-    custody->items[place] = *item;
+    custody->items[place] = item;
     custody->count++;
+    schedule(custody, item);
     return RESULT_OK;
 }
 
@@ -85,7 +111,10 @@ enum result custody_take(struct custody *custody, uint64_t message, int64_t now_
     struct custody_item *known = find(custody, message);
     if (!known)
         return insert(custody, &item);
-    *known = item; /* handed over once more, or more of its recipients */
+    known->taken_ms = item.taken_ms; /* handed over once more, or more of its recipients */
+    known->may_ms = item.may_ms;
+    known->must_ms = item.must_ms;
+    schedule(custody, known);
     return RESULT_OK;
 }
 
@@ -97,40 +126,48 @@ enum result custody_restore(struct custody *custody, uint64_t message, int64_t t
 
 void custody_forget(struct custody *custody, uint64_t message)
 {
+    size_t place = place_of(custody, message);
     struct custody_item *item = find(custody, message);
     if (!item)
         return;
-    size_t place = (size_t)(item - custody->items);
+    take_out(custody, item);
+    custody->nunder_way--;
     custody->count--;
-    memmove(item, item + 1, (custody->count - place) * sizeof *item);
+    memmove(&custody->items[place], &custody->items[place + 1], (custody->count - place) * sizeof *custody->items);
+    free(item);
 }
 
 void custody_clear(struct custody *custody)
 {
-    custody->count = 0;
+    for (size_t i = 0; i < custody->count; i++)
+        free(custody->items[i]);
+    custody->count = custody->nunder_way = custody->may.count = custody->must.count = 0;
     custody->has_left_out = custody->is_searching = false;
 }
 
 void custody_free(struct custody *custody)
 {
+    custody_clear(custody);
     free(custody->items);
+    heap_free(&custody->may);
+    heap_free(&custody->must);
     *custody = (struct custody){0};
 }
 
 /* ---- questions and answers -------------------------------------------------------------------------------------- */
 
+static struct custody_item *owner_of_may(struct heap_node *node)
+{
+    return (struct custody_item *)(void *)((char *)node - offsetof(struct custody_item, may));
+}
+
 bool custody_next(struct custody *custody, int64_t now_ms, uint64_t *message)
 {
-    struct custody_item *best = NULL;
-    for (size_t i = 0; i < custody->count; i++) {
-        struct custody_item *item = &custody->items[i];
-        if (!item->is_under_way && item->may_ms <= now_ms && (!best || item->may_ms < best->may_ms))
-            best = item;
-    }
-    if (!best)
+    struct heap_node *first = heap_first(&custody->may);
+    if (!first || first->key > now_ms)
         return false;
-    best->is_under_way = true;
-    *message = best->message;
+    take_out(custody, owner_of_may(first));
+    *message = owner_of_may(first)->message;
     return true;
 }
 
@@ -140,9 +177,9 @@ bool custody_answered(struct custody *custody, uint64_t message, int64_t now_ms,
     *in_ms = CUSTODY_LONGEST_MS;
     if (!item)
         return false;
-    item->is_under_way = false;
     item->may_ms = may_again_ms(item->taken_ms, now_ms);
     item->must_ms = must_again_ms(item->taken_ms, now_ms);
+    schedule(custody, item);
     *in_ms = item->must_ms - now_ms;
     return item->must_ms - item->taken_ms >= HOUR_MS;
 }
@@ -152,42 +189,41 @@ void custody_put_off(struct custody *custody, uint64_t message, int64_t now_ms)
     struct custody_item *item = find(custody, message);
     if (!item)
         return;
-    item->is_under_way = false;
     item->may_ms = now_ms + PUT_OFF_MS;
     if (item->must_ms < now_ms + CUSTODY_SEARCH_EVERY_MS)
         item->must_ms = now_ms + CUSTODY_SEARCH_EVERY_MS;
+    schedule(custody, item);
 }
 
 void custody_give_back(struct custody *custody)
 {
-    for (size_t i = 0; i < custody->count; i++)
-        custody->items[i].is_under_way = false;
+    for (size_t i = 0; i < custody->count && custody->nunder_way > 0; i++)
+        if (custody->items[i]->is_under_way)
+            schedule(custody, custody->items[i]);
 }
 
 void custody_doubt_all(struct custody *custody, int64_t now_ms)
 {
-    for (size_t i = 0; i < custody->count; i++)
-        if (custody->items[i].may_ms > now_ms)
-            custody->items[i].may_ms = now_ms;
+    for (size_t i = 0; i < custody->count; i++) {
+        struct custody_item *item = custody->items[i];
+        item->may_ms = item->may_ms > now_ms ? now_ms : item->may_ms;
+        if (!item->is_under_way)
+            heap_move(&custody->may, &item->may, item->may_ms);
+    }
 }
 
 /* ---- times ------------------------------------------------------------------------------------------------------ */
 
 int64_t custody_may_ms(const struct custody *custody)
 {
-    int64_t first_ms = INT64_MAX;
-    for (size_t i = 0; i < custody->count; i++)
-        if (!custody->items[i].is_under_way && custody->items[i].may_ms < first_ms)
-            first_ms = custody->items[i].may_ms;
-    return first_ms;
+    const struct heap_node *first = heap_first(&custody->may);
+    return first ? first->key : INT64_MAX;
 }
 
 int64_t custody_wake_ms(const struct custody *custody)
 {
-    int64_t first_ms = INT64_MAX;
-    for (size_t i = 0; i < custody->count; i++)
-        if (!custody->items[i].is_under_way && custody->items[i].must_ms < first_ms)
-            first_ms = custody->items[i].must_ms;
+    const struct heap_node *first = heap_first(&custody->must);
+    int64_t first_ms = first ? first->key : INT64_MAX;
     return first_ms < custody->search_not_before_ms ? custody->search_not_before_ms : first_ms;
 }
 

@@ -9,6 +9,7 @@
 #ifndef POSTERN_AGENT_CUSTODY_H
 #define POSTERN_AGENT_CUSTODY_H
 
+#include "base/heap.h"
 #include "base/result.h"
 
 #include <stdbool.h>
@@ -28,13 +29,15 @@ struct custody_item {
     uint64_t message;
     int64_t taken_ms;         /* its hand-over */
     int64_t may_ms, must_ms;  /* the next question: over a session that exists; a session is opened for it */
+    struct heap_node may, must; /* in the heaps, unless it is under way */
     bool is_under_way;
 };
 
 /* {0} is an empty one. */
 struct custody {
-    struct custody_item *items; /* by message */
-    size_t count, capacity;
+    struct custody_item **items; /* by message */
+    size_t count, capacity, nunder_way;
+    struct heap may, must;      /* by their next questions: whoever looks for the next time walks through none */
     int64_t search_not_before_ms;
     bool is_searching;          /* a session is being looked for on our behalf */
     bool has_left_out;          /* some did not fit: the disk knows more than this */

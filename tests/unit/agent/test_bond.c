@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 #include <sqlite3.h>
@@ -119,6 +120,7 @@ static void open_scene(struct scene *s, unsigned n)
 {
     struct world_done done = {0};
     *s = (struct scene){0};
+    alarm(30); /* what never comes is waited for no longer */
     world_make(&s->world);
     s->world.config.schema = schema_agent;
     assert_int_equal(world_open(&s->world), RESULT_OK);
@@ -154,6 +156,7 @@ static void close_scene(struct scene *s)
     bond_free(&s->bond);
     settings_unref(&s->settings);
     world_end(&s->world);
+    alarm(0);
 }
 
 /* ---- the settings change ---------------------------------------------------------------------------------------- */
@@ -282,6 +285,7 @@ static void close_restoring(struct scene *s)
     UNTIL(s, s->nclosed == 1 && !restoring_is_owed(&s->restoring));
     custody_free(&s->custody);
     world_end(&s->world);
+    alarm(0);
 }
 
 /* Behind a page that can't be read nothing is forgotten. */

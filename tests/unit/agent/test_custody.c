@@ -149,15 +149,21 @@ static void a_new_database_makes_all_due_at_once(void **state)
 {
     struct custody c = {0};
     uint64_t message;
+    int64_t in_ms;
     (void)state;
     for (uint64_t i = 1; i <= 20; i++)
         take(&c, i, BEGIN);
-    for (uint64_t i = 1; i <= 20; i++)
-        ask(&c, i, BEGIN + 2 * SECOND);
+    while (custody_next(&c, BEGIN + 2 * SECOND, &message))
+        custody_answered(&c, message, BEGIN + 2 * SECOND, &in_ms);
     assert_false(custody_next(&c, BEGIN + 3 * SECOND, &message));
     custody_doubt_all(&c, BEGIN + 3 * SECOND);
-    for (uint64_t i = 1; i <= 20; i++)
-        ask(&c, i, BEGIN + 3 * SECOND);
+    uint64_t seen = 0;
+    for (uint64_t i = 1; i <= 20; i++) { /* in whatever order */
+        assert_true(custody_next(&c, BEGIN + 3 * SECOND, &message));
+        seen |= UINT64_C(1) << message;
+    }
+    assert_int_equal(seen, (UINT64_C(1) << 21) - 2);
+    assert_false(custody_next(&c, BEGIN + 3 * SECOND, &message));
     custody_clear(&c);
     assert_int_equal(custody_may_ms(&c), INT64_MAX);
     custody_free(&c);
@@ -196,6 +202,45 @@ static void ten_years_either_way_neither_hurry_nor_starve(void **state)
     }
 }
 
+/* Whatever was done to it: the next times are those that a walk through all finds, and what is given is the oldest that is due. */
+static void the_next_time_is_the_least_of_all(void **state)
+{
+    enum { MANY = 60, STEPS = 20000 };
+    struct custody c = {0};
+    uint64_t seed = 5, message;
+    int64_t now_ms = BEGIN, in_ms;
+    (void)state;
+    for (int step = 0; step < STEPS; step++) {
+        seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+        uint64_t what = seed >> 60, which = (seed >> 33) % MANY + 1;
+        int64_t may_ms = INT64_MAX, must_ms = INT64_MAX;
+        size_t nunder_way = 0;
+        now_ms += (int64_t)(seed >> 20) % (2 * MINUTE);
+        switch (what) {
+        case 0: case 1: case 2: take(&c, which, now_ms); break;
+        case 3: assert_int_equal(custody_restore(&c, which, now_ms - HOUR, now_ms + 5, now_ms), RESULT_OK); break;
+        case 4: case 5: case 6: (void)!custody_next(&c, now_ms, &message); break;
+        case 7: case 8: (void)!custody_answered(&c, which, now_ms, &in_ms); break;
+        case 9: custody_put_off(&c, which, now_ms); break;
+        case 10: case 11: custody_forget(&c, which); break;
+        case 12: custody_give_back(&c); break;
+        case 13: custody_doubt_all(&c, now_ms); break;
+        default: if (step % 50 == 0) custody_clear(&c); break;
+        }
+        for (size_t i = 0; i < c.count; i++) {
+            const struct custody_item *item = c.items[i];
+            assert_true(i == 0 || c.items[i - 1]->message < item->message); /* invariant 1 */
+            nunder_way += item->is_under_way;
+            may_ms = !item->is_under_way && item->may_ms < may_ms ? item->may_ms : may_ms;
+            must_ms = !item->is_under_way && item->must_ms < must_ms ? item->must_ms : must_ms;
+        }
+        assert_int_equal(c.nunder_way, nunder_way);
+        assert_int_equal(custody_may_ms(&c), may_ms);
+        assert_int_equal(custody_wake_ms(&c), must_ms);
+    }
+    custody_free(&c);
+}
+
 static void what_does_not_fit_is_left_to_the_disk(void **state)
 {
     struct custody c = {0};
@@ -208,7 +253,7 @@ static void what_does_not_fit_is_left_to_the_disk(void **state)
     assert_int_equal(custody_take(&c, CUSTODY_MAX + 1, BEGIN), RESULT_LIMIT);
     assert_true(c.has_left_out);
     for (size_t i = 0; i < c.count; i++)
-        assert_int_equal(c.items[i].message, i + 1);
+        assert_int_equal(c.items[i]->message, i + 1);
     custody_free(&c);
 }
 
@@ -223,6 +268,7 @@ int main(void)
         cmocka_unit_test(a_new_database_makes_all_due_at_once),
         cmocka_unit_test(handed_over_again_it_begins_anew),
         cmocka_unit_test(ten_years_either_way_neither_hurry_nor_starve),
+        cmocka_unit_test(the_next_time_is_the_least_of_all),
         cmocka_unit_test(what_does_not_fit_is_left_to_the_disk),
     };
     return cmocka_run_group_tests_name("custody", tests, NULL, NULL);
