@@ -216,6 +216,7 @@ static void on_changed(void *context, uint64_t message, enum queue_change change
     switch (change) {
     case QUEUE_CHANGE_HELD:
         ignore_not_found(queue_hold(agent->queue, message));
+        uplink_hold(agent->uplink, message);
         break;
     case QUEUE_CHANGE_REMOVED:
         ignore_not_found(queue_remove(agent->queue, message));

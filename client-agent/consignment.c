@@ -123,22 +123,23 @@ static void on_job(void *context, enum result result, struct store_job *job)
     uint64_t message = consignment->message;
     consignment->is_loading = false;
     bool may_send = consignment->may_send(consignment->context);
-    if (result == RESULT_OK && may_send) {
+    bool is_withdrawn = consignment->is_withdrawn;
+    if (result == RESULT_OK && may_send && !is_withdrawn) {
         if (carry(consignment, job))
             return;
     } else {
         store_job_free(&job);
     }
     consignment->message = 0;
-    /* Nothing left to do for it: a person removed it. Otherwise it waits for the next session, or for disk and memory to recover. */
-    bool is_session_lost = result == RESULT_OK && !may_send;
-    if (result == RESULT_NOT_FOUND) {
+    /* Nothing left to do for it: a person removed it. What a person wants not to be sent the queue knows. Otherwise it waits for the next session, or for disk and memory to recover. */
+    bool is_to_wait_no_longer = is_withdrawn || (result == RESULT_OK && !may_send);
+    if (result == RESULT_NOT_FOUND && !is_withdrawn) {
         begun_forget(&consignment->begun, message);
         queue_finish(consignment->queue, message, (struct slice){0});
     } else {
         if (result == RESULT_CORRUPT)
             hold_unreadable(consignment, message);
-        queue_defer(consignment->queue, message, (struct slice){0}, now_of(consignment) + (is_session_lost ? 0 : ATTEMPT_RETRY_MS));
+        queue_defer(consignment->queue, message, (struct slice){0}, now_of(consignment) + (is_to_wait_no_longer ? 0 : ATTEMPT_RETRY_MS));
     }
     consignment->on_free(consignment->context);
 }
@@ -150,6 +151,7 @@ bool consignment_take(struct consignment *consignment)
         return false;
     consignment->message = job.message;
     consignment->size_octets = 0;
+    consignment->is_withdrawn = false;
     consignment->is_loading = true;
     store_job_load(consignment->store, job.message, job.hop, on_job, consignment);
     return true;
@@ -220,6 +222,18 @@ bool consignment_progress(const struct consignment *consignment, uint64_t messag
 void consignment_forget(struct consignment *consignment, uint64_t message)
 {
     begun_forget(&consignment->begun, message);
+}
+
+void consignment_withdraw(struct consignment *consignment, uint64_t message)
+{
+    if (consignment->message != message)
+        return;
+    consignment->is_withdrawn = true;
+    if (!consignment->courier)
+        return;
+    struct outbound *outbound = consignment->session->outbound;
+    courier_withdraw(consignment->courier);
+    outbound_pump(outbound);
 }
 
 void consignment_free(struct consignment *consignment)

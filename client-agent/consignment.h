@@ -3,7 +3,7 @@
  *
  *     none --(take)--> loading --(read, a session stands)--> carried --(its courier is done)--> none, and one more is being recorded
  *                         |                                     |
- *                         +--(no session, or not to be read)----+--(drop, pause)--> none: it is in the queue as it was
+ *                         +--(no session, or not to be read)----+--(drop, pause, withdraw)--> none: it is in the queue as it was
  *
  * Where the relay offers CHECKPOINT each message goes under a name (naming.h), and the relay may be asked how much of it is there before the first octet. That costs a round trip, so it is asked only where it can pay:
  * of what is larger than CONSIGNMENT_ASK_OCTETS and was begun before, in this run or, for all one knows, in an earlier one. All else is sent as a whole, which is taken once too.
@@ -56,6 +56,7 @@ struct consignment {
     uint64_t from_octets;         /* where this session began in it */
     int64_t since_ms;             /* when */
     struct begun_table begun;
+    bool is_withdrawn;            /* a person has held or removed the message */
     bool is_loading;              /* a job is on its way from the store; it may outlive the session that it was meant for */
     uint32_t nrecording;          /* outcomes on their way to the store */
 };
@@ -76,6 +77,8 @@ uint64_t consignment_octets(const struct consignment *consignment);
 bool consignment_progress(const struct consignment *consignment, uint64_t message, uint64_t *octets, uint64_t *of);
 /* A person has removed it. */
 void consignment_forget(struct consignment *consignment, uint64_t message);
+/* A person has held or removed it, and the queue knows: it is not loaded, or not sent any further, unless its last octet has left. */
+void consignment_withdraw(struct consignment *consignment, uint64_t message);
 void consignment_free(struct consignment *consignment);
 /* Nothing is owed by the store. */
 bool consignment_is_idle(const struct consignment *consignment);

@@ -233,8 +233,19 @@ static void tell_trouble(struct uplink *uplink, const struct outbound_failure *f
         snprintf(uplink->trouble, sizeof uplink->trouble, "the relay refuses the name or password (%s); run: postern-agent setup --replace%s%s", failure->words, dir ? " --dir " : "", dir ? dir : "");
 }
 
+/* In the middle of a message that a person wants not to be sent: nobody's fault, and the way is as good as it was. */
+static void on_withdrawn(struct uplink *uplink)
+{
+    log_event(uplink->config.log, LOG_INFO, "uplink-dropped", LOG_TEXT("session", outbound_id(uplink->session.outbound)), LOG_TEXT("why", "its message was withdrawn"));
+    enter(uplink, UPLINK_LEAVING);
+}
+
 static void on_session_failed(struct uplink *uplink, const struct outbound_failure *failure)
 {
+    if (failure->smtp == SMTP_FAIL_ABORTED && uplink->consignment.is_withdrawn) {
+        on_withdrawn(uplink);
+        return;
+    }
     /* The relay may end an idle session when it likes. */
     bool is_idle = uplink->state == UPLINK_READY || uplink->state == UPLINK_LEAVING;
     if (is_idle && failure->smtp != SMTP_FAIL_EARLY)
@@ -672,4 +683,10 @@ void uplink_free(struct uplink **uplink)
 void uplink_forget(struct uplink *uplink, uint64_t message)
 {
     consignment_forget(&uplink->consignment, message);
+    consignment_withdraw(&uplink->consignment, message);
+}
+
+void uplink_hold(struct uplink *uplink, uint64_t message)
+{
+    consignment_withdraw(&uplink->consignment, message);
 }

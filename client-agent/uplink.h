@@ -60,8 +60,9 @@ struct uplink;
 struct uplink *uplink_new(const struct uplink_config *config); /* NULL: out of memory */
 /* There may be work: new mail, or (is_urgent) a person said so, which forgets the back-off. What is due now is for the queue to know. */
 void uplink_wake(struct uplink *uplink, bool is_urgent);
-/* A person has removed a message. */
+/* A person has removed, or held, a message, and the queue knows: one that is under way is left where it is, unless its last octet has gone. */
 void uplink_forget(struct uplink *uplink, uint64_t message);
+void uplink_hold(struct uplink *uplink, uint64_t message);
 /* Where the laptop is now (net/monitor.h). */
 void uplink_set_network(struct uplink *uplink, const struct monitor_event *event);
 /* New settings: a search begins anew with them; a session ends after the message that is on its way. RESULT_OK; RESULT_MEMORY: the old ones stay in force. */

@@ -28,6 +28,7 @@ struct courier {
     size_t skip;     /* octets of that chunk that the peer has already */
     uint64_t octets; /* of the body, before those that the session gets next */
     bool is_done, is_paused, is_session_over, has_store_failed;
+    bool is_withdrawn; /* by a person: what can't be read any more is no trouble */
 };
 
 static void read_ahead(struct courier *courier);
@@ -97,6 +98,8 @@ static void on_chunk(void *context, enum result result, struct slice octets)
     if (courier->is_done)
         return;
     octets = slice_skip(octets, courier->skip);
+    if (result != RESULT_OK && courier->is_withdrawn)
+        return; /* removed while it was read */
     if (result != RESULT_OK || octets.len == 0 || buffer_append(&courier->ahead, octets) != RESULT_OK) {
         courier->has_store_failed = true;
         smtp_client_abort(outbound_core(courier->outbound));
@@ -244,7 +247,9 @@ static void on_failed(struct courier *courier, const struct outbound_failure *fa
 {
     enum attempt_result result = failure->is_uncertain ? ATTEMPT_UNCERTAIN : ATTEMPT_DEFERRED;
     courier->is_session_over = true;
-    if (courier->has_store_failed)
+    if (courier->is_withdrawn && failure->smtp == SMTP_FAIL_ABORTED)
+        on_paused(courier);
+    else if (courier->has_store_failed)
         resolve_rest(courier, ATTEMPT_DEFERRED, SLICE("451 4.3.0 the message could not be read from the local store"), true);
     else
         resolve_rest(courier, result, slice_from_cstr(failure->words), true);
@@ -354,6 +359,14 @@ bool courier_is_paused(const struct courier *courier)
 bool courier_is_session_over(const struct courier *courier)
 {
     return courier->is_session_over;
+}
+
+void courier_withdraw(struct courier *courier)
+{
+    if (courier->is_done)
+        return;
+    courier->is_withdrawn = true;
+    smtp_client_withdraw(outbound_core(courier->outbound), loop_now_ms(outbound_loop(courier->outbound)));
 }
 
 uint64_t courier_octets(const struct courier *courier)

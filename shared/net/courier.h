@@ -36,9 +36,13 @@ void courier_event(struct courier *courier, const struct outbound_event *event);
  * answer: close the store's client after that (answers of one kind come in order). */
 void courier_free(struct courier **courier);
 
+/* A person has held or removed the message: it is paused, or else the session ends in the middle of it (smtp_client_withdraw) without anything being the relay's or the line's fault; unless its last octet has left.
+ * outbound_pump is to be called after it. on_done comes as ever. */
+void courier_withdraw(struct courier *courier);
+
 const struct store_job *courier_job(const struct courier *courier);
 const struct courier_result *courier_results(const struct courier *courier); /* job->nrecipients of them */
-/* Paused (smtp_client_pause): nobody has a result, whatever was told before, and the message is to be given back as it was. The session is READY for another one. */
+/* Paused (smtp_client_pause) or withdrawn: nobody has a result, whatever was told before, and the message is to be given back as it was. The session is READY for another one, unless courier_is_session_over. */
 bool courier_is_paused(const struct courier *courier);
 /* True when the session has ended or must not carry another message. */
 bool courier_is_session_over(const struct courier *courier);

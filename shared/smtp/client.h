@@ -224,6 +224,9 @@ void smtp_client_ask_outcomes(struct smtp_client *client, const struct smtp_outc
  * was too late (the last piece is in the output), the transaction has no name there, or its body goes as DATA: then it takes its course. A verdict on its way is told in place of PAUSED. A piece that was asked
  * for need not be given any more. Outside of the session's events the pump is to be run after it. */
 void smtp_client_pause(struct smtp_client *client, int64_t now_ms);
+/* A person wants the running message not to be sent: as smtp_client_pause; where that can't be done and the last octet has not left, the session ends in the middle of it (FAILED, SMTP_FAIL_ABORTED). Where it
+ * has left, or a verdict is on its way, the transaction takes its course. */
+void smtp_client_withdraw(struct smtp_client *client, int64_t now_ms);
 /* Whether AUTH was, or is being, done by the device's token. Where the peer refuses the token (5yz) and there are user and password, these are tried in the same session, and this is false from then on. */
 bool smtp_client_uses_token(const struct smtp_client *client);
 /* The peer has said 535 to the token, or it can't be one: it is dead, forget it. To be asked at READY and at FAILED; it stays so. */

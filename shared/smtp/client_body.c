@@ -3,12 +3,20 @@
 
 #include <assert.h>
 
+/* What the peer takes now it tells with EHLO: for a message that is more than a piece, an early flight waits for that before the first octet of the body. */
+static bool awaits_size(const struct smtp_client *c)
+{
+    return smtp_client_is_early(c) && c->t.asked.size_octets > SMTP_CLIENT_CHUNK_MAX;
+}
+
 /* The first piece may go before anybody has been accepted, where the peer reads ahead and counts octets (RFC 3030 4.2, RFC 2920); the others wait, so
  * that a large message is not sent for nothing. */
 static bool may_send_piece(const struct smtp_client *c)
 {
     const struct client_transaction *t = &c->t;
     if (client_is_envelope_answered(t) && t->naccepted == 0)
+        return false;
+    if (awaits_size(c))
         return false;
     if (!t->uses_bdat)
         return t->data == CLIENT_ANSWERED && client_is_envelope_answered(t);

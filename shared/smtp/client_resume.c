@@ -79,6 +79,16 @@ void smtp_client_pause(struct smtp_client *c, int64_t now_ms)
     t->is_body_wanted = false;
 }
 
+/* Nothing of a body is said behind what the output holds already, so the last octet goes only if it has gone. */
+void smtp_client_withdraw(struct smtp_client *c, int64_t now_ms)
+{
+    const struct client_transaction *t = &c->t;
+    smtp_client_pause(c, now_ms);
+    if (c->failure != SMTP_FAIL_NONE || !client_has_transaction(c) || t->has_verdict || t->wants_pause || client_is_uncertain(c))
+        return;
+    client_fail(c, SMTP_FAIL_ABORTED);
+}
+
 /* RSET may follow a BDAT at once (RFC 2920 3.1); in an early flight it waits until the peer is known to be who we talked to, for nothing else is promised to be understood there. */
 void client_resume_say_pause(struct smtp_client *c)
 {

@@ -258,6 +258,105 @@ static void a_paused_one_obeys_a_person(void **state)
     close_scene(&s);
 }
 
+static void hold_by_hand(struct scene *s)
+{
+    assert_int_equal(queue_hold(s->queue, MESSAGE), RESULT_OK);
+    uplink_hold(s->uplink, MESSAGE);
+}
+
+static void remove_by_hand(struct scene *s)
+{
+    store_message_remove(s->client, MESSAGE, NULL, NULL);
+    assert_int_equal(queue_remove(s->queue, MESSAGE), RESULT_OK);
+    uplink_forget(s->uplink, MESSAGE);
+}
+
+static void assert_no_trouble(const struct scene *s)
+{
+    struct uplink_status status;
+    uplink_status(s->uplink, &status);
+    assert_null(status.trouble);
+    assert_null(strstr(s->states, "waiting"));
+}
+
+/* Held means held: nothing more of it goes, and what is there counts when it is released. */
+static void one_under_way_is_held(void **state)
+{
+    struct scene s;
+    char expected[64];
+    (void)state;
+    open_scene_with(&s, LARGE, NEW, "");
+    enqueue(&s);
+    stop_the_line_at(&s, LARGE / 2);
+    hold_by_hand(&s);
+    service_resume(s.held);
+    NET_UNTIL(&s.house.net, state_of(&s) == UPLINK_READY);
+    uint64_t held = s.records[0].held;
+    assert_true(held < LARGE && s.ntaken == 0 && queue_count(s.queue) == 1 && queue_active(s.queue) == 0 && queue_deadline_ms(s.queue) == INT64_MAX);
+    assert_no_trouble(&s);
+    assert_int_equal(queue_release(s.queue, MESSAGE, loop_now_ms(&s.house.net.loop)), RESULT_OK);
+    uplink_wake(s.uplink, true);
+    settle(&s);
+    snprintf(expected, sizeof expected, "whole ask@%llu ", (unsigned long long)(held - held % SCENE_LINE));
+    assert_string_equal(s.mails, expected);
+    assert_int_equal(s.house.opened, 1);
+    close_scene(&s);
+}
+
+/* With a name it is left behind in its session; without one the session goes with it, and that is nobody's fault. */
+static void one_under_way_is_removed_without_trouble(void **state)
+{
+    (void)state;
+    for (uint64_t first_id = 0; first_id <= NEW; first_id += NEW) {
+        struct scene s;
+        open_scene_with(&s, LARGE, first_id, "");
+        enqueue(&s);
+        stop_the_line_at(&s, LARGE / 2);
+        remove_by_hand(&s);
+        service_resume(s.held);
+        NET_UNTIL(&s.house.net, state_of(&s) == (first_id ? UPLINK_READY : UPLINK_RESTING));
+        assert_true(s.ntaken == 0 && s.octets < LARGE && queue_count(s.queue) == 0);
+        assert_no_trouble(&s);
+        put_small_beside(&s);
+        settle(&s);
+        assert_true(s.ntaken == 1 && s.house.opened == (first_id ? 1 : 2));
+        close_scene(&s);
+    }
+}
+
+static void one_that_is_being_read_is_not_sent(void **state)
+{
+    struct scene s;
+    (void)state;
+    open_scene_with(&s, LARGE, NEW, "");
+    put_small_beside(&s);
+    settle(&s);
+    enqueue(&s);
+    assert_int_equal(state_of(&s), UPLINK_SENDING);
+    hold_by_hand(&s);
+    NET_UNTIL(&s.house.net, state_of(&s) == UPLINK_READY);
+    assert_true(s.ntaken == 1 && queue_count(s.queue) == 1 && queue_active(s.queue) == 0);
+    assert_string_equal(s.mails, "whole ");
+    close_scene(&s);
+}
+
+/* The relay may have taken it: what it says counts. */
+static void one_whose_last_octet_has_left_takes_its_course(void **state)
+{
+    struct scene s;
+    (void)state;
+    open_scene_with(&s, 500, NEW, "");
+    s.holds = true;
+    enqueue(&s);
+    NET_UNTIL(&s.house.net, s.held);
+    hold_by_hand(&s);
+    assert_int_equal(state_of(&s), UPLINK_SENDING);
+    service_answer(s.held, &SMTP_REPLY(250, 2, 0, 0, "taken"));
+    settle(&s);
+    assert_string_equal(world_state(&s.world, MESSAGE), "relayed");
+    close_scene(&s);
+}
+
 static void it_can_be_stopped_at_any_moment_of_a_pause(void **state)
 {
     (void)state;
@@ -290,6 +389,10 @@ int main(void)
         cmocka_unit_test(a_large_one_has_its_turn_first),
         cmocka_unit_test(others_are_not_paused),
         cmocka_unit_test(a_paused_one_obeys_a_person),
+        cmocka_unit_test(one_under_way_is_held),
+        cmocka_unit_test(one_under_way_is_removed_without_trouble),
+        cmocka_unit_test(one_that_is_being_read_is_not_sent),
+        cmocka_unit_test(one_whose_last_octet_has_left_takes_its_course),
         cmocka_unit_test(it_can_be_stopped_at_any_moment_of_a_pause),
     };
     return cmocka_run_group_tests_name("consignment", tests, house_make_identity, house_drop_identity);

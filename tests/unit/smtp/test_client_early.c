@@ -90,6 +90,29 @@ static void a_body_as_large_as_a_piece_may_be_goes_too(void **state)
     play_close(&p);
 }
 
+/* What is more than a piece waits for what EHLO tells of SIZE, and a peer that takes it no more has not had an octet of it. */
+static void the_body_of_a_larger_one_waits_for_ehlo(void **state)
+{
+    static char body[SMTP_CLIENT_CHUNK_MAX + 64];
+    (void)state;
+    for (size_t i = 0; i < sizeof body; i++)
+        body[i] = (i % 64 == 62) ? '\r' : (i % 64 == 63) ? '\n' : 'x';
+    for (int is_smaller = 0; is_smaller < 2; is_smaller++) {
+        struct play p;
+        open_unsent(&p);
+        play_send(&p, &transaction, slice_of(body, sizeof body));
+        expect_told("");
+        play_take(&p, SIZE_MAX);
+        expect_said(HELLO ENVELOPE);
+        play_server(&p, GREETING);
+        expect_told("");
+        play_server(&p, is_smaller ? "250-relay.example\r\n250-SIZE 65536\r\n250-PIPELINING\r\n250-CHUNKING\r\n250 AUTH HT-SHA-256-EXPR PLAIN\r\n" : EHLO);
+        expect_told(is_smaller ? "FAILED early [EHLO]\n" : "BODY\n");
+        assert_int_equal(smtp_client_output(p.client).len > SMTP_CLIENT_CHUNK_MAX, !is_smaller);
+        play_close(&p);
+    }
+}
+
 static void says_nothing_before_the_login(void **state)
 {
     struct play p;
@@ -493,6 +516,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_leaves_in_one_write),
         cmocka_unit_test(a_body_as_large_as_a_piece_may_be_goes_too),
+        cmocka_unit_test(the_body_of_a_larger_one_waits_for_ehlo),
         cmocka_unit_test(says_nothing_before_the_login),
         cmocka_unit_test(tells_old_facts_until_it_has_heard_new_ones),
         cmocka_unit_test(a_reply_ahead_of_its_command_ends_the_session),
