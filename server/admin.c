@@ -39,6 +39,11 @@ static json_t *queue_json(const struct store_counts *counts)
                      (json_int_t)counts->uncertain, "finished", (json_int_t)counts->finished, "octets", (json_int_t)counts->octets);
 }
 
+static json_t *halves_json(const struct store_counts *counts)
+{
+    return json_pack("{s:I, s:I}", "count", (json_int_t)counts->halves, "octets", (json_int_t)counts->half_octets);
+}
+
 static json_t *delivery_json(const struct delivery *delivery)
 {
     struct delivery_counts counts = {0};
@@ -51,8 +56,8 @@ static json_t *delivery_json(const struct delivery *delivery)
 static json_t *status_json(const struct admin *admin, const struct store_counts *counts)
 {
     const struct conf_values *values = &admin->conf->values;
-    json_t *status = json_pack("{s:s%, s:b, s:b, s:o, s:o}", "name", values->name.ptr, values->name.len, "running", admin->delivery != NULL,
-                               "smarthost", values->smarthost.host.len > 0, "queue", queue_json(counts), "delivery", delivery_json(admin->delivery));
+    json_t *status = json_pack("{s:s%, s:b, s:b, s:o, s:o, s:o}", "name", values->name.ptr, values->name.len, "running", admin->delivery != NULL,
+                               "smarthost", values->smarthost.host.len > 0, "queue", queue_json(counts), "halves", halves_json(counts), "delivery", delivery_json(admin->delivery));
     if (status && admin->describe)
         admin->describe(admin->context, status);
     return status;

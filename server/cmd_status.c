@@ -58,7 +58,7 @@ static void print_running(FILE *out, const json_t *status)
 static void print_status(FILE *out, const struct command_context *context, const json_t *status)
 {
     char size[16];
-    const json_t *queue = json_object_get(status, "queue"), *delivery = json_object_get(status, "delivery");
+    const json_t *queue = json_object_get(status, "queue"), *delivery = json_object_get(status, "delivery"), *halves = json_object_get(status, "halves");
     console_format_size(json_integer_value(json_object_get(queue, "octets")), size, sizeof size);
     fprintf(out, "name     %s\n", json_string_value(json_object_get(status, "name")));
     if (json_is_true(json_object_get(status, "running")))
@@ -67,6 +67,8 @@ static void print_status(FILE *out, const struct command_context *context, const
         fprintf(out, "running  no; start it with: %s\n", DIRS_HINT(&context->dirs, COMMAND_PROGRAM " run"));
     fprintf(out, "queue    %lld queued, %lld held, %lld uncertain; %s\n", number_of(queue, "queued"), number_of(queue, "held"),
             number_of(queue, "uncertain"), size);
+    console_format_size(json_integer_value(json_object_get(halves, "octets")), size, sizeof size);
+    fprintf(out, "halves   %lld, %s\n", number_of(halves, "count"), size);
     fprintf(out, "sends    to the %s, %lld under way over %lld sessions\n",
             json_is_true(json_object_get(status, "smarthost")) ? "smarthost" : "mail hosts", number_of(delivery, "active"),
             number_of(delivery, "sessions"));

@@ -200,8 +200,9 @@ static void write_reply_for_person(struct writer *w, const struct dsn_recipient 
     if (r->reply.len == 0)
         return;
     write_text(w, "    ");
-    write_clean(w, r->remote_mta.len > 0 ? r->remote_mta : SLICE("The server"));
-    write_text(w, " said:\r\n");
+    if (!r->is_local)
+        write_clean(w, r->remote_mta.len > 0 ? r->remote_mta : SLICE("The server"));
+    write_text(w, r->is_local ? "Reason:\r\n" : " said:\r\n");
     for (size_t i = 0; i < REPLY_LINES_MAX && rest.len > 0; i++) {
         slice_cut(rest, '\n', &line, &rest);
         write_wrapped(w, "      ", line);
@@ -317,16 +318,18 @@ static struct slice status_of(const struct dsn_recipient *r)
     return r->action == DSN_FAILED ? SLICE("5.0.0") : r->action == DSN_DELAYED ? SLICE("4.0.0") : SLICE("2.0.0");
 }
 
-/* A reply of several lines becomes a folded field. */
-static void write_diagnostic(struct writer *w, struct slice reply)
+/* A reply of several lines becomes a folded field. "smtp" means what a server said; words of ours have a type of ours (RFC 3464 2.3.6, 9.1 (c): X-...). */
+static void write_diagnostic(struct writer *w, const struct dsn_recipient *r)
 {
+    const char *name = r->is_local ? "Diagnostic-Code: X-Postern; " : "Diagnostic-Code: smtp; ";
+    struct slice reply = r->reply;
     size_t nlines = 0;
     while (reply.len > 0 && nlines < REPLY_LINES_MAX) {
         struct slice line;
         slice_cut(reply, '\n', &line, &reply);
         line = slice_trim(line);
         if (line.len > 0)
-            write_field(w, nlines++ == 0 ? "Diagnostic-Code: smtp; " : " ", line);
+            write_field(w, nlines++ == 0 ? name : " ", line);
     }
 }
 
@@ -340,7 +343,7 @@ static void write_recipient(struct writer *w, const struct dsn_recipient *r)
     write_field(w, "Status: ", status_of(r));
     if (r->remote_mta.len > 0)
         write_field(w, "Remote-MTA: dns; ", r->remote_mta);
-    write_diagnostic(w, r->reply);
+    write_diagnostic(w, r);
     write_date(w, "Last-Attempt-Date: ", r->last_attempt_at_ms);
     if (r->action == DSN_DELAYED)
         write_date(w, "Will-Retry-Until: ", r->will_retry_until_ms);

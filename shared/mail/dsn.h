@@ -20,6 +20,7 @@ struct dsn_recipient {
     struct slice status;           /* "5.1.1"; one that does not fit the action becomes x.0.0 */
     struct slice remote_mta;       /* host name; empty: no other host was involved */
     struct slice reply;            /* what it said, "550 5.1.1 no such user", lines separated by "\n"; empty: nothing */
+    bool is_local;                 /* reply is ours, no server said it */
     struct slice words;            /* what happened, for the person; empty: reply, or words made from the action */
     int64_t last_attempt_at_ms;    /* 0: not written */
     int64_t will_retry_until_ms;   /* 0: not written; only for delayed */

@@ -205,6 +205,7 @@ static void describe_recipient(const struct attempt *attempt, size_t i, struct d
         .status = outcome->report == REPORT_EXPIRED ? SLICE("5.4.7") : status,
         .remote_mta = attempt->records[i].host,
         .reply = reply,
+        .is_local = attempt->results[i].is_local,
         .words = outcome->report == REPORT_EXPIRED ? SLICE("It could not be delivered within its lifetime; no further attempt will be made.") : (struct slice){0},
         .last_attempt_at_ms = attempt->now_ms,
         .will_retry_until_ms = outcome->report == REPORT_DELAYED ? attempt->message.expires_at_ms : 0,

@@ -175,6 +175,7 @@ static enum result open_databases(struct store *store, const struct store_config
     c.role = DATABASE_READER;
     result = database_open(&store->reader_db, &c, why, why_size);
     store->reader_db.seal = store->seal;
+    store->reader_db.has_checkpoints = store->writer_db.has_checkpoints;
     c.role = DATABASE_WRITER;
     c.cache_kib = CACHE_KEEPER_KIB;
     return result == RESULT_OK ? database_open(&store->keeper_db, &c, why, why_size) : result;

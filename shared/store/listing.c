@@ -273,6 +273,18 @@ struct count_task {
     void *context;
 };
 
+static enum result count_halves(struct database *db, struct store_counts *c)
+{
+    if (!db->has_checkpoints)
+        return RESULT_OK;
+    struct query q = query_open(db, SQL_COUNT_HALVES);
+    if (query_row(&q)) {
+        c->halves = (uint64_t)query_get_int(&q, 0);
+        c->half_octets = (uint64_t)query_get_int(&q, 1);
+    }
+    return query_end(&q);
+}
+
 static enum result count_run(struct store_task *task, struct database *db)
 {
     struct store_counts *c = &((struct count_task *)task)->counts;
@@ -291,7 +303,8 @@ static enum result count_run(struct store_task *task, struct database *db)
     q = query_open(db, SQL_COUNT_ALL);
     if (query_row(&q)) /* two reads: a message may have come or gone between them */
         c->finished = (uint64_t)query_get_int(&q, 0) > unfinished ? (uint64_t)query_get_int(&q, 0) - unfinished : 0;
-    return query_end(&q);
+    result = query_end(&q);
+    return result == RESULT_OK ? count_halves(db, c) : result;
 }
 
 static void count_answer(struct store_task *task, bool is_wanted)

@@ -74,6 +74,7 @@ const char *const store_sql[SQL_COUNT] = {
         "(SELECT max(state = 1) AS is_held, max(state = 5) AS is_uncertain, (SELECT size FROM message WHERE id = recipient.message) AS size "
         "FROM recipient WHERE state IN (0, 1, 5) GROUP BY message)",
     [SQL_COUNT_ALL] = "SELECT count(*) FROM message",
+    [SQL_COUNT_HALVES] = "SELECT count(*), total(octets) FROM checkpoint WHERE reply = ''",
 
     [SQL_ACCOUNT_GET] = "SELECT " ACCOUNT_COLUMNS " FROM account WHERE name = ?1",
     [SQL_ACCOUNT_AFTER] = "SELECT " ACCOUNT_COLUMNS " FROM account WHERE name > ?1 ORDER BY name LIMIT ?2",

@@ -276,6 +276,7 @@ void store_clock_mend(struct store_client *client, int64_t now_ms, bool with_awa
 
 struct store_counts {
     uint64_t queued, held, uncertain, finished, octets;
+    uint64_t halves, half_octets; /* of transactions that are not over (relay) */
 };
 void store_count(struct store_client *client, store_count_done *done, void *context);
 

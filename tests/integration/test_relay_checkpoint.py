@@ -148,11 +148,14 @@ def test_dots_are_counted_once(relay):
 def test_by_bdat_after_a_cut(relay):
     first = Session(relay).begin(CHUNK * 3 + 10)
     first.cut(relay)
+    wait_for(lambda: relay.json("status")["halves"]["octets"] >= CHUNK * 3, "the half to be on the disk")
+    assert relay.json("status")["halves"]["count"] == 1
     with Session(relay) as second:
         offset = second.offset()
         assert offset == (CHUNK * 3 + 10 - len(HEADER)) // 64 * 64 + len(HEADER)
         item = item_of(second.whole(LARGE[offset:]))
     entry = assert_once(relay, item)
+    assert relay.json("status")["halves"] == {"count": 0, "octets": 0}
     assert relay.log("transaction-resumed", item=item) and relay.log("transaction-suspended", item=item)
     assert entry["size"] >= len(LARGE)
 

@@ -307,7 +307,9 @@ def test_status_of_a_running_relay(make_relay):
     assert status["running"] is True and status["pid"] == relay.process.pid and status["name"] == "relay.example" and status["sessions"] == 0
     assert sorted(listener["mode"] for listener in status["listeners"]) == ["starttls", "tls"]
     assert status["pins"] == relay.json("key", "show")
-    assert "listens" in relay.run("status").stdout
+    assert status["halves"] == {"count": 0, "octets": 0}
+    text = relay.run("status").stdout
+    assert "listens" in text and "\nhalves   0, 0" in text
 
 
 @pytest.mark.parametrize("words", [["queue"], ["queue", "lsit"], ["account"], ["key", "shwo"]])

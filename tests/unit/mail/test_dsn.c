@@ -170,6 +170,20 @@ static void long_replies_are_bounded(void **state)
     buffer_free(&out);
 }
 
+static void words_of_ours_are_no_servers(void **state)
+{
+    struct dsn_recipient r = {.address = SLICE("a@x.y"), .action = DSN_FAILED, .status = SLICE("5.3.4"), .reply = SLICE("552 5.3.4 The message is too large"), .is_local = true};
+    struct dsn dsn = report(&r, 1);
+    struct buffer out;
+    (void)state;
+    write_sound(&dsn, false, &out);
+    assert_true(holds(&out, "  <a@x.y>\r\n    Reason:\r\n      552 5.3.4 The message is too large\r\n"));
+    assert_true(holds(&out, "\r\nStatus: 5.3.4\r\nDiagnostic-Code: X-Postern; 552 5.3.4 The message is too large\r\n"));
+    assert_false(holds(&out, " said:"));
+    assert_false(holds(&out, "smtp;"));
+    buffer_free(&out);
+}
+
 static void each_action_has_its_fields(void **state)
 {
     struct dsn_recipient r[] = {
@@ -292,6 +306,7 @@ int main(void)
         cmocka_unit_test(is_written_whole),
         cmocka_unit_test(nobody_breaks_in),
         cmocka_unit_test(long_replies_are_bounded),
+        cmocka_unit_test(words_of_ours_are_no_servers),
         cmocka_unit_test(each_action_has_its_fields),
         cmocka_unit_test(status_fits_the_action),
         cmocka_unit_test(returns_what_was_asked_for),

@@ -187,6 +187,21 @@ static void a_refusal_is_reported_with_headers_only(void **state)
     close_scene(&s);
 }
 
+static void what_no_server_said_is_not_told_as_its_words(void **state)
+{
+    struct scene s;
+    (void)state;
+    set_up(&s);
+    open_scene(&s, 1);
+    result(&s, 0, ATTEMPT_REFUSED, "552 5.3.4 too large", true);
+    record(&s, false);
+    char *text = report_text(&s);
+    assert_non_null(strstr(text, "    Reason:\r\n      552 5.3.4 too large\r\n"));
+    assert_null(strstr(text, "smtp;"));
+    free(text);
+    close_scene(&s);
+}
+
 static void a_report_may_bring_the_whole_message(void **state)
 {
     struct scene s;
@@ -437,6 +452,7 @@ int main(void)
         cmocka_unit_test(accepted_by_all_is_done),
         cmocka_unit_test(one_of_each),
         cmocka_unit_test(a_refusal_is_reported_with_headers_only),
+        cmocka_unit_test(what_no_server_said_is_not_told_as_its_words),
         cmocka_unit_test(a_report_may_bring_the_whole_message),
         cmocka_unit_test(who_is_told_and_who_is_not),
         cmocka_unit_test(a_lifetime_that_is_over_is_a_failure_whatever_the_attempt),

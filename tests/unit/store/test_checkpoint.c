@@ -247,7 +247,10 @@ static void xwhole_drops_the_half(void **state)
 {
     struct world *w = *state;
     struct store_claim by = names_plain("t1");
+    struct store_counts counts;
     names_leave_half(w, 5, names_naming(by, 0), NAMES_BODY, true);
+    assert_int_equal(world_count(w, &counts), RESULT_OK);
+    assert_true(counts.halves == 1 && counts.half_octets == NAMES_BODY && counts.octets == 0);
     by.is_whole = true;
     by.digest[0] = 9;
     assert_int_equal(names_claim(w, by).result, RESULT_DENIED);
