@@ -196,8 +196,8 @@ static void say_stream_words(struct outbound *outbound, const struct stream_erro
     if (failure->verdict == PATH_WRONG_CERTIFICATE && error->whose[0]) {
         say_certificate(failure, error);
     } else if (failure->tls == TLS_FAIL_CLOSED && outbound->state == OUTBOUND_STATE_SECURING && !has_heard_of_tls(outbound)) {
-        /* How deep packet inspection ends what it has recognised: by the ClientHello, nothing else was said. */
-        snprintf(failure->words, sizeof failure->words, "TLS is cut off after the first message: %s", error->kind == STREAM_ERROR_SOCKET ? error->words : "the connection is closed");
+        /* How deep packet inspection ends what it has recognised: by the ClientHello, nothing else was said. A balancer or proxy in front of a relay that is stopped looks the same from here. */
+        snprintf(failure->words, sizeof failure->words, "TLS is cut off after the first message: %s", error->kind == STREAM_ERROR_SOCKET ? error->words : "the connection is closed, on the way or because the relay is stopped");
     } else if (failure->verdict == PATH_DIED_EARLY) {
         describe_place(outbound, failure->phase, where, sizeof where);
         snprintf(failure->words, sizeof failure->words, "%s (%s)", error->words, where);

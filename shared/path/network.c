@@ -18,7 +18,7 @@ static const struct verb {
     {PATH_HTTP, false, "answers ", " with a web page", "answers with a web page"},
     {PATH_FOREIGN_BANNER, false, "answers ", " in the relay's place", "answers in the relay's place"},
     {PATH_DIED_EARLY, true, "cuts ", " off at once", "cuts us off at once"},
-    {PATH_TLS_FAILED, false, "breaks encryption on ", "", "breaks encryption"},
+    {PATH_TLS_FAILED, false, "lets no encryption begin on ", "", "lets no encryption begin"},
     {PATH_PROXY_REFUSED, false, "has a proxy that refuses ", "", "does not let us through"},
     {PATH_REFUSED, false, "refuses ", "", "refuses the connection"},
     {PATH_DROPPED, false, "drops ", "", "does not answer"},

@@ -28,7 +28,7 @@ static const struct row rows[] = {
     {{{465, PATH_UNREACHABLE}, {587, PATH_UNREACHABLE}}, 0, NETWORK_OFFLINE,
      "This network does not reach the relay on ports 465 and 587; no way to the relay is open."},
     {{{465, PATH_TLS_FAILED}, {587, PATH_HTTP}}, 0, NETWORK_CAPTIVE,
-     "This network breaks encryption on port 465, answers port 587 with a web page; no way to the relay is open before you have logged in to this network."},
+     "This network lets no encryption begin on port 465, answers port 587 with a web page; no way to the relay is open before you have logged in to this network."},
     /* IPv6 has no route, IPv4 is open: the port is open. */
     {{{465, PATH_UNREACHABLE}, {465, PATH_OPEN}}, 465, NETWORK_ONLINE, "The relay is reached over port 465."},
     {{{587, PATH_STARTTLS_MISSING}, {25, PATH_STARTTLS_MISSING}}, 0, NETWORK_BLOCKED,
