@@ -356,6 +356,8 @@ static enum result unseal_rows(struct database *db, struct mark *mark, const str
     struct pass pass = {.db = db, .mark = *mark, .from = seal};
     log_event(db->log, LOG_INFO, "store-unsealing", LOG_TEXT("words", "the mail in the database is being decrypted"));
     enum result result = walk(&pass, STAGE_PLAIN);
+    if (result == RESULT_OK)
+        log_event(db->log, LOG_INFO, "store-unsealed", LOG_TEXT("words", "the mail in the database is decrypted"));
     *mark = pass.mark;
     return result;
 }
@@ -387,7 +389,9 @@ static enum result wipe_if_possible(struct database *db, struct mark *mark)
         mark->stage = STAGE_SEALED;
         result = commit_mark(db, mark);
     }
-    if (result != RESULT_OK)
+    if (result == RESULT_OK)
+        log_event(db->log, LOG_INFO, "store-sealed", LOG_TEXT("words", "the mail in the database is encrypted, and what lay in the clear before is overwritten"));
+    else
         log_event(db->log, LOG_WARNING, "store-not-wiped", LOG_TEXT("result", result_name(result)),
                   LOG_TEXT("words", "the mail is encrypted, but what lay in the clear before could not be overwritten; the next start tries again"));
     return usual;
@@ -399,7 +403,8 @@ static enum result refuse_without_key(const struct store *store, enum result res
 {
     size_t len = strlen(why);
     if (result == RESULT_NOT_FOUND || result == RESULT_DENIED)
-        snprintf(why + len, why_size - len, "; the mail is not lost: %s is encrypted with that key, and opens when it is back", store->path);
+        snprintf(why + len, why_size - len, "; the mail is not lost: %s is encrypted with that key, and opens when it is back. If it is lost for good, so is that mail: move %s* away, and the next start begins anew",
+                 store->path, store->path);
     return result == RESULT_NOT_FOUND ? RESULT_DENIED : result;
 }
 
@@ -424,7 +429,8 @@ static enum result find_seal(struct store *store, const struct store_seal *wante
     if (!is_sealed || crypto_equal(slice_of(check, sizeof check), slice_of(mark->check, sizeof mark->check)))
         return RESULT_OK;
     size_t len = strlen(why);
-    snprintf(why + len, why_size - len, "%sthe key there is not the one that %s is encrypted with: put that one back; the mail is not lost", len > 0 ? ": " : "", store->path);
+    snprintf(why + len, why_size - len, "%sthe key there is not the one that %s is encrypted with: put that one back; the mail is not lost. If that key is lost for good, so is that mail: move %s* away, and the next start begins anew", len > 0 ? ": " : "",
+             store->path, store->path);
     return RESULT_DENIED;
 }
 

@@ -127,6 +127,24 @@ def test_off_and_on_again(make_agent):
         assert agent.status()["spool"]["encrypted"] == encrypted
         assert agent.entry(id)["to"][0]["address"] == BOB
         assert bool(found(agent)) != encrypted
+        assert len(agent.log("store-sealed" if encrypted else "store-unsealed")) == 1
+
+
+def test_a_key_that_is_lost_for_good_is_let_go(make_agent, service):
+    """As the words on standard error say."""
+    agent = make_agent(**service.agent_options())
+    agent.wait_state(agent.send(), "relayed")
+    agent.stop()
+    os.unlink(agent.path("keys/spool.key"))
+    done = agent.run("run", check=False)
+    assert done.returncode == 77 and f"lost for good, so is that mail: move {agent.path('agent.db')}* away" in done.stderr, done
+    os.mkdir(agent.path("away"))
+    for name in os.listdir(agent.folder):
+        if name.startswith("agent.db"):
+            os.rename(agent.path(name), agent.path(f"away/{name}"))
+    agent.start()
+    assert agent.status()["spool"]["encrypted"]
+    agent.wait_state(agent.send(), "relayed")
 
 
 def test_without_its_key_or_with_another_nothing_starts_and_nothing_is_lost(make_agent):
@@ -197,6 +215,22 @@ def test_the_key_lives_in_the_secret_service(make_agent, session):
     assert locked.returncode == 75 and "unlock" in locked.stderr and "not lost" in locked.stderr, locked
     assert not os.path.exists(agent.path("keys/spool.key"))
     assert BOB in session(f"unlock; {command} queue list --json").stdout
+
+
+def test_the_key_moves_into_the_secret_service(make_agent, session):
+    """As agent.conf(5) tells it."""
+    agent = offline(make_agent)
+    id = agent.send(SENDER, [BOB], message())
+    agent.stop()
+    command = f"{AGENT} --dir {agent.folder} queue list --json"
+    agent.set_conf("agent.conf", {"spool.encrypt": ["no"]})
+    assert id in agent.run("queue", "list", "--json").stdout and BODY in found(agent)
+    os.unlink(agent.path("keys/spool.key"))
+    agent.set_conf("agent.conf", {"spool.encrypt": ["yes"], "spool.key": ["secret-service"]})
+    for _ in range(2):
+        done = session(f"unlock; {command}")
+        assert done.returncode == 0 and id in done.stdout and not found(agent), done
+    assert not os.path.exists(agent.path("keys/spool.key"))
 
 
 def test_a_secret_service_that_must_be_and_is_not(make_agent):
