@@ -2,6 +2,6 @@
 #ifndef POSTERN_BASE_VERSION_H
 #define POSTERN_BASE_VERSION_H
 
-#define POSTERN_VERSION "0.3"
+#define POSTERN_VERSION "0.4"
 
 #endif
