@@ -22,8 +22,7 @@ int cmd_run(struct command_context *context)
     struct private_error error;
     int code = refuse_other_user(context);
     if (code == EX_OK && access(context->dirs.database, F_OK) != 0)
-        code = console_fail(&context->console, EX_CONFIG, "there is no relay in %s; make one with: %s", context->dirs.data_folder,
-                            DIRS_HINT(&context->dirs, COMMAND_PROGRAM " init --name HOST"));
+        code = command_refuse_without_database(context, EX_CONFIG);
     if (code == EX_OK && private_make_folder(context->dirs.run_folder, &error) != RESULT_OK)
         code = console_fail(&context->console, EX_CANTCREAT, "%s", error.text);
     return code == EX_OK ? relay_run(&context->dirs) : code;

@@ -14,7 +14,7 @@
 #define ACCOUNT_NAME "NAME"
 
 static const struct command commands[] = {
-    {"init", "--name HOST [--smarthost URL]", "make key, certificate, database and configuration", OPTION_NAME | OPTION_SMARTHOST, 0, 0, false,
+    {"init", "--name HOST [--smarthost URL]", "make key, certificate, database and configuration, or what is missing of them", OPTION_NAME | OPTION_SMARTHOST, 0, 0, false,
      cmd_init},
     {"run", "", "take mail in and deliver it, in the foreground", 0, 0, 0, true, cmd_run},
     {"status", "[--json]", "what the relay is doing", OPTION_JSON, 0, 0, false, cmd_status},

@@ -76,6 +76,8 @@ int cmd_dns(struct command_context *context);
 MUST_CHECK int command_load_conf(const struct command_context *context, struct conf **out);
 /* For struct console: the command on a store opened here, when no relay runs. context is a struct command_context. */
 int command_local(void *context, const char *command, const json_t *arguments, void (*on_line)(void *, const json_t *), void *line_context);
+/* Says that there is no database, and what to do about it; returns code. */
+int command_refuse_without_database(const struct command_context *context, int code);
 /* The pin of the certificate that is configured, in text. */
 MUST_CHECK int command_load_pin(const struct command_context *context, const struct conf *conf, char out[static TLS_PIN_TEXT]);
 

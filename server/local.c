@@ -54,13 +54,22 @@ int command_load_pin(const struct command_context *context, const struct conf *c
     return EX_OK;
 }
 
+int command_refuse_without_database(const struct command_context *context, int code)
+{
+    const struct dirs *dirs = &context->dirs;
+    if (access(dirs->config_file, F_OK) != 0)
+        return console_fail(&context->console, code, "there is no relay in %s; make one with: %s", dirs->data_folder, DIRS_HINT(dirs, COMMAND_PROGRAM " init --name HOST"));
+    return console_fail(&context->console, code,
+                        "%s is not there; put it back from a backup, or make an empty one, which keeps %s and the key, with: %s. Then make the accounts again, with the same names and passwords",
+                        dirs->database, dirs->config_file, DIRS_HINT(dirs, COMMAND_PROGRAM " init"));
+}
+
 static int local_open_store(const struct command_context *context, struct store **out)
 {
     const struct store_config config = {.path = context->dirs.database, .schema = schema_relay, .wait_ms = LOCAL_PATIENCE_MS};
     char why[400] = "";
     if (access(context->dirs.database, F_OK) != 0)
-        return console_fail(&context->console, EX_NOINPUT, "there is no database at %s; make one with: %s", context->dirs.database,
-                            DIRS_HINT(&context->dirs, COMMAND_PROGRAM " init --name HOST"));
+        return command_refuse_without_database(context, EX_NOINPUT);
     enum result result = store_open(out, &config, why, sizeof why);
     if (result == RESULT_BUSY)
         return console_fail(&context->console, console_exit_code(result), "the relay is just starting or stopping; try again in a moment (%s)", why);

@@ -48,12 +48,15 @@ def bodies(agent):
 
 
 def begin_with(relay, database):
-    """Its disk has died; it begins again with its keys and that database."""
+    """Its disk has died; it begins again with its keys and that database, or with a new one."""
     relay.kill()
     for name in os.listdir(relay.folder):
         if name.startswith("relay.db"):
             os.unlink(relay.path(name))
-    shutil.copy(database, relay.path("relay.db"))
+    if database:
+        shutil.copy(database, relay.path("relay.db"))
+    else:
+        relay.run("init")
     relay.start()
 
 
@@ -117,7 +120,7 @@ def test_a_relay_that_lost_its_database_is_refilled(make_agent, make_relay, sink
     wait_for(lambda: to_of(agent, id)["reply"] and "tries again" in to_of(agent, id)["reply"], "the relay's word on it")
     relay.conf["delivery.mx_port"] = [str(sink.port)]
     relay.write_conf()
-    begin_with(relay, make_relay(start=False).path("relay.db"))
+    begin_with(relay, None)
     relay.add_account("anna", "secret", "anna@example.org")
     # A session for other mail shows that the relay has begun anew; then all that it had is asked about.
     other = agent.send(message=make_message(subject="other"))

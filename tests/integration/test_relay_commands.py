@@ -11,7 +11,7 @@ import tempfile
 
 import pytest
 
-from relay_support import EX_CANTCREAT, EX_CONFIG, EX_DATAERR, EX_IOERR, EX_NOPERM, EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE, RELAY
+from relay_support import EX_CANTCREAT, EX_CONFIG, EX_DATAERR, EX_IOERR, EX_NOINPUT, EX_NOPERM, EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE, RELAY
 
 EX_NOUSER = 67
 
@@ -45,6 +45,72 @@ def test_init_overwrites_nothing(relay):
     assert done.returncode == EX_CANTCREAT and "relay.conf exists" in words_of(done)
     with open(relay.path("keys/relay.key"), "rb") as file:
         assert file.read() == key
+
+
+def read_bytes(relay, *names):
+    texts = {}
+    for name in names:
+        with open(relay.path(name), "rb") as file:
+            texts[name] = file.read()
+    return texts
+
+
+def lose_database(relay):
+    for name in os.listdir(relay.folder):
+        if name.startswith("relay.db"):
+            os.unlink(relay.path(name))
+
+
+def test_init_makes_the_database_that_was_lost_and_keeps_the_rest(relay):
+    """Where run and account lead to; laptops know the relay by its key."""
+    kept = ("relay.conf", "keys/relay.key", "keys/relay.crt")
+    before, pin = read_bytes(relay, *kept), relay.run("key", "show").stdout
+    lose_database(relay)
+    for words, code in ((["run"], EX_CONFIG), (["account", "list"], EX_NOINPUT)):
+        done = relay.run(*words, check=False)
+        assert done.returncode == code and f"init --dir {relay.folder}. Then make the accounts again" in words_of(done), done
+        assert "--name" not in words_of(done) and "relay.conf and the key" in words_of(done)
+    told = relay.run("init").stdout
+    assert f"Made {relay.path('relay.db')}.\nKept {relay.path('relay.conf')}, {relay.path(kept[1])}, {relay.path(kept[2])}.\n" in told, told
+    assert pin.strip() in told and "same names and\npasswords" in told and "new pin" not in told
+    assert read_bytes(relay, *kept) == before and stat.S_IMODE(os.stat(relay.path("relay.db")).st_mode) == 0o600
+    relay.add_account("anna", "secret", "anna@example.org")
+    relay.start()
+    assert relay.send("anna", "secret", "anna@example.org", ["bob@dest.example"])
+
+
+@pytest.mark.parametrize("options, words", [(["--name", "other.example"], "the relay's name in it is relay.example"), (["--smarthost", "smtp://mail.example"], "leave out --smarthost")])
+def test_init_changes_nothing_in_a_configuration_that_is_there(relay, options, words):
+    before = read_bytes(relay, "relay.conf")
+    lose_database(relay)
+    done = relay.run("init", *options, check=False)
+    assert done.returncode == EX_USAGE and words in words_of(done), done
+    assert read_bytes(relay, "relay.conf") == before and not os.path.exists(relay.path("relay.db"))
+    relay.run("init", "--name", "RELAY.example")
+
+
+def test_init_makes_no_key_in_the_place_of_one_that_is_looked_for(relay):
+    os.rename(relay.path("keys/relay.key"), relay.path("keys/away"))
+    done = relay.run("init", check=False)
+    assert done.returncode == EX_CANTCREAT and "relay.key is not: put it back" in words_of(done), done
+    os.rename(relay.path("keys/relay.crt"), relay.path("keys/away.crt"))
+    told = relay.run("init").stdout
+    assert "needs the new pin" in told and f"Kept {relay.path('relay.conf')}, {relay.path('relay.db')}.\n" in told, told
+    for name in ("relay.key", "relay.crt"):
+        os.unlink(relay.path(f"keys/{name}"))
+    relay.conf.update({"relay.key": [relay.path("keys/of-others.key")], "relay.certificate": [relay.path("keys/of-others.crt")]})
+    relay.write_conf()
+    done = relay.run("init", check=False)
+    assert done.returncode == EX_CANTCREAT and "of-others.key, which" in words_of(done), done
+
+
+def test_init_makes_the_configuration_that_was_lost(relay):
+    before = read_bytes(relay, "keys/relay.key", "relay.db")
+    os.unlink(relay.path("relay.conf"))
+    assert relay.run("init", check=False).returncode == EX_USAGE      # by what name?
+    told = relay.run("init", "--name", "relay.example").stdout
+    assert f"Made {relay.path('relay.conf')}.\n" in told and "database is empty" not in told
+    assert read_bytes(relay, "keys/relay.key", "relay.db") == before
 
 
 @pytest.mark.parametrize("options, words", [
