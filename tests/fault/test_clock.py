@@ -1,6 +1,6 @@
 """The wall clock jumps by ten years, ahead or back, while a program runs or while it does not: no mail bounces, waits for ever, or goes twice, and what is known of it stays known.
 
-The programs run under libfaketime, which moves the wall clock alone: the clocks that nobody sets stay true."""
+The programs run under libfaketime, which moves the wall clock alone: the clocks that nobody sets stay true. The quick part, in `make check`, takes some of the jumps, `make check-fault` all."""
 import base64
 import glob
 import hashlib
@@ -18,9 +18,15 @@ DEFERRED = "451 4.7.1 come again"
 TEN_YEARS = 10 * 365 * 86400
 
 pytestmark = [pytest.mark.skipif(not LIBRARIES, reason="faketime is not installed"),
-              pytest.mark.skipif("asan" in os.environ.get("POSTERN_BUILD", ""), reason="the sanitizer wants to be loaded first"),
-              pytest.mark.parametrize("step", [TEN_YEARS, -TEN_YEARS], ids=["ahead", "back"]),
-              pytest.mark.parametrize("meanwhile", ["running", "stopped"])]
+              pytest.mark.skipif("asan" in os.environ.get("POSTERN_BUILD", ""), reason="the sanitizer wants to be loaded first")]
+
+
+def jumps(*quick):
+    """All four, of which those that are not named quick are left to `make check-fault`."""
+    cases = [(step, meanwhile) for step in (TEN_YEARS, -TEN_YEARS) for meanwhile in ("running", "stopped")]
+    names = [f"{'ahead' if step > 0 else 'back'}-{meanwhile}" for step, meanwhile in cases]
+    assert set(quick) <= set(names), quick
+    return pytest.mark.parametrize("step, meanwhile", [pytest.param(*case, id=name, marks=[] if name in quick else [pytest.mark.long]) for case, name in zip(cases, names)])
 
 
 class Clock:
@@ -104,6 +110,7 @@ def agent_of(make_agent, clock, conf=None, **options):
     return agent.start()
 
 
+@jumps("ahead-running", "back-running")
 def test_the_relay_goes_on_trying(relay, sink, clock, step, meanwhile):
     sink.replies[("DATA", None)] = [DEFERRED]
     id = send(relay)
@@ -118,6 +125,7 @@ def test_the_relay_goes_on_trying(relay, sink, clock, step, meanwhile):
     assert not relay.log("bounced")
 
 
+@jumps()
 def test_the_relay_goes_on_when_the_clock_is_set_right_again(relay, sink, clock, step, meanwhile):
     sink.replies[("DATA", None)] = [DEFERRED]
     first = send(relay)
@@ -135,6 +143,7 @@ def test_the_relay_goes_on_when_the_clock_is_set_right_again(relay, sink, clock,
     assert [m.sender for m in sink.messages] == 2 * ["anna@example.org"]
 
 
+@jumps("ahead-running", "back-stopped")
 def test_a_name_stays_known_to_the_relay(relay, clock, step, meanwhile):
     def name_it():
         with relay.client(user="anna", password="secret") as client:
@@ -152,6 +161,7 @@ def test_a_name_stays_known_to_the_relay(relay, clock, step, meanwhile):
     assert (first, again) == (250, 355) and told == told_again
 
 
+@jumps("ahead-running")
 def test_the_agent_goes_on_trying(make_agent, service, clock, step, meanwhile):
     agent = agent_of(make_agent, clock, **options_of(service))
     service.replies[("DATA", None)] = [DEFERRED]
@@ -166,6 +176,7 @@ def test_the_agent_goes_on_trying(make_agent, service, clock, step, meanwhile):
     assert len(service.messages) == 1
 
 
+@jumps("ahead-running")
 def test_mail_waits_on_while_there_is_no_way(make_agent, service, clock, step, meanwhile):
     """Nobody is asked: the agent itself looks what has waited for too long."""
     service.close()
@@ -184,6 +195,7 @@ def test_mail_waits_on_while_there_is_no_way(make_agent, service, clock, step, m
         again.close()
 
 
+@jumps("ahead-running")
 def test_what_became_of_it_is_asked_all_the_same(make_agent, relay, sink, clock, step, meanwhile):
     agent = agent_of(make_agent, clock, pin=pin_of(relay), ways=[f"{relay.address('tls')[1]} tls"])
     sink.replies[("DATA", None)] = [DEFERRED]
@@ -195,6 +207,7 @@ def test_what_became_of_it_is_asked_all_the_same(make_agent, relay, sink, clock,
     assert len(sink.messages) == 1
 
 
+@jumps("back-running")
 def test_a_retry_is_known_and_history_stays_while_it_runs(make_agent, service, clock, step, meanwhile):
     """Over a restart nobody can tell how long ago it was."""
     message = b"Message-ID: <one@example.org>\r\n" + make_message()

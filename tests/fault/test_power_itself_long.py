@@ -5,6 +5,8 @@ import pytest
 
 from power_case import FOLDER, inside, power_cut
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize("filesystem", ["ext4", "xfs", "btrfs"])
 def test_a_flush_of_the_filesystem_arrives(filesystem):
