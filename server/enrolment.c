@@ -93,7 +93,7 @@ static void on_added(void *context, enum result result, struct slice gone)
 }
 
 struct enrolment *enrolment_new(struct store_client *store, const struct log *log, struct service_session *session, const struct account *account,
-                                struct slice label, struct enrolment **at)
+                                struct slice label, int64_t served_ms, struct enrolment **at)
 {
     struct enrolment *enrolment = malloc(sizeof *enrolment + account->name.len + label.len);
     if (!enrolment)
@@ -107,7 +107,8 @@ struct enrolment *enrolment_new(struct store_client *store, const struct log *lo
     crypto_random(enrolment->token, sizeof enrolment->token);
     int64_t now_ms = wall_now_ms();
     struct store_device device = {
-        .id = slice_from_cstr(enrolment->id), .account = enrolment->account, .label = enrolment->label, .created_at_ms = now_ms, .seen_at_ms = now_ms};
+        .id = slice_from_cstr(enrolment->id), .account = enrolment->account, .label = enrolment->label, .created_at_ms = now_ms, .seen_at_ms = now_ms,
+        .enrolled_served_ms = served_ms};
     memcpy(device.token, enrolment->token, sizeof device.token);
     store_device_add(store, &device, account->changed_at_ms, ACCOUNT_DEVICES_MAX, on_added, enrolment);
     crypto_wipe(device.token, sizeof device.token);

@@ -241,7 +241,8 @@ static void session_on_device(struct session *session, struct slice label)
 {
     /* The core asks for it after a login only, and never in one by token. What was proved counts, not what a look at MAIL has found since. */
     struct account proved = {.name = session->account->name, .changed_at_ms = session->proved_at_ms};
-    session->enrolment = enrolment_new(session->gate->services.login.store, session_log(session), session->service, &proved, label, &session->enrolment);
+    session->enrolment = enrolment_new(session->gate->services.login.store, session_log(session), session->service, &proved, label,
+                                       served_now_ms(session->gate->services.served), &session->enrolment);
     if (!session->enrolment)
         session_answer(session, SMTP_REPLY(452, 4, 3, 1, "Out of memory for now; please try again in a moment"));
 }

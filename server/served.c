@@ -76,7 +76,8 @@ static void on_time(void *context, enum result result, struct slice value)
     *question = (struct question){question->served, true, result};
     if (result == RESULT_OK && !slice_to_u64(value, INT64_MAX, &ms))
         question->result = RESULT_CORRUPT;
-    question->served->before_ms = (int64_t)ms;
+    if ((int64_t)ms > question->served->before_ms)
+        question->served->before_ms = (int64_t)ms;
 }
 
 static void on_epoch(void *context, enum result result, struct slice value)
@@ -119,7 +120,11 @@ enum result served_open(struct served *served, uv_loop_t *loop, struct store_cli
     *served = (struct served){.started_ns = uv_hrtime(), .log = log};
     store_setting_get(store, name_of_time, on_time, &question);
     enum result result = await(&question, loop);
-    if (result == RESULT_OK || result == RESULT_NOT_FOUND)
+    if (result == RESULT_OK || result == RESULT_NOT_FOUND) {
+        store_served_latest(store, on_time, &question);
+        result = await(&question, loop);
+    }
+    if (result == RESULT_OK)
         result = find_epoch(served, loop, store);
     if (result != RESULT_OK)
         return result;

@@ -1,7 +1,8 @@
 /* How long this database has been served: the time that relays have run with it, one after the other, together. And which one it is.
  *
  * What is promised of a transaction's name (schema/link.md, CHECKPOINT) is promised in this time, and no step of the wall clock ages a record. It is counted on from what the store
- * remembers, by the monotonic clock, and written down every hour and at the end; a relay that was killed has lost less than an hour, and keeps records that much longer. */
+ * remembers, by the monotonic clock, and written down every hour and at the end; a relay that was killed has lost less than an hour, and keeps records that much longer. It is never behind what
+ * a name or a device tells: what was begun before a device was enrolled stays so (schema/link.md, Who it is). */
 #ifndef POSTERN_SERVER_SERVED_H
 #define POSTERN_SERVER_SERVED_H
 

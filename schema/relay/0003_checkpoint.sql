@@ -5,6 +5,9 @@ ALTER TABLE recipient ADD COLUMN transaction_number INTEGER NOT NULL DEFAULT 0;
 -- Of what was submitted, octets and envelope; NULL: not known.
 ALTER TABLE message ADD COLUMN digest BLOB;
 
+-- When it was enrolled, in ms of the relay's own running time: it sees the names that were begun before. Those that are older than this see none more.
+ALTER TABLE device ADD COLUMN enrolled_served INTEGER NOT NULL DEFAULT 0;
+
 -- One row a name. A half (reply is ''): `octets` of its body lie in body and chunk, without gap. Or it is over: the message was committed, its sender was
 -- told `reply`, and is told it again. A half has no row in `intake`: it outlives a start.
 CREATE TABLE checkpoint (
@@ -24,7 +27,8 @@ CREATE TABLE checkpoint (
     is_header_utf8 INTEGER NOT NULL,
     has_8bit_body INTEGER NOT NULL,
     has_lines     INTEGER NOT NULL,
-    received_at   INTEGER NOT NULL
+    received_at   INTEGER NOT NULL,
+    begun_served  INTEGER NOT NULL          -- when its MAIL came, in ms of the relay's own running time
 ) STRICT;
 
 CREATE UNIQUE INDEX checkpoint_name ON checkpoint (account, transid, device, helo);

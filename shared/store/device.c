@@ -208,6 +208,7 @@ static enum result write_row(struct database *db, const struct store_device *d)
     query_blob(&q, slice_of(d->token, sizeof d->token));
     query_int(&q, d->created_at_ms);
     query_int(&q, d->seen_at_ms);
+    query_int(&q, d->enrolled_served_ms);
     return query_run(&q);
 }
 

@@ -108,6 +108,7 @@ static enum result add_row(struct database *db, const struct half_name *name, co
     query_text(&q, claim->helo);
     query_text(&q, claim->transid);
     query_blob(&q, slice_of(claim->digest, STORE_DIGEST));
+    query_int(&q, claim->served_ms);
     return query_run(&q);
 }
 

@@ -23,6 +23,15 @@ static enum result get_run(struct store_task *task, struct database *db)
     return ended == RESULT_OK ? result : ended;
 }
 
+static enum result latest_run(struct store_task *task, struct database *db)
+{
+    struct setting_task *t = (struct setting_task *)task;
+    struct query q = query_open(db, SQL_SERVED_LATEST);
+    enum result result = query_row(&q) ? arena_copy(&t->arena, query_get_slice(&q, 0), &t->value) : RESULT_NOT_FOUND;
+    enum result ended = query_end(&q);
+    return ended == RESULT_OK ? result : ended;
+}
+
 static void get_answer(struct store_task *task, bool is_wanted)
 {
     struct setting_task t = *(struct setting_task *)task;
@@ -62,6 +71,14 @@ static struct setting_task *setting_new(struct store_client *client, enum result
 void store_setting_get(struct store_client *client, struct slice name, store_octets_done *done, void *context)
 {
     struct setting_task *t = setting_new(client, get_run, get_answer, name, (struct slice){0});
+    t->got = done;
+    t->base.context = context;
+    reader_send(&t->base.task);
+}
+
+void store_served_latest(struct store_client *client, store_octets_done *done, void *context)
+{
+    struct setting_task *t = setting_new(client, latest_run, get_answer, (struct slice){0}, (struct slice){0});
     t->got = done;
     t->base.context = context;
     reader_send(&t->base.task);

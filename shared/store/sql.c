@@ -13,6 +13,7 @@ _Static_assert(STORE_QUEUED == 0 && STORE_HELD == 1 && STORE_RELAYED == 2 && STO
 #define RECIPIENT_COLUMNS "seq, address, notify, orcpt, hop, state, attempts, next_attempt_at, reply, host, at, transaction_number"
 #define ACCOUNT_COLUMNS "name, is_enabled, password_hash, scram_salt, scram_iterations, scram_stored_key, scram_server_key, created_at, changed_at"
 #define DEVICE_COLUMNS "id, account, label, token, created_at, seen_at"
+#define ENROLLED "(SELECT enrolled_served FROM device WHERE id = ?3)"
 #define CHECKPOINT_COLUMNS \
     "message, generation, reply, octets, header_came, header_stored, has_8bit_header, is_header_utf8, has_8bit_body, has_lines, received_at"
 
@@ -86,18 +87,19 @@ const char *const store_sql[SQL_COUNT] = {
     [SQL_DEVICE_GET] = "SELECT " DEVICE_COLUMNS " FROM device WHERE id = ?1",
     [SQL_DEVICE_AFTER] = "SELECT " DEVICE_COLUMNS " FROM device WHERE (account, created_at, id) > (?1, ?2, ?3) ORDER BY account, created_at, id LIMIT ?4",
     [SQL_DEVICE_OF] = "SELECT " DEVICE_COLUMNS " FROM device WHERE account = ?1 AND (created_at, id) > (?2, ?3) ORDER BY created_at, id LIMIT ?4",
-    [SQL_DEVICE_ADD] = "INSERT INTO device (" DEVICE_COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    [SQL_DEVICE_ADD] = "INSERT INTO device (" DEVICE_COLUMNS ", enrolled_served) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     [SQL_DEVICE_SEEN] = "UPDATE device SET seen_at = max(seen_at, ?2) WHERE id = ?1",
     [SQL_DEVICE_REMOVE] = "DELETE FROM device WHERE id = ?1",
     [SQL_DEVICE_REMOVE_ALL] = "DELETE FROM device WHERE account = ?1",
     /* Those that a session sees (schema/link.md, Who it is): ?3 its device, ?5 that it has proved the account's password. The last column: which of several
      * comes first; one that is over before a half, so that nothing is taken twice. */
     [SQL_CHECKPOINT_SEEN] = "SELECT " CHECKPOINT_COLUMNS ", digest = ?6, (digest = ?6) * 8 + (reply <> '') * 4 + (device = ?3) * 2 + (helo = ?4) "
-                            "FROM checkpoint WHERE account = ?1 AND transid = ?2 AND ((device = ?3 AND ?3 <> '') OR (device = '' AND helo = ?4) OR ?5)",
+                            "FROM checkpoint WHERE account = ?1 AND transid = ?2 AND ((device = ?3 AND ?3 <> '') OR (device = '' AND helo = ?4) OR ?5 OR "
+                            "begun_served < " ENROLLED ")",
     [SQL_CHECKPOINT_GET] = "SELECT " CHECKPOINT_COLUMNS " FROM checkpoint WHERE message = ?1",
     /* A device that was removed while its session went on is none any more. */
-    [SQL_CHECKPOINT_ADD] = "INSERT INTO checkpoint (" CHECKPOINT_COLUMNS ", touched_at, account, device, helo, transid, digest) VALUES (?1, ?2, ?3, ?4, ?5, ?6, "
-                           "?7, ?8, ?9, ?10, ?11, ?12, ?13, CASE WHEN EXISTS (SELECT 1 FROM device WHERE id = ?14) THEN ?14 ELSE '' END, ?15, ?16, ?17)",
+    [SQL_CHECKPOINT_ADD] = "INSERT INTO checkpoint (" CHECKPOINT_COLUMNS ", touched_at, begun_served, account, device, helo, transid, digest) VALUES (?1, ?2, "
+                           "?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?18, ?13, CASE WHEN EXISTS (SELECT 1 FROM device WHERE id = ?14) THEN ?14 ELSE '' END, ?15, ?16, ?17)",
     [SQL_CHECKPOINT_SET] = "UPDATE checkpoint SET reply = ?3, octets = ?4, header_came = ?5, header_stored = ?6, has_8bit_header = ?7, is_header_utf8 = ?8, "
                            "has_8bit_body = ?9, has_lines = ?10, received_at = ?11, touched_at = max(touched_at, ?12) WHERE message = ?1 AND generation = ?2 AND reply = ''",
     [SQL_CHECKPOINT_CLAIM] = "UPDATE checkpoint SET generation = generation + 1, touched_at = max(touched_at, ?2) WHERE message = ?1",
@@ -119,6 +121,8 @@ const char *const store_sql[SQL_COUNT] = {
 
     [SQL_SETTING_GET] = "SELECT value FROM setting WHERE name = ?1",
     [SQL_SETTING_PUT] = "INSERT OR REPLACE INTO setting (name, value) VALUES (?1, ?2)",
+    /* The relay's running time is never behind what lies here. */
+    [SQL_SERVED_LATEST] = "SELECT CAST(max(ifnull((SELECT max(touched_at) FROM checkpoint), 0), ifnull((SELECT max(enrolled_served) FROM device), 0)) AS TEXT)",
     [SQL_SETTING_REMOVE] = "DELETE FROM setting WHERE name = ?1",
 
     /* Row by row, in the order of the keys. */

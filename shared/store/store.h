@@ -306,6 +306,7 @@ struct store_device {
     struct slice label;   /* for people, UTF-8 */
     uint8_t token[SASL_TOKEN];
     int64_t created_at_ms, seen_at_ms;
+    int64_t enrolled_served_ms; /* in the relay's own running time: it sees the names that were begun before; to be added only, 0 when it is read */
 };
 /* The device and its account, both valid during the callback. RESULT_OK, RESULT_NOT_FOUND, RESULT_IO. */
 void store_device_get(struct store_client *client, struct slice id, store_device_done *done, void *context);
@@ -330,7 +331,7 @@ struct store_claim {
     bool is_by_password;                         /* sees all of the account's */
     uint8_t digest[STORE_DIGEST];                /* of MAIL: sender and parameters; ours to choose, compared as it is */
     bool is_whole;                               /* XWHOLE: a half is dropped */
-    int64_t served_ms;                           /* the relay's own running time (server/served.h), not the wall's */
+    int64_t served_ms;                           /* the relay's own running time (server/served.h), not the wall's; what is begun under the claim is begun now */
 };
 /* Its texts, into the arena. */
 MUST_CHECK enum result store_claim_copy(struct arena *arena, struct store_claim *claim);
@@ -368,6 +369,8 @@ void store_intake_resume(struct store_client *client, const struct store_checkpo
 /* A name that is over: the recipients of its message from number `first` on, at most `most`, and how many there are; none at all for a message that was removed. Digest and is_whole do not matter. RESULT_OK; RESULT_NOT_FOUND: unknown to this session, or a
  * half; RESULT_IO, RESULT_MEMORY. Valid during the callback. */
 void store_checkpoint_outcome(struct store_client *client, const struct store_claim *claim, uint32_t first, uint32_t most, store_recipients_done *done, void *context);
+/* The latest of the relay's own running time that names and devices tell, as decimal digits: it went on at least until then. */
+void store_served_latest(struct store_client *client, store_octets_done *done, void *context);
 /* Forgets names untouched since served_ms, and drops their halves. Messages whose name is known are not swept by store_sweep. */
 void store_checkpoint_sweep(struct store_client *client, int64_t served_ms, store_done *done, void *context);
 

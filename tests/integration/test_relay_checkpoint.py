@@ -331,6 +331,33 @@ def test_two_devices_see_nothing_of_each_other(relay):
     assert {entry["id"] for entry in relay.queue()} == {desks, laptops} and desks != laptops
 
 
+def test_a_device_enrolled_since_sees_what_was_begun_before(relay):
+    """The laptop has lost its token, logs in by the password and enrols again; nobody has revoked the old one."""
+    old, other = enrol(relay, "laptop"), enrol(relay, "desk")
+    with Session(relay, old, helo="a.example") as session:
+        session.begin(CHUNK)
+        assert session.say("RSET")[0][0] == 250
+        assert session.mail(name="<whole@laptop.example>")[0] == 250
+        assert session.rcpt(BOB) == [250]
+        taken = item_of(session.whole(LARGE))
+    new = enrol(relay, "laptop")
+    relay.kill()  # and its time is counted on from the last hour
+    relay.start()
+    with Session(relay, new, helo="b.example") as session:
+        assert outcome(session, "<whole@laptop.example>")[0] == 250
+        assert session.mail(name="<whole@laptop.example>")[0] == 355
+        assert session.say("RSET")[0][0] == 250
+        resumed = item_of(session.whole(LARGE[session.offset():]))
+        session.begin(CHUNK, name="<later@laptop.example>")
+        assert session.say("RSET")[0][0] == 250
+    for device in (old, other):
+        with Session(relay, device, helo="a.example") as session:
+            assert session.mail(name="<later@laptop.example>")[0] == 250
+    with Session(relay, other, helo="b.example") as session:
+        assert session.mail(name="<whole@laptop.example>")[0] == 250
+    assert {entry["id"] for entry in relay.queue()} == {taken, resumed}
+
+
 def test_the_password_sees_all(relay):
     laptop = enrol(relay)
     first = Session(relay, laptop).begin(CHUNK)

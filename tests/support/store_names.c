@@ -194,9 +194,15 @@ static void on_added(void *context, enum result result, struct slice gone)
 
 void names_add_device(struct world *w, const char *id, uint32_t most)
 {
+    names_enrol_device(w, id, most, 0);
+}
+
+void names_enrol_device(struct world *w, const char *id, uint32_t most, int64_t served_ms)
+{
     struct added added = {0};
     static int64_t seen;
-    store_device_add(w->client, &(struct store_device){.id = slice_from_cstr(id), .account = SLICE("bob"), .label = SLICE("laptop"), .seen_at_ms = ++seen}, 0, most, on_added, &added);
+    struct store_device device = {.id = slice_from_cstr(id), .account = SLICE("bob"), .label = SLICE("laptop"), .seen_at_ms = ++seen, .enrolled_served_ms = served_ms};
+    store_device_add(w->client, &device, 0, most, on_added, &added);
     world_wait(w, &added.is_done);
     assert_int_equal(added.result, RESULT_OK);
 }

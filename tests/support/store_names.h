@@ -49,6 +49,7 @@ void names_settle(struct world *w);
 void names_add_account(struct world *w, const char *name);
 /* Bob's; most: as store_device_add. */
 void names_add_device(struct world *w, const char *id, uint32_t most);
+void names_enrol_device(struct world *w, const char *id, uint32_t most, int64_t served_ms);
 /* What a query says, on a connection of its own. */
 int64_t names_number(const struct world *w, const char *sql);
 /* Likewise, but it changes what is there. */

@@ -1,5 +1,5 @@
 /* server/served.h: what is counted on from run to run. */
-#include "support/store_world.h"
+#include "support/store_names.h"
 
 #include "served.h"
 
@@ -59,6 +59,32 @@ static void time_is_counted_on(void **state)
     world_end(&world);
 }
 
+/* Killed before the hour was over: what was begun before a device was enrolled stays so. */
+static void it_is_never_behind_what_is_there(void **state)
+{
+    struct world world;
+    struct served served;
+    (void)state;
+    world_make(&world);
+    open_again(&world, &served);
+    names_add_account(&world, "bob");
+    names_enrol_device(&world, "one", 9, 1000000);
+    served.store = NULL; /* killed */
+    uv_close((uv_handle_t *)&served.timer, NULL);
+    uv_run(&world.loop, UV_RUN_DEFAULT);
+    world_close(&world);
+    open_again(&world, &served);
+    assert_true(served_now_ms(&served) >= 1000000 && served_now_ms(&served) < 1000000 + 3600 * 1000);
+    struct store_claim later = names_plain("t1");
+    later.served_ms = 2000000;
+    names_leave_half(&world, 5, names_naming(later, 0), 5000, true);
+    close_all(&world, &served); /* writes an earlier time */
+    open_again(&world, &served);
+    assert_true(served_now_ms(&served) >= 2000000);
+    close_all(&world, &served);
+    world_end(&world);
+}
+
 static void an_epoch_is_a_databases(void **state)
 {
     struct world world, other;
@@ -102,6 +128,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(time_is_counted_on),
+        cmocka_unit_test(it_is_never_behind_what_is_there),
         cmocka_unit_test(an_epoch_is_a_databases),
         cmocka_unit_test(a_time_that_is_none_is_not_guessed_at),
     };

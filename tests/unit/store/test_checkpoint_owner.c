@@ -25,6 +25,42 @@ static int teardown(void **state)
     return 0;
 }
 
+/* ---- words ---- */
+
+static void put_small(struct world *w, uint64_t id, struct store_claim by)
+{
+    struct store_intake *intake = names_begin(w, id, names_naming(by, 0));
+    names_append(intake, 0, 100);
+    assert_int_equal(names_commit(w, intake), RESULT_OK);
+}
+
+struct told {
+    bool is_done;
+    enum result result;
+    size_t n;
+    uint32_t total, first;
+    enum store_state state;
+};
+
+static void on_told(void *context, enum result result, const struct store_recipient *recipients, size_t n, uint32_t total)
+{
+    *(struct told *)context = (struct told){true, result, n, total, n ? recipients[0].seq : 99, n ? recipients[0].state : STORE_QUEUED};
+}
+
+static struct told ask_by(struct world *w, struct store_claim by, uint32_t first, uint32_t most)
+{
+    struct told told = {0};
+    memset(by.digest, 0, sizeof by.digest);
+    store_checkpoint_outcome(w->client, &by, first, most, on_told, &told);
+    world_wait(w, &told.is_done);
+    return told;
+}
+
+static struct told ask(struct world *w, const char *transid, uint32_t first, uint32_t most)
+{
+    return ask_by(w, names_plain(transid), first, most);
+}
+
 /* ---- who it is ---- */
 
 static void remove_device(struct world *w, const char *id)
@@ -69,6 +105,54 @@ static void who_sees_what(void **state)
     assert_int_equal(names_claim(w, names_claim_by("one", "x", "t0")).message, 40);
 }
 
+static void enrol(struct world *w, const char *id, int64_t served_ms)
+{
+    names_enrol_device(w, id, 9, served_ms);
+}
+
+static struct store_claim claim_at(const char *device, const char *helo, const char *transid, int64_t served_ms)
+{
+    struct store_claim claim = names_claim_by(device, helo, transid);
+    claim.served_ms = served_ms;
+    return claim;
+}
+
+/* One that enrols again while its former device is still known, finds its own: the password saw it. */
+static void a_device_sees_what_was_begun_before_it_was_enrolled(void **state)
+{
+    struct world *w = *state;
+    struct told told;
+    names_add_account(w, "bob");
+    enrol(w, "old", 0);
+    enrol(w, "one", 1000);
+    enrol(w, "two", 3000);
+    put_small(w, 5, claim_at("one", "x", "t1", 2000));
+    names_leave_half(w, 6, names_naming(claim_at("one", "x", "t2", 2999), 0), 5000, true);
+    names_leave_half(w, 7, names_naming(claim_at("", "x", "t3", 2000), 0), 5000, true);
+    names_leave_half(w, 8, names_naming(claim_at("one", "x", "t4", 3000), 0), 5000, true);
+    names_leave_half(w, 9, names_naming(claim_at("two", "y", "t5", 3001), 0), 5000, true);
+    assert_int_equal(names_claim(w, claim_at("two", "y", "t1", 9000)).message, 5);
+    assert_int_equal(names_claim(w, claim_at("two", "y", "t2", 9000)).message, 6);
+    assert_int_equal(names_claim(w, claim_at("two", "y", "t3", 9000)).message, 7);
+    assert_int_equal(names_claim(w, claim_at("two", "y", "t4", 9000)).result, RESULT_NOT_FOUND);
+    told = ask_by(w, claim_at("two", "y", "t1", 9000), 0, 9);
+    assert_int_equal(told.result, RESULT_OK);
+    assert_int_equal(told.total, 2);
+    assert_int_equal(ask_by(w, claim_at("old", "y", "t1", 9000), 0, 9).result, RESULT_NOT_FOUND);
+    /* nothing the other way, not of another account, and nothing without a device that is there */
+    assert_int_equal(names_claim(w, claim_at("one", "y", "t5", 9000)).result, RESULT_NOT_FOUND);
+    assert_int_equal(names_claim(w, claim_at("old", "y", "t2", 9000)).result, RESULT_NOT_FOUND);
+    assert_int_equal(names_claim(w, claim_at("gone", "y", "t2", 9000)).result, RESULT_NOT_FOUND);
+    assert_int_equal(names_claim(w, claim_at("", "y", "t2", 9000)).result, RESULT_NOT_FOUND);
+    struct store_claim eve = claim_at("two", "y", "t2", 9000);
+    eve.account = SLICE("eve");
+    assert_int_equal(names_claim(w, eve).result, RESULT_NOT_FOUND);
+    /* and does not make a second of it */
+    struct store_intake *twice = names_begin(w, 10, names_naming(claim_at("two", "y", "t1", 9000), 0));
+    names_append(twice, 0, 100);
+    assert_int_equal(names_commit(w, twice), RESULT_EXISTS);
+}
+
 static void what_a_removed_device_began_is_found(void **state)
 {
     struct world *w = *state;
@@ -98,13 +182,6 @@ static void what_a_removed_device_began_is_found(void **state)
     /* a session that outlived its device */
     names_leave_half(w, 9, names_naming(names_claim_by("gone", "x", "t5"), 0), 5000, true);
     assert_int_equal(names_claim(w, names_claim_by("", "x", "t5")).message, 9);
-}
-
-static void put_small(struct world *w, uint64_t id, struct store_claim by)
-{
-    struct store_intake *intake = names_begin(w, id, names_naming(by, 0));
-    names_append(intake, 0, 100);
-    assert_int_equal(names_commit(w, intake), RESULT_OK);
 }
 
 /* What is over wins, else the newer; what loses leaves nothing. */
@@ -362,29 +439,6 @@ static void a_drop_is_told_once_and_when_it_is_committed(void **state)
 
 /* ---- what became of it ---- */
 
-struct told {
-    bool is_done;
-    enum result result;
-    size_t n;
-    uint32_t total, first;
-    enum store_state state;
-};
-
-static void on_told(void *context, enum result result, const struct store_recipient *recipients, size_t n, uint32_t total)
-{
-    *(struct told *)context = (struct told){true, result, n, total, n ? recipients[0].seq : 99, n ? recipients[0].state : STORE_QUEUED};
-}
-
-static struct told ask(struct world *w, const char *transid, uint32_t first, uint32_t most)
-{
-    struct told told = {0};
-    struct store_claim by = names_plain(transid);
-    memset(by.digest, 0, sizeof by.digest);
-    store_checkpoint_outcome(w->client, &by, first, most, on_told, &told);
-    world_wait(w, &told.is_done);
-    return told;
-}
-
 static void outcomes_are_told(void **state)
 {
     struct world *w = *state;
@@ -406,6 +460,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(who_sees_what, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_device_sees_what_was_begun_before_it_was_enrolled, setup, teardown),
         cmocka_unit_test_setup_teardown(what_a_removed_device_began_is_found, setup, teardown),
         cmocka_unit_test_setup_teardown(of_two_of_one_name_one_is_kept, setup, teardown),
         cmocka_unit_test_setup_teardown(an_account_takes_its_names_along, setup, teardown),
