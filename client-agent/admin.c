@@ -119,7 +119,7 @@ static bool recall_here(struct agent *agent)
     if (agent->uplink)
         return true;
     agent->prober = prober_new(&agent->loop, &agent->log);
-    if (!agent->prober || recall_open(&agent->recall, &agent->loop, agent->client, agent->settings) != RESULT_OK)
+    if (!agent->prober || recall_open(&agent->recall, &agent->loop, agent->client, &agent->log, agent->settings) != RESULT_OK)
         return false;
     if (agent->recall.probe.ago_ms < FINDER_PROBE_EVERY_MS)
         prober_restore(agent->prober, &agent->recall.probe, relay_name(agent));

@@ -157,7 +157,7 @@ static int start_uplink(struct agent *agent)
     int code = agent_make_tls(agent->settings, &agent->log, &tls);
     if (code == EX_OK)
         code = agent_read_secret(agent->settings->values.password_file.ptr, &password);
-    if (code == EX_OK && recall_open(&agent->recall, &agent->loop, agent->client, agent->settings) != RESULT_OK)
+    if (code == EX_OK && recall_open(&agent->recall, &agent->loop, agent->client, &agent->log, agent->settings) != RESULT_OK)
         code = agent_fail(EX_OSERR, "out of memory");
     if (code == EX_OK)
         code = start_naming(agent);

@@ -65,10 +65,10 @@ static void on_probe(void *context, enum result result, struct slice value)
     memcpy(recall->probe.network.octets, probe.network, MEMORY_KEY);
 }
 
-enum result recall_open(struct recall *recall, uv_loop_t *loop, struct store_client *store, const struct settings *settings)
+enum result recall_open(struct recall *recall, uv_loop_t *loop, struct store_client *store, const struct log *log, const struct settings *settings)
 {
     struct reading reading = {.recall = recall, .settings = settings};
-    *recall = (struct recall){.store = store, .memory = memory_new(), .probe = {.ago_ms = INT64_MAX}};
+    *recall = (struct recall){.store = store, .log = log, .memory = memory_new(), .probe = {.ago_ms = INT64_MAX}};
     if (!recall->memory)
         return RESULT_MEMORY;
     recall->nasked = 4;
@@ -88,6 +88,16 @@ static void put(struct recall *recall, const char *name, struct buffer *text)
     store_setting_put(recall->store, slice_from_cstr(name), buffer_slice(text), NULL, NULL);
 }
 
+/* Without its token the laptop enrols again, and is another device to the relay: so a full disk is not the end of it. */
+static void on_profile_written(void *context, enum result result)
+{
+    struct recall *recall = context;
+    recall->is_profile_unwritten = result != RESULT_OK;
+    if (result != RESULT_OK)
+        log_event(recall->log, LOG_WARNING, "profile-not-written", LOG_TEXT("reason", result_name(result)),
+                  LOG_TEXT("hint", "it is tried again; until then a restart means a login by password"));
+}
+
 void recall_save_memory(struct recall *recall, const struct settings *settings)
 {
     struct buffer text = BUFFER(MEMORY_TEXT_MAX);
@@ -95,6 +105,8 @@ void recall_save_memory(struct recall *recall, const struct settings *settings)
     if (recall->store && memory_is_dirty(recall->memory) && memory_write(recall->memory, settings->values.relay_host, &text) == RESULT_OK)
         put(recall, MEMORY_SETTING, &text);
     buffer_free(&text);
+    if (recall->is_profile_unwritten)
+        recall_save_profile(recall, settings);
 }
 
 void recall_save_probe(struct recall *recall, const struct prober *prober)
@@ -114,7 +126,7 @@ void recall_save_profile(struct recall *recall, const struct settings *settings)
 {
     struct buffer text = BUFFER_SECRET(PROFILE_TEXT_MAX);
     if (recall->store && profile_write(&recall->profile, settings->values.relay_host, settings->values.user, &text) == RESULT_OK)
-        put(recall, PROFILE_SETTING, &text);
+        store_setting_put(recall->store, slice_from_cstr(PROFILE_SETTING), buffer_slice(&text), on_profile_written, recall);
     buffer_wipe_free(&text);
 }
 
