@@ -122,9 +122,12 @@ static enum result open_record(const struct seal *seal, const struct seal_place 
 enum result sealed_texts_take(const struct seal *seal, const struct seal_place *place, struct slice first, struct slice second, struct arena *arena, struct slice *out_first,
                               struct slice *out_second)
 {
+    bool is_sealed = slice_starts_with(first, slice_of(prefix, PREFIX));
+    if (!seal && is_sealed) /* no address and no reply begins so: it is no text, and what it says is not known */
+        return RESULT_CORRUPT;
     if (!seal || is_unsaid(place, first, second))
         return copy_pair(first, second, arena, out_first, out_second);
-    if (second.len > 0 || !slice_starts_with(first, slice_of(prefix, PREFIX)))
+    if (second.len > 0 || !is_sealed)
         return RESULT_CORRUPT;
     struct buffer pair = BUFFER(TEXTS_MAX + 1);
     enum result result = open_record(seal, place, first, &pair);

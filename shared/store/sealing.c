@@ -492,6 +492,21 @@ static void explain(const struct store *store, const struct mark *mark, enum res
                  result_name(result));
 }
 
+/* Of a database that says it was never sealed: whether it is so. Else the mark was lost, or somebody took it away, and what is sealed would be sealed as if it were text, or sent. */
+static enum result check_plain(struct store *store, char *why, size_t why_size)
+{
+    struct query q = query_open(&store->writer_db, SQL_SEALING_ANY_SEALED);
+    bool is_any = query_row(&q);
+    enum result result = query_end(&q);
+    if (result == RESULT_OK && !is_any)
+        return RESULT_OK;
+    if (result == RESULT_OK)
+        snprintf(why, why_size, "mail in %s is encrypted, but how, it does not say any more: it was altered on the disk; put a copy of it back, and leave the key where it is", store->path);
+    else
+        snprintf(why, why_size, "whether %s is encrypted can't be read from it: %s", store->path, result_name(result));
+    return result == RESULT_OK ? RESULT_CORRUPT : result;
+}
+
 enum result sealing_settle(struct store *store, const struct store_config *config, char *why, size_t why_size)
 {
     struct mark mark;
@@ -501,8 +516,10 @@ enum result sealing_settle(struct store *store, const struct store_config *confi
         snprintf(why, why_size, "how %s is encrypted can't be read from it: %s", store->path, result_name(result));
         return result;
     }
-    if (mark.stage == STAGE_PLAIN && !is_wanted)
-        return RESULT_OK;
+    if (mark.stage == STAGE_PLAIN && config->seal)
+        result = check_plain(store, why, why_size);
+    if (result != RESULT_OK || (mark.stage == STAGE_PLAIN && !is_wanted))
+        return result;
     if (!config->seal) {
         snprintf(why, why_size, "%s is encrypted, and this program has no key for it; the mail is not lost", store->path);
         return RESULT_DENIED;

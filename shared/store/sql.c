@@ -134,6 +134,7 @@ const char *const store_sql[SQL_COUNT] = {
     [SQL_SEALING_NEXT_CHUNK] = "SELECT message, seq, octets FROM chunk WHERE (message, seq) > (?1, ?2) ORDER BY message, seq LIMIT 1",
     [SQL_SEALING_MESSAGE] = "UPDATE message SET sender = ?2, envid = ?3, digest = ?4 WHERE id = ?1",
     [SQL_SEALING_RECIPIENT] = "UPDATE recipient SET address = ?3, orcpt = ?4, reply = ?5, host = ?6 WHERE message = ?1 AND seq = ?2",
+    [SQL_SEALING_ANY_SEALED] = "SELECT 1 FROM message WHERE sender GLOB ':1:*' UNION ALL SELECT 1 FROM recipient WHERE address GLOB ':1:*' OR reply GLOB ':1:*' LIMIT 1",
     [SQL_SEALING_BODY] = "UPDATE body SET octets = ?2 WHERE message = ?1",
     [SQL_SEALING_CHUNK] = "UPDATE chunk SET octets = ?2 WHERE message = ?1 AND seq = ?3",
 };

@@ -265,3 +265,25 @@ def test_a_message_that_was_altered_is_held_and_the_rest_goes(make_agent, servic
         agent.run("queue", "remove", altered)
     finally:
         again.close()
+
+
+@pytest.mark.parametrize("encrypt", ["yes", "no"])
+def test_a_database_that_has_forgotten_that_it_is_sealed_is_not_taken_for_text(make_agent, encrypt):
+    agent = offline(make_agent)
+    id = agent.send(SENDER, [BOB], message())
+    agent.stop()
+    with sqlite3.connect(agent.path("agent.db")) as db:
+        mark = db.execute("SELECT value FROM setting WHERE name = 'seal'").fetchone()[0]
+        db.execute("DELETE FROM setting WHERE name = 'seal'")
+        plain = db.execute("UPDATE recipient SET address = 'eve@dest.example', orcpt = '', reply = '', host = ''").rowcount
+    db.close()
+    agent.set_conf("agent.conf", {"spool.encrypt": [encrypt]})
+    for _ in range(2):
+        done = agent.run("run", check=False)
+        assert plain == 1 and done.returncode != 0 and "encrypted" in done.stderr and "altered" in done.stderr, done
+    agent.set_conf("agent.conf", {"spool.encrypt": ["yes"]})
+    with sqlite3.connect(agent.path("agent.db")) as db:
+        db.execute("INSERT INTO setting (name, value) VALUES ('seal', ?)", (mark,))
+    db.close()
+    agent.start()
+    assert agent.entry(id)["from"] == SENDER
