@@ -40,15 +40,13 @@ static int64_t step_of_wall_ms(void *context)
     return wall_step_ms(&agent->wall);
 }
 
-/* History is not swept early by a clock that was set ahead. */
 static void sweep_sometimes(struct agent *agent)
 {
-    int64_t now_ms = wall_now_ms();
-    if (now_ms - agent->swept_at_ms < SWEEP_EVERY_MS && agent->swept_at_ms <= now_ms)
+    int64_t now_ms = wall_now_ms(), before_ms = wall_history_ms(&agent->wall, agent->settings->values.history);
+    if (before_ms == INT64_MIN || (now_ms - agent->swept_at_ms < SWEEP_EVERY_MS && agent->swept_at_ms <= now_ms))
         return;
     agent->swept_at_ms = now_ms;
-    int64_t step_ms = wall_step_ms(&agent->wall);
-    store_sweep(agent->client, now_ms - (step_ms > 0 ? step_ms : 0) - agent->settings->values.history, NULL, NULL);
+    store_sweep(agent->client, before_ms, NULL, NULL);
 }
 
 static void enqueue(struct agent *agent, uint64_t message, uint64_t size_octets, int64_t due_at_ms)
@@ -434,6 +432,7 @@ static int start_store(struct agent *agent)
         .keep_copies = agent->settings->values.keep_copies,
         .next_id = next_id,
         .wall_lead_ms = lead_of_wall_ms,
+        .started_at_boot_ms = agent->wall.started_at_boot_ms,
         .on_queued = on_queued,
         .context = agent,
     };

@@ -195,8 +195,11 @@ static void delivery_sweep_sometimes(struct delivery *delivery)
     delivery->swept_at_ms = now_ms;
     /* The names first: a message whose name is known is not swept. */
     store_checkpoint_sweep(delivery->config.store, served_now_ms(delivery->config.served) - conf_name_kept_ms(delivery->config.conf), NULL, NULL);
-    int64_t step_ms = wall_step_ms(&delivery->wall); /* history is not swept early by a clock that was set ahead */
-    store_sweep(delivery->config.store, now_ms - (step_ms > 0 ? step_ms : 0) - delivery->config.conf->values.history, NULL, NULL);
+    int64_t before_ms = wall_history_ms(&delivery->wall, delivery->config.conf->values.history);
+    if (before_ms != INT64_MIN)
+        store_sweep(delivery->config.store, before_ms, NULL, NULL);
+    else
+        delivery->swept_at_ms = now_ms - SWEEP_EVERY_MS + WALL_GRACE_MS; /* soon, then */
 }
 
 static void delivery_add_one(struct delivery *delivery, uint64_t message, struct slice hop, int64_t due_at_ms)
@@ -355,6 +358,7 @@ static struct attempt_office delivery_office(struct delivery *delivery)
         .accepted_state = STORE_DELIVERED,
         .next_id = delivery_next_id,
         .wall_lead_ms = delivery_lead_of_wall_ms,
+        .started_at_boot_ms = delivery->wall.started_at_boot_ms,
         .route = delivery_route,
         .on_queued = delivery_on_own_queued,
         .context = delivery,

@@ -80,8 +80,6 @@ static void decide_one(struct attempt *attempt, size_t i, const struct outcome_r
         .reply = result->reply,
         .host = result->is_local ? (struct slice){0} : attempt->host,
     };
-    if (attempt->records[i].state == STORE_UNCERTAIN) /* who has it, perhaps */
-        attempt->records[i].host = judgement == ATTEMPT_UNCERTAIN ? attempt->host : r->host;
     if (attempt->records[i].state == STORE_RELAYED)
         attempt->records[i].next_attempt_ms = attempt->end.ask_at_ms;
     if (outcome->kind == OUTCOME_AGAIN)
@@ -97,13 +95,27 @@ static bool is_transaction_over(const struct attempt *attempt)
     return true;
 }
 
+/* Before then it does not expire: of each run of the program it is given some time. */
+static int64_t granted_until_ms(const struct attempt_office *office, int64_t lifetime_ms, int64_t most_ms, int64_t now_ms)
+{
+    int64_t run_ms = boot_now_ms() - office->started_at_boot_ms;
+    return now_ms + (lifetime_ms < most_ms ? lifetime_ms : most_ms) - run_ms;
+}
+
+static int64_t later(int64_t a_ms, int64_t b_ms)
+{
+    return a_ms > b_ms ? a_ms : b_ms;
+}
+
 static struct outcome_rules rules_of(const struct attempt_office *office, const struct store_message *message, int64_t now_ms)
 {
     int64_t notice = office->delay_notice_ms, lead_ms = office->wall_lead_ms ? office->wall_lead_ms(office->context, message->received_at_ms) : 0;
+    int64_t lifetime_ms = message->expires_at_ms - message->received_at_ms, end_ms = message->expires_at_ms + lead_ms;
     return (struct outcome_rules){
         .schedule = &office->schedule,
         .now_ms = now_ms,
-        .expires_at_ms = message->expires_at_ms + lead_ms,
+        .expires_at_ms = later(end_ms, granted_until_ms(office, lifetime_ms, ATTEMPT_GRACE_MS, now_ms)),
+        .untried_expires_at_ms = later(end_ms, granted_until_ms(office, lifetime_ms, INT64_MAX, now_ms)),
         .delay_report_at_ms = notice > 0 ? message->received_at_ms + notice + lead_ms : INT64_MAX,
         .random = crypto_random_u32(),
         .is_report = message->is_dsn || message->envelope.sender.len == 0,
@@ -114,7 +126,7 @@ bool attempt_is_young(const struct attempt_office *office, const struct store_me
 {
     int64_t now_ms = wall_now_ms();
     struct outcome_rules rules = rules_of(office, message, now_ms);
-    return now_ms < rules.expires_at_ms && now_ms < rules.delay_report_at_ms;
+    return now_ms < rules.untried_expires_at_ms && now_ms < rules.delay_report_at_ms;
 }
 
 bool attempt_is_due(const struct attempt_office *office, const struct store_message *message, const struct store_recipient *recipients, size_t n)
@@ -205,7 +217,7 @@ static void describe_recipient(const struct attempt *attempt, size_t i, struct d
         .orcpt = attempt->recipients[i].envelope.orcpt,
         .action = action_of(outcome->report),
         .status = outcome->report == REPORT_EXPIRED ? SLICE("5.4.7") : status,
-        .remote_mta = attempt->results[i].is_local ? (struct slice){0} : attempt->host, /* of our own words nobody else is the author */
+        .remote_mta = attempt->records[i].host,
         .reply = reply,
         .is_local = attempt->results[i].is_local,
         .words = outcome->report == REPORT_EXPIRED ? SLICE("It could not be delivered within its lifetime; no further attempt will be made.") : (struct slice){0},
@@ -377,8 +389,6 @@ static enum result copy_recipients(struct attempt *attempt, const struct store_j
         /* The addresses are in the envelope's copy already; its recipients stand in the same order. */
         attempt->recipients[i].envelope = attempt->message.envelope.recipients[i];
         result = arena_copy(a, results[i].reply, &attempt->results[i].reply);
-        if (result == RESULT_OK)
-            result = arena_copy(a, job->recipients[i].host, &attempt->recipients[i].host);
     }
     return result;
 }

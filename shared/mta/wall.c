@@ -26,6 +26,14 @@ void wall_open(struct wall *wall, uv_loop_t *loop, struct store_client *store, b
         log_event(log, LOG_ERROR, "times-not-mended", LOG_TEXT("reason", result_name(mending.result)));
 }
 
+int64_t wall_history_ms(const struct wall *wall, int64_t history_ms)
+{
+    if (boot_now_ms() - wall->started_at_boot_ms < (history_ms < WALL_GRACE_MS ? history_ms : WALL_GRACE_MS))
+        return INT64_MIN;
+    int64_t step_ms = wall_step_ms(wall);
+    return wall_now_ms() - (step_ms > 0 ? step_ms : 0) - history_ms;
+}
+
 int64_t wall_step_ms(const struct wall *wall)
 {
     return (wall_now_ms() - wall->started_at_ms) - (boot_now_ms() - wall->started_at_boot_ms);
@@ -45,7 +53,7 @@ int64_t wall_lead_ms(struct wall *wall, int64_t received_at_ms)
 {
     int64_t now_ms = wall_now_ms(), boot_ms = boot_now_ms();
     int64_t step_ms = (now_ms - wall->base_at_ms) - (boot_ms - wall->base_boot_ms);
-    if (step_ms > STORE_STRAY_MS || step_ms < -STORE_AHEAD_MS) {
+    if (step_ms > STORE_PAUSE_MS || step_ms < -STORE_AHEAD_MS) {
         turn(wall, now_ms, boot_ms, step_ms);
         step_ms = 0;
     }

@@ -1,7 +1,8 @@
 /* The wall clock, and that somebody sets it: what is written in its time must neither end early nor last for ever.
  *
- * While a program runs, the clock that nobody sets tells how far the wall clock was set. Over a restart only the store can tell: mail of which nothing was heard for two months, or that was last heard of in the future
- * (store_clock_mend). Both are looked at: at the start, and whenever a step is noticed. What a step of less than that does to mail of an earlier run of the program, nobody can tell from a longer pause. */
+ * While a program runs, the clock that nobody sets tells how far the wall clock was set. Over a restart only the store can tell: mail of which nothing was heard for a day, or that was last heard of in the future
+ * (store_clock_mend). Both are looked at: at the start, and whenever a step is noticed. What a step of less than that does to mail of an earlier run of the program, nobody can tell from a pause; but in each
+ * run mail gets its time to be tried before it expires (attempt_office.started_at_boot_ms). */
 #ifndef POSTERN_MTA_WALL_H
 #define POSTERN_MTA_WALL_H
 
@@ -18,6 +19,10 @@ struct wall {
 
 /* At start, before mail is loaded: runs the loop until the store is mended, or has failed to be, which is logged: mail goes on without. has_awaited: as in store_clock_mend. */
 void wall_open(struct wall *wall, uv_loop_t *loop, struct store_client *store, bool has_awaited, const struct log *log);
+/* For store_sweep: history is forgotten that ended before. Not early by a clock that was set ahead while we run; and nothing (INT64_MIN) before the run has lasted WALL_GRACE_MS (or so long as history is kept):
+ * a clock that was wrong at the start is mostly right by then. */
+#define WALL_GRACE_MS INT64_C(3600000)
+int64_t wall_history_ms(const struct wall *wall, int64_t history_ms);
 /* How far the wall clock was set since the start: ahead, or (less than 0) back. */
 int64_t wall_step_ms(const struct wall *wall);
 /* How much too old a message seems that was received then. Has the store mended when a step is new, before the outcome for which this is asked is written: in order with it. */

@@ -23,13 +23,22 @@ static enum result move(struct database *db, enum sql statement, uint64_t messag
     return query_run(&q);
 }
 
+/* What the next hop has, or may have, is known there for a time that pauses count in: were it moved after each, it would be handed over anew when its name is forgotten. */
+static int64_t stray_ms(int64_t lifetime_ms, bool is_elsewhere)
+{
+    if (is_elsewhere)
+        return STORE_STRAY_MS;
+    return lifetime_ms / 2 < STORE_PAUSE_MS ? lifetime_ms / 2 : STORE_PAUSE_MS;
+}
+
 static enum result mend_one(struct database *db, uint64_t message, int64_t now_ms)
 {
     struct query q = query_open(db, SQL_MESSAGE_HEARD);
     query_int(&q, (int64_t)message);
-    int64_t heard_ms = query_row(&q) ? query_get_int(&q, 0) : now_ms;
+    bool is_there = query_row(&q);
+    int64_t heard_ms = is_there ? query_get_int(&q, 0) : now_ms, stray = is_there ? stray_ms(query_get_int(&q, 1), query_get_int(&q, 2) != 0) : 0;
     enum result result = query_end(&q);
-    if (result != RESULT_OK || (heard_ms >= now_ms - STORE_STRAY_MS && heard_ms <= now_ms + STORE_AHEAD_MS))
+    if (result != RESULT_OK || (heard_ms >= now_ms - stray && heard_ms <= now_ms + STORE_AHEAD_MS))
         return result;
     result = move(db, SQL_MESSAGE_MOVE, message, now_ms - heard_ms);
     return result == RESULT_OK ? move(db, SQL_RECIPIENT_MOVE, message, now_ms - heard_ms) : result;

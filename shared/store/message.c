@@ -229,6 +229,7 @@ static enum result sweep_run(struct store_task *task, struct database *db)
     struct query q = query_open(db, SQL_MESSAGE_FROM);
     query_int(&q, (int64_t)t->message);
     query_int(&q, SWEEP_STEP);
+    query_int(&q, t->at_ms);
     while (!is_young && query_row(&q)) {
         t->last = (uint64_t)query_get_int(&q, 0);
         is_young = query_get_int(&q, 1) >= t->at_ms;

@@ -257,12 +257,7 @@ struct store_listing { /* one message with all its recipients */
     const char *state; /* derived: see schema/README.md */
     bool is_unreadable; /* a sealed text of it does not open, and STORE_UNREADABLE stands for it */
 };
-enum store_list {
-    STORE_LIST_UNFINISHED,
-    STORE_LIST_ALL,
-    STORE_LIST_AWAITED, /* relayed, and to be asked about */
-    STORE_LIST_PENDING, /* unfinished or awaited (agent) */
-};
+enum store_list { STORE_LIST_UNFINISHED, STORE_LIST_ALL, STORE_LIST_AWAITED /* relayed, and to be asked about */ };
 /* Oldest first, `after` an id (0: from the start), at most `limit`. */
 void store_message_list(struct store_client *client, enum store_list which, uint64_t after, uint32_t limit, store_listing_row *row, void *context);
 void store_message_get(struct store_client *client, uint64_t id, store_listing_row *row, void *context);
@@ -270,11 +265,13 @@ void store_message_get(struct store_client *client, uint64_t id, store_listing_r
 void store_message_hold(struct store_client *client, uint64_t id, store_done *done, void *context);
 void store_message_release(struct store_client *client, uint64_t id, int64_t now_ms, store_done *done, void *context); /* and retry: due now */
 void store_message_remove(struct store_client *client, uint64_t id, store_done *done, void *context);
-/* Forgets finished messages older than before_ms; not those that are asked about, nor those whose name is known (checkpoints). */
+/* Forgets messages that were received and finished before before_ms; not those that are asked about, nor those whose name is known (checkpoints). */
 void store_sweep(struct store_client *client, int64_t before_ms, store_done *done, void *context);
 
-/* Messages that are not done with, and of which nothing was heard (received, or asked about) for STORE_STRAY_MS, or that were last heard of more than STORE_AHEAD_MS from now, come of another wall clock than
- * today's, or nobody was there: all their times are moved so that the last is now. So they have left of their lifetime what they had left. with_awaited: those that are asked about too (agent). */
+/* Messages that are not done with, and of which nothing was heard (received, or asked about) for STORE_PAUSE_MS or half their lifetime, or that were last heard of more than STORE_AHEAD_MS from now, come of
+ * another wall clock than today's, or nobody was there: all their times are moved so that the last is now; but what was due stays due. So they have left of their lifetime what they had left. Those that the next
+ * hop has, or may have, only after STORE_STRAY_MS. with_awaited: those that are asked about too (agent). */
+#define STORE_PAUSE_MS (INT64_C(24) * 3600 * 1000)
 #define STORE_STRAY_MS (INT64_C(60) * 24 * 3600 * 1000)
 #define STORE_AHEAD_MS INT64_C(3600000)
 void store_clock_mend(struct store_client *client, int64_t now_ms, bool with_awaited, store_done *done, void *context);

@@ -243,7 +243,7 @@ enum result world_finish(struct world *w, uint64_t id, uint32_t seq, enum store_
 {
     struct world_done d = {0};
     struct store_outcome outcome = {.seq = seq, .state = state, .next_attempt_ms = 777, .counts = true, .reply = slice_from_cstr(reply), .host = SLICE("mx.example")};
-    store_attempt_finish(w->client, id, &outcome, 1, 555, NULL, keep_body, world_on_done, &d);
+    store_attempt_finish(w->client, id, &outcome, 1, (int64_t)id * 10 + 1, NULL, keep_body, world_on_done, &d);
     return world_wait_done(w, &d);
 }
 

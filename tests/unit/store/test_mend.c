@@ -84,12 +84,12 @@ static struct got get(struct world *w, uint64_t id)
 static void what_is_of_today_stays(void **state)
 {
     struct world *w = *state;
-    put(w, 1, NOW_MS - STORE_STRAY_MS);
+    put(w, 1, NOW_MS - STORE_PAUSE_MS);
     put(w, 2, NOW_MS + STORE_AHEAD_MS);
     put(w, 3, NOW_MS - 100 * DAY_MS);
     finish(w, 3, STORE_QUEUED, NOW_MS - DAY_MS, NOW_MS); /* old, but tried yesterday */
     mend(w, NOW_MS, true);
-    assert_int_equal(get(w, 1).received_ms, NOW_MS - STORE_STRAY_MS);
+    assert_int_equal(get(w, 1).received_ms, NOW_MS - STORE_PAUSE_MS);
     assert_int_equal(get(w, 2).received_ms, NOW_MS + STORE_AHEAD_MS);
     assert_int_equal(get(w, 3).received_ms, NOW_MS - 100 * DAY_MS);
 }
@@ -97,7 +97,7 @@ static void what_is_of_today_stays(void **state)
 static void what_is_of_another_clock_keeps_what_it_had_left(void **state)
 {
     struct world *w = *state;
-    const int64_t steps_ms[] = {3650 * DAY_MS, -3650 * DAY_MS, STORE_STRAY_MS + DAY_MS + 1, -STORE_AHEAD_MS - DAY_MS - 1};
+    const int64_t steps_ms[] = {3650 * DAY_MS, -3650 * DAY_MS, STORE_PAUSE_MS + DAY_MS + 1, -STORE_AHEAD_MS - DAY_MS - 1};
     for (uint64_t i = 0; i < 4; i++) {
         int64_t then_ms = NOW_MS - steps_ms[i];
         put(w, i + 1, then_ms);
@@ -107,13 +107,30 @@ static void what_is_of_another_clock_keeps_what_it_had_left(void **state)
     for (uint64_t i = 0; i < 4; i++) {
         struct got got = get(w, i + 1);
         assert_int_equal(got.at_ms, NOW_MS);
-        assert_int_equal(got.next_ms, NOW_MS + 1000);
-        assert_int_equal(got.other_next_ms, NOW_MS - DAY_MS);
+        int64_t then_ms = NOW_MS - steps_ms[i];
+        assert_int_equal(got.next_ms, steps_ms[i] < 0 ? NOW_MS + 1000 : then_ms + DAY_MS + 1000); /* what was due stays due */
+        assert_int_equal(got.other_next_ms, steps_ms[i] < 0 ? NOW_MS - DAY_MS : then_ms);
         assert_int_equal(got.received_ms, NOW_MS - DAY_MS);
         assert_int_equal(got.expires_ms, NOW_MS + 4 * DAY_MS);
     }
     mend(w, NOW_MS, false);
     assert_int_equal(get(w, 1).received_ms, NOW_MS - DAY_MS);
+}
+
+static void what_the_next_hop_may_have_counts_pauses(void **state)
+{
+    struct world *w = *state;
+    int64_t then_ms = NOW_MS - STORE_STRAY_MS;
+    put(w, 1, then_ms);
+    put(w, 2, then_ms);
+    put(w, 3, then_ms - 1);
+    finish(w, 1, STORE_UNCERTAIN, then_ms, then_ms);
+    finish(w, 2, STORE_RELAYED, then_ms, then_ms);
+    finish(w, 3, STORE_UNCERTAIN, then_ms - 1, then_ms - 1);
+    mend(w, NOW_MS, true);
+    assert_int_equal(get(w, 1).received_ms, then_ms);
+    assert_int_equal(get(w, 2).received_ms, then_ms);
+    assert_int_equal(get(w, 3).received_ms, NOW_MS);
 }
 
 static void what_is_asked_about_is_moved_where_that_is_wanted(void **state)
@@ -131,7 +148,7 @@ static void what_is_asked_about_is_moved_where_that_is_wanted(void **state)
     assert_int_equal(get(w, 1).at_ms, then_ms);
     mend(w, NOW_MS, true);
     assert_int_equal(get(w, 1).at_ms, NOW_MS);
-    assert_int_equal(get(w, 1).next_ms, NOW_MS + 5000);
+    assert_int_equal(get(w, 1).next_ms, then_ms + 5000);
     assert_int_equal(get(w, 1).other_next_ms, 0);
     assert_int_equal(get(w, 2).received_ms, then_ms); /* it is history */
 }
@@ -156,6 +173,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(what_is_of_today_stays, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_of_another_clock_keeps_what_it_had_left, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_the_next_hop_may_have_counts_pauses, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_asked_about_is_moved_where_that_is_wanted, setup, teardown),
         cmocka_unit_test_setup_teardown(all_are_moved, setup, teardown),
     };

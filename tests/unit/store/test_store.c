@@ -337,7 +337,7 @@ static void what_does_not_count_is_no_attempt(void **state)
     d = (struct world_done){0};
     store_attempt_finish(w->client, 5, &lost, 1, 999, NULL, false, world_on_done, &d);
     assert_int_equal(world_wait_done(w, &d), RESULT_OK);
-    assert_string_equal(get(w, 5).text, "deferred/1: r0@hop0.example queued attempts=1 next=778 reply=lost host= at=555");
+    assert_string_equal(get(w, 5).text, "deferred/1: r0@hop0.example queued attempts=1 next=778 reply=lost host= at=51");
 }
 
 static void an_outcome_is_recorded_with_its_words(void **state)
@@ -348,12 +348,12 @@ static void an_outcome_is_recorded_with_its_words(void **state)
     assert_int_equal(world_finish(w, 5, 0, STORE_QUEUED, "451 4.7.1 later", false), RESULT_OK);
     store_message_get(w->client, 5, on_row, &seen);
     world_wait(w, &seen.is_last);
-    assert_string_equal(seen.text, "deferred/2: r0@hop0.example queued attempts=1 next=777 reply=451 4.7.1 later host=mx.example at=555");
+    assert_string_equal(seen.text, "deferred/2: r0@hop0.example queued attempts=1 next=777 reply=451 4.7.1 later host=mx.example at=51");
     assert_int_equal(world_finish(w, 5, 0, STORE_DELIVERED, "250 ok", false), RESULT_OK);
     seen = (struct seen){0};
     store_message_get(w->client, 5, on_row, &seen);
     world_wait(w, &seen.is_last);
-    assert_string_equal(seen.text, "queued/2: r0@hop0.example delivered attempts=2 next=0 reply=250 ok host=mx.example at=555");
+    assert_string_equal(seen.text, "queued/2: r0@hop0.example delivered attempts=2 next=0 reply=250 ok host=mx.example at=51");
     seen = (struct seen){0};
     store_message_get(w->client, 6, on_row, &seen);
     world_wait(w, &seen.is_last);
@@ -604,6 +604,23 @@ static void counts_and_sweeping(void **state)
     assert_string_equal(world_state(w, 330), "delivered");
 }
 
+/* Received long ago, or by a clock that was wrong. */
+static void history_is_kept_from_when_it_was_finished(void **state)
+{
+    struct world *w = *state;
+    const struct store_outcome outcome = {.state = STORE_DELIVERED, .counts = true};
+    struct world_done d[3] = {0};
+    assert_int_equal(world_put(w, 5, SLICE("1234567890"), 1, 0), RESULT_OK);
+    store_attempt_finish(w->client, 5, &outcome, 1, 7000, NULL, false, world_on_done, &d[0]);
+    assert_int_equal(world_wait_done(w, &d[0]), RESULT_OK);
+    store_sweep(w->client, 7000, world_on_done, &d[1]);
+    assert_int_equal(world_wait_done(w, &d[1]), RESULT_OK);
+    assert_string_equal(world_state(w, 5), "delivered");
+    store_sweep(w->client, 7001, world_on_done, &d[2]);
+    assert_int_equal(world_wait_done(w, &d[2]), RESULT_OK);
+    assert_string_equal(world_state(w, 5), "none");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -626,6 +643,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_long_queue_is_loaded_in_groups, setup, teardown),
         cmocka_unit_test_setup_teardown(a_client_may_be_closed_in_a_callback, setup, teardown),
         cmocka_unit_test_setup_teardown(counts_and_sweeping, setup, teardown),
+        cmocka_unit_test_setup_teardown(history_is_kept_from_when_it_was_finished, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
