@@ -239,6 +239,7 @@ static void live(void *context, uint64_t message, struct queue_live *out)
     out->has_progress = uplink_progress(agent->uplink, message, &out->done_octets, &out->of_octets);
     uplink_status(agent->uplink, &status);
     out->is_taken_once = status.has_names;
+    out->ask_at_ms = uplink_question_at_ms(agent->uplink, message);
     if (status.sending == message) {
         out->state = "sending";
         return;
@@ -250,15 +251,17 @@ static void live(void *context, uint64_t message, struct queue_live *out)
 
 static void flush(struct agent *agent, struct control_call *call)
 {
+    struct uplink_status status;
     queue_flush(agent->queue, 0, loop_now_ms(&agent->loop));
-    uplink_wake(agent->uplink, true);
-    control_result(call, json_pack("{s:I}", "queued", (json_int_t)queue_count(agent->queue)));
+    uplink_flush(agent->uplink);
+    uplink_status(agent->uplink, &status);
+    control_result(call, json_pack("{s:I, s:I}", "queued", (json_int_t)queue_count(agent->queue), "awaited", (json_int_t)status.nawaited));
 }
 
 void agent_command(void *context, struct control_call *call, const char *command, const json_t *arguments)
 {
     struct agent *agent = context;
-    const struct queue_commands commands = {.store = agent->client, .on_changed = on_changed, .live = live, .context = agent};
+    const struct queue_commands commands = {.store = agent->client, .shows_awaited = true, .on_changed = on_changed, .live = live, .context = agent};
     if (!agent->client)
         control_error(call, EX_TEMPFAIL, "the agent is stopping");
     else if (queue_command(&commands, call, command, arguments))

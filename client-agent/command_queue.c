@@ -134,7 +134,13 @@ static int on_one(const struct console *console, const char *verb, int argc, cha
 
 static void print_flush(FILE *out, const json_t *result)
 {
-    fprintf(out, "%lld waiting; a way is looked for now\n", (long long)json_integer_value(json_object_get(result, "queued")));
+    long long nqueued = number_of(result, "queued"), nawaited = number_of(result, "awaited");
+    if (nqueued == 0 && nawaited == 0)
+        fputs("Nothing waits, and the relay has nothing that it is asked about: there is nothing to do.\n", out);
+    else if (nawaited == 0)
+        fprintf(out, "%lld waiting; a way is looked for now\n", nqueued);
+    else
+        fprintf(out, "%lld waiting, %lld with the relay; a way is looked for now, and the relay asked what became of them\n", nqueued, nawaited);
 }
 
 int command_queue(const struct command_line *line, int argc, char **argv)

@@ -29,6 +29,14 @@ static int64_t must_again_ms(int64_t taken_ms, int64_t now_ms)
     return now_ms + CUSTODY_LONGEST_MS;
 }
 
+/* Between its pace and its step. */
+static void follow_relay(struct custody_item *item, int64_t at_ms)
+{
+    if (at_ms > item->may_ms)
+        item->may_ms = at_ms < item->must_ms ? at_ms : item->must_ms;
+    item->must_ms = item->may_ms;
+}
+
 /* ---- what is here ----------------------------------------------------------------------------------------------- */
 
 /* The place of the first one that is not before it. */
@@ -171,7 +179,13 @@ bool custody_next(struct custody *custody, int64_t now_ms, uint64_t *message)
     return true;
 }
 
-bool custody_answered(struct custody *custody, uint64_t message, int64_t now_ms, int64_t *in_ms)
+/* No session is opened before that, whoever is waited for. */
+static int64_t latest_ms(const struct custody *custody, const struct custody_item *item)
+{
+    return item->must_ms < custody->search_not_before_ms ? custody->search_not_before_ms : item->must_ms;
+}
+
+bool custody_answered(struct custody *custody, uint64_t message, int64_t now_ms, int64_t relay_ms, int64_t *in_ms)
 {
     struct custody_item *item = find(custody, message);
     *in_ms = CUSTODY_LONGEST_MS;
@@ -179,9 +193,12 @@ bool custody_answered(struct custody *custody, uint64_t message, int64_t now_ms,
         return false;
     item->may_ms = may_again_ms(item->taken_ms, now_ms);
     item->must_ms = must_again_ms(item->taken_ms, now_ms);
+    bool is_long_wait = item->must_ms - item->taken_ms >= HOUR_MS;
+    if (relay_ms > now_ms)
+        follow_relay(item, relay_ms + CUSTODY_GRACE_MS);
     schedule(custody, item);
-    *in_ms = item->must_ms - now_ms;
-    return item->must_ms - item->taken_ms >= HOUR_MS;
+    *in_ms = latest_ms(custody, item) - now_ms;
+    return is_long_wait;
 }
 
 void custody_put_off(struct custody *custody, uint64_t message, int64_t now_ms)
@@ -210,6 +227,19 @@ void custody_doubt_all(struct custody *custody, int64_t now_ms)
         if (!item->is_under_way)
             heap_move(&custody->may, &item->may, item->may_ms);
     }
+}
+
+bool custody_ask_now(struct custody *custody, int64_t now_ms)
+{
+    custody_doubt_all(custody, now_ms);
+    custody->is_searching = custody->is_searching || custody->count > 0;
+    return custody->count > 0;
+}
+
+int64_t custody_ask_ms(const struct custody *custody, uint64_t message)
+{
+    const struct custody_item *item = find(custody, message);
+    return item && !item->is_under_way ? latest_ms(custody, item) : 0;
 }
 
 /* ---- times ------------------------------------------------------------------------------------------------------ */

@@ -3,6 +3,9 @@
  * A message is asked about FIRST, SECOND and THIRD ms after its hand-over if a session stands then, from there on over any session that exists anyway, the older it is the less often, and at the latest after 10 minutes, an
  * hour, four hours and then every six: for these a session is opened, but not more than one in CUSTODY_SEARCH_EVERY_MS. Nothing awaited: no time comes.
  *
+ * A relay that has told when it tries again is asked CUSTODY_GRACE_MS after that, for which a session is opened too: before that there is nothing to hear, and after it what people see is old. Not earlier than that pace allows,
+ * nor later than that step.
+ *
  * All times are one clock's that only goes forward and counts sleep (boot_now_ms), so that setting the wall clock neither hurries nor starves anything.
  *
  * Invariants: 1 a message is here once; 2 one that custody_next gave is not given again before it was answered, put off, or given back; 3 custody_wake_ms is never before the last search and a quarter of an hour. */
@@ -21,6 +24,7 @@ enum {
     CUSTODY_FIRST_MS = 2 * 1000,
     CUSTODY_SECOND_MS = 10 * 1000,
     CUSTODY_THIRD_MS = 40 * 1000,
+    CUSTODY_GRACE_MS = 5 * 1000, /* for the try itself */
     CUSTODY_LONGEST_MS = 6 * 3600 * 1000,
     CUSTODY_SEARCH_EVERY_MS = 15 * 60 * 1000,
 };
@@ -49,8 +53,9 @@ MUST_CHECK enum result custody_take(struct custody *custody, uint64_t message, i
 MUST_CHECK enum result custody_restore(struct custody *custody, uint64_t message, int64_t taken_ms, int64_t must_ms, int64_t now_ms);
 /* One to be asked about now, over a session that exists. False: none. */
 bool custody_next(struct custody *custody, int64_t now_ms, uint64_t *message);
-/* The answer has come, and it is not final. *in_ms: the next question comes in so long at the latest. True: that is a long wait, worth to be written down. */
-bool custody_answered(struct custody *custody, uint64_t message, int64_t now_ms, int64_t *in_ms);
+/* The answer has come, and it is not final. relay_ms: when the relay tries again; 0, or one that has passed: it has not said. *in_ms: the next question comes in so long at the latest. True: that is a long wait, worth to be
+ * written down. */
+bool custody_answered(struct custody *custody, uint64_t message, int64_t now_ms, int64_t relay_ms, int64_t *in_ms);
 /* The relay, or our disk, could not say at present. */
 void custody_put_off(struct custody *custody, uint64_t message, int64_t now_ms);
 /* It is final, removed, or queued again. One that is not here is none. */
@@ -59,6 +64,10 @@ void custody_forget(struct custody *custody, uint64_t message);
 void custody_give_back(struct custody *custody);
 /* The relay's database is another one: everything is asked about, at once. */
 void custody_doubt_all(struct custody *custody, int64_t now_ms);
+/* A person wants to know: likewise, and a session is to be looked for. False: nothing is awaited. */
+bool custody_ask_now(struct custody *custody, int64_t now_ms);
+/* When it is asked about at the latest; 0: it is not here, or being asked about. */
+int64_t custody_ask_ms(const struct custody *custody, uint64_t message);
 /* Another relay: nothing is awaited of this one. */
 void custody_clear(struct custody *custody);
 

@@ -164,8 +164,8 @@ static void conclude(struct question *question)
 {
     struct inquiry *inquiry = question->inquiry;
     const struct session *session = inquiry->config.session;
-    int64_t in_ms;
-    bool is_long_wait = custody_answered(&inquiry->custody, question->tracer.message, boot_now_ms(), &in_ms);
+    int64_t in_ms, relay_ms = tracer_relay_ms(&question->tracer), now_ms = boot_now_ms();
+    bool is_long_wait = custody_answered(&inquiry->custody, question->tracer.message, now_ms, relay_ms > 0 ? relay_ms - wall_now_ms() + now_ms : 0, &in_ms);
     const struct tracer_rules rules = {
         .now_ms = wall_now_ms(),
         .lead_ms = lead_of(inquiry, question->tracer.taken_at_ms),
@@ -482,6 +482,18 @@ void inquiry_search_over(struct inquiry *inquiry)
 {
     custody_search_over(&inquiry->custody);
     uv_timer_stop(&inquiry->timer);
+}
+
+void inquiry_ask_now(struct inquiry *inquiry)
+{
+    if (inquiry->bond.is_bound && !inquiry->is_stopping && custody_ask_now(&inquiry->custody, boot_now_ms()))
+        log_event(inquiry->config.log, LOG_DEBUG, "asks-now", LOG_INT("awaited", (int64_t)inquiry->custody.count));
+}
+
+int64_t inquiry_question_at_ms(const struct inquiry *inquiry, uint64_t message)
+{
+    int64_t at_ms = custody_ask_ms(&inquiry->custody, message);
+    return at_ms > 0 ? wall_now_ms() + at_ms - boot_now_ms() : 0;
 }
 
 size_t inquiry_count(const struct inquiry *inquiry)

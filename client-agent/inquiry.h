@@ -63,6 +63,11 @@ bool inquiry_wants_session(struct inquiry *inquiry);
 /* The search for it has ended, either way. */
 void inquiry_search_over(struct inquiry *inquiry);
 
+/* A person wants to know: all that is awaited is asked about at the next opportunity, and inquiry_wants_session says yes. */
+void inquiry_ask_now(struct inquiry *inquiry);
+/* Wall time at which the message is asked about at the latest; 0: it is not known. */
+int64_t inquiry_question_at_ms(const struct inquiry *inquiry, uint64_t message);
+
 /* Messages whose fate is awaited; for status. */
 size_t inquiry_count(const struct inquiry *inquiry);
 

@@ -1,6 +1,7 @@
 #include "tracer.h"
 
 #include "mail/date.h"
+#include "mta/queue_commands.h"
 
 enum { TRACER_ARENA_MAX = 128 * 1024 * 1024, COMPARED_BASE = 100000, COMPARED_EACH = 64, WORDS_MAX = 600, HOST_MAX = 255, PLACES_MAX = 200000, HOUR_MS = 3600 * 1000 };
 
@@ -214,10 +215,10 @@ static enum result describe(struct tracer *tracer, const struct smtp_outcome *sa
 {
     switch (said->state) {
     case SMTP_OUTCOME_QUEUED:
-        return print(tracer, out, said->at_s > 0 ? "the relay tries again" : "the relay has it, and tries", said->next_s, said->words);
+        return print(tracer, out, said->at_s > 0 ? QUEUE_RELAY_TRIES : "the relay has it, and tries", said->at_s > 0 ? said->next_s : 0, said->words); /* the first try is now */
     case SMTP_OUTCOME_HELD: return print(tracer, out, "the relay's keeper holds it there", 0, said->words);
     case SMTP_OUTCOME_UNCERTAIN:
-        return print(tracer, out, "perhaps delivered: the line broke before the next server's reply; it may arrive twice, for the relay tries again", said->next_s, said->words);
+        return print(tracer, out, "perhaps delivered: the line broke before the next server's reply; it may arrive twice, for " QUEUE_RELAY_TRIES, said->next_s, said->words);
     case SMTP_OUTCOME_DELIVERED:
     case SMTP_OUTCOME_BOUNCED: break;
     }
@@ -228,6 +229,19 @@ static enum result describe(struct tracer *tracer, const struct smtp_outcome *sa
 static bool is_final_state(enum smtp_outcome_state state)
 {
     return state == SMTP_OUTCOME_DELIVERED || state == SMTP_OUTCOME_BOUNCED;
+}
+
+int64_t tracer_relay_ms(const struct tracer *tracer)
+{
+    int64_t first_s = INT64_MAX;
+    for (size_t i = 0; i < tracer->n; i++) {
+        const struct tracer_recipient *r = &tracer->recipients[i];
+        bool is_open = r->fate == FATE_UNSAID || (r->fate == FATE_SAID && !is_final_state(r->said.state));
+        int64_t next_s = r->fate == FATE_SAID ? r->said.next_s : 0;
+        if (is_open && next_s < first_s)
+            first_s = next_s;
+    }
+    return first_s > 0 && first_s < INT64_MAX / 1000 ? first_s * 1000 : 0;
 }
 
 static enum result conclude_said(struct tracer *tracer, const struct tracer_recipient *r, const struct tracer_rules *rules, struct store_outcome *outcome)

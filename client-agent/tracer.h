@@ -57,6 +57,8 @@ bool tracer_question(const struct tracer *tracer, uint32_t *transaction, uint32_
 MUST_CHECK enum result tracer_answer(struct tracer *tracer, const struct smtp_outcomes *answer);
 /* The transaction is not known there. */
 void tracer_unknown(struct tracer *tracer);
+/* Wall time of the relay's own next try for any of them, as it told; 0: some are not over, and it did not say. */
+int64_t tracer_relay_ms(const struct tracer *tracer);
 /* What follows from all the answers. Once more with can_refill false when there was no copy after all. RESULT_OK, RESULT_MEMORY. */
 MUST_CHECK enum result tracer_conclude(struct tracer *tracer, const struct tracer_rules *rules, struct tracer_verdict *out);
 void tracer_free(struct tracer *tracer);

@@ -557,6 +557,12 @@ void uplink_wake(struct uplink *uplink, bool is_urgent)
     go_on(uplink);
 }
 
+void uplink_flush(struct uplink *uplink)
+{
+    inquiry_ask_now(uplink->inquiry);
+    uplink_wake(uplink, true);
+}
+
 /* ---- life ------------------------------------------------------------------------------------------------------- */
 
 static struct inquiry *make_inquiry(struct uplink *uplink)

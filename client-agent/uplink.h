@@ -60,6 +60,10 @@ struct uplink;
 struct uplink *uplink_new(const struct uplink_config *config); /* NULL: out of memory */
 /* There may be work: new mail, or (is_urgent) a person said so, which forgets the back-off. What is due now is for the queue to know. */
 void uplink_wake(struct uplink *uplink, bool is_urgent);
+/* A person wants everything done now: mail that is due, and questions about what the relay has. */
+void uplink_flush(struct uplink *uplink);
+/* Wall time at which the relay is asked about that message; 0: it is not known. */
+int64_t uplink_question_at_ms(const struct uplink *uplink, uint64_t message);
 /* A person has removed, or held, a message, and the queue knows: one that is under way is left where it is, unless its last octet has gone. */
 void uplink_forget(struct uplink *uplink, uint64_t message);
 void uplink_hold(struct uplink *uplink, uint64_t message);

@@ -52,6 +52,11 @@ bool uplink_progress(const struct uplink *uplink, uint64_t message, uint64_t *oc
     return consignment_progress(&uplink->consignment, message, octets, of);
 }
 
+int64_t uplink_question_at_ms(const struct uplink *uplink, uint64_t message)
+{
+    return inquiry_question_at_ms(uplink->inquiry, message);
+}
+
 enum result uplink_describe(const struct uplink *uplink, struct buffer *out)
 {
     if (!uplink->search)

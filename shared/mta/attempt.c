@@ -80,6 +80,8 @@ static void decide_one(struct attempt *attempt, size_t i, const struct outcome_r
         .reply = result->reply,
         .host = result->is_local ? (struct slice){0} : attempt->host,
     };
+    if (attempt->records[i].state == STORE_UNCERTAIN) /* who has it, perhaps */
+        attempt->records[i].host = judgement == ATTEMPT_UNCERTAIN ? attempt->host : r->host;
     if (attempt->records[i].state == STORE_RELAYED)
         attempt->records[i].next_attempt_ms = attempt->end.ask_at_ms;
     if (outcome->kind == OUTCOME_AGAIN)
@@ -217,7 +219,7 @@ static void describe_recipient(const struct attempt *attempt, size_t i, struct d
         .orcpt = attempt->recipients[i].envelope.orcpt,
         .action = action_of(outcome->report),
         .status = outcome->report == REPORT_EXPIRED ? SLICE("5.4.7") : status,
-        .remote_mta = attempt->records[i].host,
+        .remote_mta = attempt->results[i].is_local ? (struct slice){0} : attempt->host, /* of our own words nobody else is the author */
         .reply = reply,
         .is_local = attempt->results[i].is_local,
         .words = outcome->report == REPORT_EXPIRED ? SLICE("It could not be delivered within its lifetime; no further attempt will be made.") : (struct slice){0},
@@ -389,6 +391,8 @@ static enum result copy_recipients(struct attempt *attempt, const struct store_j
         /* The addresses are in the envelope's copy already; its recipients stand in the same order. */
         attempt->recipients[i].envelope = attempt->message.envelope.recipients[i];
         result = arena_copy(a, results[i].reply, &attempt->results[i].reply);
+        if (result == RESULT_OK)
+            result = arena_copy(a, job->recipients[i].host, &attempt->recipients[i].host);
     }
     return result;
 }

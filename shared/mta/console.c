@@ -279,16 +279,22 @@ static void print_recipient(FILE *out, const json_t *recipient)
     fprintf(out, "  %s", console_text(recipient, "state"));
     if (*console_text(recipient, "at"))
         fprintf(out, " at %s", console_text(recipient, "at"));
-    if (*console_text(recipient, "host")) {
-        fputs(" by ", out);
+    bool is_relayed = strcmp(console_text(recipient, "state"), "relayed") == 0, is_uncertain = strcmp(console_text(recipient, "state"), "uncertain") == 0;
+    if (*console_text(recipient, "host") && !is_relayed) {
+        fputs(is_uncertain ? ", perhaps taken by " : " by ", out);
         console_print_text(out, console_text(recipient, "host"));
     }
     fputc('\n', out);
     print_field(out, "", console_text(recipient, "reply"));
+    if (is_relayed && *console_text(recipient, "host")) { /* who said that: the relay, or the server to which it hands on */
+        fprintf(out, "%-13s said by ", "");
+        console_print_text(out, console_text(recipient, "host"));
+        fputc('\n', out);
+    }
     print_field(out, "", console_text(recipient, "words"));
     if (!*console_text(recipient, "next"))
         return;
-    fprintf(out, "%-13s %s at %s\n", "", strcmp(console_text(recipient, "state"), "relayed") == 0 ? "asked again" : "tried again", console_text(recipient, "next"));
+    fprintf(out, "%-13s %s at %s\n", "", is_relayed ? "asked again" : "tried again", console_text(recipient, "next"));
 }
 
 void console_print_entry(FILE *out, const json_t *entry)

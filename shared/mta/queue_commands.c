@@ -4,6 +4,7 @@
 #include "mail/message_id.h"
 #include "net/stream.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
@@ -50,10 +51,53 @@ static bool is_open(const struct store_recipient *r)
     return r->state == STORE_QUEUED || r->state == STORE_UNCERTAIN;
 }
 
-/* When something is done about it by itself: tried, or the relay asked. */
-static json_t *next_json(const struct store_recipient *r)
+static bool is_awaited(const struct store_recipient *r)
 {
-    return is_open(r) || r->state == STORE_RELAYED ? queue_time_json(r->next_attempt_ms) : json_null();
+    return r->state == STORE_RELAYED && r->next_attempt_ms > 0;
+}
+
+/* When something is done about it by itself: tried, or the relay asked. A time that has passed is not one to come: without the program nobody asks. */
+static json_t *next_json(const struct store_recipient *r, const struct queue_live *live)
+{
+    int64_t now_ms = wall_now_ms();
+    if (is_awaited(r) && r->next_attempt_ms < now_ms)
+        return queue_time_json(live->ask_at_ms > now_ms ? live->ask_at_ms : 0);
+    return is_open(r) || is_awaited(r) ? queue_time_json(r->next_attempt_ms) : json_null();
+}
+
+/* The time that a relay's promise names, with what follows; empty: there is none, or it is still to come. */
+static struct slice passed_promise(struct slice reply)
+{
+    const struct slice promise = SLICE(QUEUE_RELAY_TRIES " at ");
+    char now[DATE_ISO];
+    while (reply.len > 0 && !slice_starts_with(reply, promise))
+        reply = slice_skip(reply, 1);
+    date_format_iso(wall_now_ms(), now);
+    struct slice rest = slice_skip(reply, promise.len);
+    return rest.len >= strlen(now) && memcmp(rest.ptr, now, strlen(now)) < 0 ? rest : (struct slice){0};
+}
+
+/* A time that has passed since the relay told it is not shown as one to come. */
+static json_t *reply_json(const struct store_recipient *r)
+{
+    static const char was[] = "the relay meant to try again at ";
+    struct slice rest = r->state == STORE_RELAYED ? passed_promise(r->reply) : (struct slice){0};
+    size_t kept = r->reply.len - rest.len - strlen(QUEUE_RELAY_TRIES " at "), size = r->reply.len + sizeof was;
+    if (rest.len == 0)
+        return text_or_null(r->reply);
+    char *text = malloc(size);
+    if (!text)
+        return NULL;
+    int len = snprintf(text, size, "%.*s%s%.*s", (int)kept, r->reply.ptr, was, SLICE_ARG(rest));
+    json_t *json = text_json(slice_of(text, (size_t)len));
+    free(text);
+    return json;
+}
+
+/* The reply to the hand-over, and nothing newer. */
+static bool is_own_reply(const struct store_recipient *r)
+{
+    return r->reply.len == 0 || r->reply.ptr[0] == '2';
 }
 
 /* What no reply says: what the state means for whoever waits. NULL: its name and the reply say it all. */
@@ -64,7 +108,9 @@ static const char *words_of(const struct store_recipient *r, const struct queue_
         return live->is_taken_once ? "the line broke after the last octet, before the relay's reply; it is sent again under the same name, and the relay takes it once"
                                    : "the line broke after the last octet, before the next server's reply: it may be there; it is tried again, and so may arrive twice";
     case STORE_RELAYED:
-        return r->next_attempt_ms > 0 ? "the relay has it, and is asked what becomes of it" : "the relay has it; what becomes of it is not asked";
+        if (is_awaited(r))
+            return "the relay has it, and is asked what becomes of it";
+        return is_own_reply(r) ? "the relay has it; what becomes of it is not asked" : NULL;
     case STORE_QUEUED:
     case STORE_HELD:
     case STORE_DELIVERED:
@@ -82,7 +128,7 @@ static json_t *words_json(const struct store_recipient *r, const struct queue_li
 static json_t *recipient_json(const struct store_recipient *r, const struct queue_live *live)
 {
     return json_pack("{s:o, s:s, s:o, s:o, s:o, s:i, s:o, s:o}", "address", text_json(r->envelope.address), "state", store_state_name(r->state), "reply",
-                     text_or_null(r->reply), "host", text_or_null(r->host), "at", queue_time_json(r->at_ms), "attempts", (int)r->attempts, "next", next_json(r), "words",
+                     reply_json(r), "host", text_or_null(r->host), "at", queue_time_json(r->at_ms), "attempts", (int)r->attempts, "next", next_json(r, live), "words",
                      words_json(r, live));
 }
 
@@ -93,8 +139,8 @@ static int weight(const struct store_recipient *r)
     case STORE_UNCERTAIN: return 4;
     case STORE_QUEUED:
     case STORE_HELD: return 3;
-    case STORE_BOUNCED: return 2;
-    case STORE_RELAYED: return 1;
+    case STORE_RELAYED: return is_awaited(r) ? 2 : 0;
+    case STORE_BOUNCED: return 1;
     case STORE_DELIVERED: break;
     }
     return 0;
@@ -128,12 +174,14 @@ static int64_t next_attempt_ms(const struct store_listing *entry, const struct q
 static json_t *reason_json(const struct store_listing *entry, const struct queue_live *live)
 {
     const struct store_recipient *telling = most_telling(entry);
+    if (live->state)
+        return json_null(); /* on its way: why it was not the last time has passed */
     if (telling && telling->state == STORE_UNCERTAIN)
         return words_json(telling, live);
     bool is_hops_word = telling && is_open(telling) && telling->host.len > 0;
     if (live->reason && !is_hops_word && next_attempt_ms(entry, live) > 0)
         return text_json(slice_from_cstr(live->reason));
-    return telling ? text_json(telling->reply) : json_null();
+    return telling ? reply_json(telling) : json_null();
 }
 
 static json_t *progress_json(const struct queue_live *live)
@@ -242,7 +290,8 @@ static void list(const struct queue_commands *commands, struct control_call *cal
 {
     const char *after_text = json_string_value(json_object_get(arguments, "after"));
     json_int_t limit = json_integer_value(json_object_get(arguments, "limit"));
-    enum store_list which = json_is_true(json_object_get(arguments, "all")) ? STORE_LIST_ALL : STORE_LIST_UNFINISHED;
+    enum store_list waiting = commands->shows_awaited ? STORE_LIST_PENDING : STORE_LIST_UNFINISHED;
+    enum store_list which = json_is_true(json_object_get(arguments, "all")) ? STORE_LIST_ALL : waiting;
     uint64_t after = 0;
     if (after_text && !message_id_parse(slice_from_cstr(after_text), &after)) {
         control_error(call, EX_USAGE, "\"%s\" is no message id", after_text);

@@ -8,6 +8,9 @@
 
 enum { QUEUE_LIST_PAGE = 200 };
 
+/* How the agent begins the words for what its relay has deferred; the time of the next try follows. Once that has passed, it is no longer told as one to come. */
+#define QUEUE_RELAY_TRIES "the relay tries again"
+
 enum queue_change { QUEUE_CHANGE_HELD, QUEUE_CHANGE_RELEASED, QUEUE_CHANGE_REMOVED };
 
 /* Of a message that waits or is on its way: nothing else is overridden by it. Strings are the program's. */
@@ -15,6 +18,7 @@ struct queue_live {
     bool is_taken_once;      /* messages have names at the next hop, so that it takes none twice */
     const char *state;       /* "sending", in place of the stored one; NULL: none */
     const char *reason;      /* why no mail goes at present, for a message that has no word of a next hop's on it; NULL: none */
+    int64_t ask_at_ms;       /* wall time at which the next hop is asked what became of it; 0: what the store says */
     int64_t not_before_ms;   /* wall time before which nothing is tried; 0: none */
     bool has_progress;       /* it is on its way, or was, and the next hop keeps what it has */
     uint64_t done_octets, of_octets;
@@ -22,6 +26,7 @@ struct queue_live {
 
 struct queue_commands {
     struct store_client *store;
+    bool shows_awaited;      /* what the next hop has and is asked about belongs to the list of what is not finished (agent) */
     /* The store has changed a message: the queue in memory follows. NULL: there is none (no daemon runs). */
     void (*on_changed)(void *context, uint64_t message, enum queue_change change);
     /* What only the running program knows of a message; live is {0} before. May be NULL. */

@@ -116,12 +116,12 @@ void outbound_blame_timeout(struct outbound *outbound)
         set_words(outbound, "TLS is cut off after the first message: nothing comes back");
 }
 
-/* "AUTH", and of a connection that died early: "AUTH, after 3412 octets and 2.1 s". */
+/* "AUTH", and of a connection that died before the peer had said who it is: "greeting, after 3412 octets and 2.1 s". Later the session's octets are those of many messages: they say nothing of this one. */
 static void describe_place(const struct outbound *outbound, const char *phase, char *out, size_t size)
 {
     uint64_t octets = stream_octets_in(outbound->stream) + stream_octets_out(outbound->stream);
     long long tenths = (long long)(loop_now_ms(outbound->loop) - outbound->opened_at_ms) / 100;
-    if (outbound->failure.verdict == PATH_DIED_EARLY)
+    if (outbound->failure.verdict == PATH_DIED_EARLY && !outbound->has_been_proven)
         snprintf(out, size, "%s, after %" PRIu64 " octets and %lld.%lld s", phase, octets, tenths / 10, tenths % 10);
     else
         snprintf(out, size, "%s", phase);

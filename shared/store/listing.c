@@ -144,13 +144,14 @@ struct list_task {
     void *context;
 };
 
-/* What needs a person's eye comes first; see schema/README.md. */
+/* What needs a person's eye comes first, then what is not over; see schema/README.md. */
 static const char *derive_state(const struct store_recipient *r, size_t n)
 {
-    size_t count[STORE_UNCERTAIN + 1] = {0}, ntried = 0;
+    size_t count[STORE_UNCERTAIN + 1] = {0}, ntried = 0, nawaited = 0;
     for (size_t i = 0; i < n; i++) {
         count[r[i].state]++;
         ntried += r[i].state == STORE_QUEUED && r[i].attempts > 0;
+        nawaited += r[i].state == STORE_RELAYED && r[i].next_attempt_ms > 0;
     }
     if (count[STORE_HELD])
         return "held";
@@ -158,6 +159,8 @@ static const char *derive_state(const struct store_recipient *r, size_t n)
         return "uncertain";
     if (count[STORE_QUEUED])
         return ntried ? "deferred" : "queued";
+    if (nawaited)
+        return "relayed";
     return count[STORE_BOUNCED] ? "bounced" : count[STORE_RELAYED] ? "relayed" : "delivered";
 }
 
@@ -247,10 +250,21 @@ static struct list_task *list_new(struct store_client *client, store_listing_row
     return t;
 }
 
+static enum sql ids_of(enum store_list which)
+{
+    switch (which) {
+    case STORE_LIST_ALL: return SQL_MESSAGE_AFTER;
+    case STORE_LIST_AWAITED: return SQL_AWAITED_AFTER;
+    case STORE_LIST_PENDING: return SQL_PENDING_AFTER;
+    case STORE_LIST_UNFINISHED: break;
+    }
+    return SQL_UNFINISHED_AFTER;
+}
+
 void store_message_list(struct store_client *client, enum store_list which, uint64_t after, uint32_t limit, store_listing_row *row, void *context)
 {
     struct list_task *t = list_new(client, row, context);
-    t->ids = which == STORE_LIST_ALL ? SQL_MESSAGE_AFTER : which == STORE_LIST_AWAITED ? SQL_AWAITED_AFTER : SQL_UNFINISHED_AFTER;
+    t->ids = ids_of(which);
     t->after = after;
     t->left = limit;
     reader_send(&t->task);

@@ -42,7 +42,7 @@ const char *const store_sql[SQL_COUNT] = {
     [SQL_MESSAGE_FROM] = "SELECT id, received_at, EXISTS (SELECT 1 FROM recipient WHERE message = message.id AND (state IN (0, 1, 5) OR (state = 2 AND "
                          "next_attempt_at > 0) OR at >= ?3)) FROM message WHERE id > ?1 ORDER BY id LIMIT ?2",
     [SQL_MESSAGE_WITH_DIGEST] = "SELECT id FROM message WHERE digest = ?1 AND (received_at BETWEEN ?2 AND ?3 OR received_at BETWEEN ?2 - ?4 AND ?3 - ?4) "
-                                "ORDER BY received_at LIMIT 1",
+                                "AND EXISTS (SELECT 1 FROM recipient WHERE message = message.id AND state <> 4) ORDER BY received_at LIMIT 1",
     [SQL_MESSAGE_HEARD] = "SELECT max(received_at, ifnull((SELECT max(at) FROM recipient WHERE message = ?1), 0)), expires_at - received_at, "
                           "EXISTS (SELECT 1 FROM recipient WHERE message = ?1 AND state IN (2, 5)) FROM message WHERE id = ?1",
     [SQL_MESSAGE_MOVE] = "UPDATE message SET received_at = received_at + ?2, expires_at = expires_at + ?2 WHERE id = ?1",
@@ -69,6 +69,8 @@ const char *const store_sql[SQL_COUNT] = {
     [SQL_UNFINISHED_ONE] = "SELECT 1 FROM recipient WHERE state IN (0, 1, 5) AND message = ?1 LIMIT 1",
     [SQL_AWAITED_AFTER] = "SELECT DISTINCT message FROM recipient WHERE state = 2 AND next_attempt_at > 0 AND message > ?1 ORDER BY message LIMIT ?2",
     [SQL_AWAITED_ONE] = "SELECT 1 FROM recipient WHERE state = 2 AND next_attempt_at > 0 AND message = ?1 LIMIT 1",
+    [SQL_PENDING_AFTER] = "SELECT message FROM recipient WHERE state IN (0, 1, 5) AND message > ?1 UNION "
+                          "SELECT message FROM recipient WHERE state = 2 AND next_attempt_at > 0 AND message > ?1 ORDER BY message LIMIT ?2",
     [SQL_QUEUE_AFTER] = "SELECT message, hop, next_attempt_at, state, (SELECT size FROM message WHERE id = recipient.message) FROM recipient "
                         "WHERE state IN (0, 1, 5) AND message > ?1 ORDER BY message",
     [SQL_COUNT_UNFINISHED] =

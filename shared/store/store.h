@@ -257,7 +257,12 @@ struct store_listing { /* one message with all its recipients */
     const char *state; /* derived: see schema/README.md */
     bool is_unreadable; /* a sealed text of it does not open, and STORE_UNREADABLE stands for it */
 };
-enum store_list { STORE_LIST_UNFINISHED, STORE_LIST_ALL, STORE_LIST_AWAITED /* relayed, and to be asked about */ };
+enum store_list {
+    STORE_LIST_UNFINISHED,
+    STORE_LIST_ALL,
+    STORE_LIST_AWAITED, /* relayed, and to be asked about */
+    STORE_LIST_PENDING, /* unfinished or awaited (agent) */
+};
 /* Oldest first, `after` an id (0: from the start), at most `limit`. */
 void store_message_list(struct store_client *client, enum store_list which, uint64_t after, uint32_t limit, store_listing_row *row, void *context);
 void store_message_get(struct store_client *client, uint64_t id, store_listing_row *row, void *context);

@@ -55,7 +55,7 @@ class Custody:
         """And until the agent knows it, so that no session is under way any more."""
         wait_for(lambda: self.arrived(subject), lambda: f"{subject} at the destination; the agent:\n" + "\n".join(self.agent.log_lines[-25:]) +
                  "\nthe relay:\n" + "\n".join(self.relay.log_lines[-15:]), patience_s=60)
-        wait_for(lambda: not self.agent.queue(), "the agent's queue to empty", patience_s=60)
+        wait_for(lambda: not self.agent.unrelayed(), "the agent's queue to empty", patience_s=60)
         wait_for(lambda: all(c.has_ended for c in self.wire.connections), "the session to end", patience_s=60)
 
     def nrelayed(self):
@@ -72,7 +72,7 @@ class Custody:
     def judge(self, relay_died=False):
         """Nothing is missing, nothing is twice, nothing is changed; and the relay has taken each once, whatever it did with it. A relay that died between the destination's 250 and its own record of it sends again
         (schema/README.md: the one window towards the world)."""
-        wait_for(lambda: not self.relay.queue() and not self.agent.queue(), "both queues to empty", patience_s=60)
+        wait_for(lambda: not self.relay.queue() and not self.agent.unrelayed(), "both queues to empty", patience_s=60)
         counts = {subject: len(self.arrived(subject)) for subject in self.sent}
         wrong = {subject: n for subject, n in counts.items() if n != 1 and not (relay_died and n > 1)}
         assert not wrong, f"messages that are not there exactly once: {wrong}"

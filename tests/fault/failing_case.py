@@ -132,7 +132,7 @@ def fail_at_each(case, daemon, disk, fault, is_lasting, first=1, step=1):
         nth += step
     case.wait_arrived(case.send(1000))      # and with nothing failing, all is as before
     assert daemon.process is process and process.poll() is None, "the program has ended"
-    wait_for(lambda: not case.agent.queue() and not case.relay.queue(), "both queues to empty", patience_s=60)
+    wait_for(lambda: not case.agent.unrelayed() and not case.relay.queue(), "both queues to empty", patience_s=60)
     drop_refused(case, refused)
     case.judge(relay_died=daemon is case.relay)
     return nfaults

@@ -73,7 +73,7 @@ def kill_at_each(case, daemon, first, step):
             case.wait_arrived(subject)
         nkills += was_killed
         at += step
-    wait_for(lambda: not case.agent.queue() and not case.relay.queue(), "both queues to empty", patience_s=60)
+    wait_for(lambda: not case.agent.unrelayed() and not case.relay.queue(), "both queues to empty", patience_s=60)
     for subject in doubts:
         if not case.arrived(subject):
             del case.sent[subject]

@@ -78,6 +78,10 @@ class Agent(Daemon):
     def queue(self, *options):
         return self.json("queue", "list", *options)
 
+    def unrelayed(self):
+        """What is not with the relay yet: a message that it has stays listed while the agent asks what became of it."""
+        return [entry for entry in self.queue() if entry["state"] != "relayed"]
+
     def entry(self, id):
         return self.json("queue", "show", id)
 

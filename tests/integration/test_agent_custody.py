@@ -93,9 +93,26 @@ def test_deferred_then_delivered(make_agent, make_relay, sink):
     entry = agent.entry(id)
     assert entry["state"] == "relayed" and bodies(agent) == 1    # delivered only when all are
     shown = agent.run("queue", "show", id).stdout
-    assert "the relay tries again at" in shown and "asked again at" in shown
+    assert "the relay" in shown and "asked again at" in shown and "Z by mx.dest.example" not in shown.split("carl@")[0], shown
+    assert [e["id"] for e in agent.queue()] == [id] and "The queue is empty" not in agent.run("queue", "list").stdout
     agent.wait_state(id, "delivered")
     wait_for(lambda: bodies(agent) == 0, "the copy's end")
+    assert agent.queue() == [] and [e["id"] for e in agent.queue("--all")] == [id]
+    assert "there is nothing to do" in agent.run("queue", "flush").stdout
+
+
+def test_flush_asks_what_became_of_it(make_agent, make_relay, sink):
+    relay = make_relay(**relay_options(sink, conf=["delivery.schedule = 1h"]))
+    relay.add_account("anna", "secret", "anna@example.org")
+    sink.replies[("RCPT", "bob@dest.example")] = ["451 4.7.1 greylisted", "250 ok"]
+    agent = make_agent(**agent_options(relay))
+    id = agent.send()
+    wait_for(lambda: "greylisted" in (to_of(agent, id)["reply"] or ""), "the relay's deferral shown")
+    relay.json("queue", "retry", "--all")
+    wait_for(lambda: relay.queue() == [], "the relay to have delivered it")
+    assert agent.entry(id)["state"] == "relayed"
+    assert "1 with the relay" in agent.run("queue", "flush").stdout
+    agent.wait_state(id, "delivered")
 
 
 def test_bounced_at_the_relay_is_shown_and_reported_by_it_alone(make_agent, relay, sink):

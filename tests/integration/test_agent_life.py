@@ -181,11 +181,11 @@ def test_killed_while_it_sends_everything_arrives(make_agent, service):
     for _ in range(6):
         n = len(service.messages)
         agent.start()
-        wait_for(lambda: len(service.messages) > n or not agent.queue(), "more mail at the relay")
+        wait_for(lambda: len(service.messages) > n or not agent.unrelayed(), "more mail at the relay")
         time.sleep(dice.random() * 0.03)    # any moment will do
         agent.kill()
     agent.start()
-    wait_for(lambda: not agent.queue(), "an empty queue")
+    wait_for(lambda: not agent.unrelayed(), "an empty queue")
     got = [int(m.header("Subject")[1:]) for m in service.messages]
     assert set(got) == set(range(40))
     # Towards a server that is not ours, the window for a duplicate is one reply: one for each kill at most.
@@ -259,7 +259,7 @@ def test_a_full_disk(small_disk, make_agent, tmp_path):
     # What is there goes out even so, and makes room without a restart.
     service = service.again()
     try:
-        service_messages = wait_for(lambda: not agent.queue() and service.messages, "everything at the relay")
+        service_messages = wait_for(lambda: not agent.unrelayed() and service.messages, "everything at the relay")
         assert len(service_messages) == accepted
 
         def is_taken():

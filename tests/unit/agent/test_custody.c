@@ -22,7 +22,7 @@ static void ask(struct custody *c, uint64_t message, int64_t now_ms)
     int64_t in_ms;
     assert_true(custody_next(c, now_ms, &next));
     assert_int_equal(next, message);
-    custody_answered(c, message, now_ms, &in_ms);
+    custody_answered(c, message, now_ms, 0, &in_ms);
     assert_in_range(in_ms, 1, CUSTODY_LONGEST_MS);
 }
 
@@ -80,12 +80,12 @@ static void only_long_waits_are_written_down(void **state)
     int64_t in_ms;
     (void)state;
     take(&c, 7, BEGIN);
-    assert_false(custody_answered(&c, 7, BEGIN + 2 * SECOND, &in_ms));
+    assert_false(custody_answered(&c, 7, BEGIN + 2 * SECOND, 0, &in_ms));
     assert_int_equal(in_ms, 10 * MINUTE - 2 * SECOND);
-    assert_false(custody_answered(&c, 7, BEGIN + 40 * SECOND, &in_ms));
-    assert_true(custody_answered(&c, 7, BEGIN + 9 * MINUTE, &in_ms));
+    assert_false(custody_answered(&c, 7, BEGIN + 40 * SECOND, 0, &in_ms));
+    assert_true(custody_answered(&c, 7, BEGIN + 9 * MINUTE, 0, &in_ms));
     assert_int_equal(in_ms, 51 * MINUTE); /* asked a minute ago: not again at 10 */
-    assert_false(custody_answered(&c, 8, BEGIN, &in_ms)); /* removed meanwhile */
+    assert_false(custody_answered(&c, 8, BEGIN, 0, &in_ms)); /* removed meanwhile */
     custody_free(&c);
 }
 
@@ -107,6 +107,51 @@ static void searches_are_a_quarter_of_an_hour_apart(void **state)
         custody_search_over(&c); /* in vain: there is no way */
     }
     assert_in_range(nsearches, 94, 96); /* and not less often either */
+    custody_free(&c);
+}
+
+static int64_t answered(struct custody *c, int64_t now_ms, int64_t relay_ms)
+{
+    int64_t in_ms;
+    custody_answered(c, 7, now_ms, relay_ms, &in_ms);
+    assert_int_equal(custody_ask_ms(c, 7), now_ms + in_ms);
+    return now_ms + in_ms;
+}
+
+/* Soon after the relay's own next try; not before the pace allows it, not after the step, and not for a time that has passed. */
+static void a_relay_that_told_its_time_is_asked_after_it(void **state)
+{
+    struct custody c = {0};
+    (void)state;
+    take(&c, 7, BEGIN);
+    assert_int_equal(answered(&c, BEGIN + 2 * SECOND, 0), BEGIN + 10 * MINUTE);
+    assert_int_equal(answered(&c, BEGIN + 2 * SECOND, BEGIN + 2 * SECOND), BEGIN + 10 * MINUTE);
+    assert_int_equal(answered(&c, BEGIN + 2 * SECOND, BEGIN + 5 * MINUTE), BEGIN + 5 * MINUTE + CUSTODY_GRACE_MS);
+    assert_int_equal(custody_may_ms(&c), custody_wake_ms(&c)); /* before it there is nothing to hear */
+    assert_int_equal(answered(&c, BEGIN + 2 * SECOND, BEGIN + 3 * SECOND), BEGIN + CUSTODY_SECOND_MS);
+    assert_int_equal(answered(&c, BEGIN + 2 * SECOND, BEGIN + 10 * MINUTE), BEGIN + 10 * MINUTE);
+    assert_int_equal(answered(&c, BEGIN + 2 * HOUR, BEGIN + 2 * HOUR + MINUTE), BEGIN + 2 * HOUR + 10 * MINUTE);
+    assert_true(custody_wants_session(&c, BEGIN + 2 * HOUR + 10 * MINUTE)); /* invariant 3, and the time that is told keeps to it */
+    custody_search_over(&c);
+    assert_int_equal(answered(&c, BEGIN + 2 * HOUR + 11 * MINUTE, BEGIN + 2 * HOUR + 12 * MINUTE), BEGIN + 2 * HOUR + 25 * MINUTE);
+    custody_free(&c);
+}
+
+static void a_person_may_ask_at_any_time(void **state)
+{
+    struct custody c = {0};
+    uint64_t message;
+    (void)state;
+    assert_false(custody_ask_now(&c, BEGIN));
+    assert_false(custody_wants_session(&c, BEGIN));
+    take(&c, 7, BEGIN);
+    assert_true(custody_ask_now(&c, BEGIN));
+    assert_true(custody_wants_session(&c, BEGIN));
+    assert_true(custody_next(&c, BEGIN, &message));
+    assert_int_equal(custody_ask_ms(&c, 7), 0);
+    assert_int_equal(custody_ask_ms(&c, 8), 0);
+    custody_search_over(&c);
+    assert_false(custody_wants_session(&c, BEGIN));
     custody_free(&c);
 }
 
@@ -134,7 +179,7 @@ static void each_is_given_once_and_given_back(void **state)
     custody_put_off(&c, message, BEGIN + MINUTE);
     assert_true(custody_next(&c, BEGIN + MINUTE, &message));
     assert_int_equal(message, 3);
-    custody_answered(&c, message, BEGIN + MINUTE, &in_ms);
+    custody_answered(&c, message, BEGIN + MINUTE, 0, &in_ms);
     custody_forget(&c, 6);
     custody_forget(&c, 6);
     assert_int_equal(c.count, 2);
@@ -154,7 +199,7 @@ static void a_new_database_makes_all_due_at_once(void **state)
     for (uint64_t i = 1; i <= 20; i++)
         take(&c, i, BEGIN);
     while (custody_next(&c, BEGIN + 2 * SECOND, &message))
-        custody_answered(&c, message, BEGIN + 2 * SECOND, &in_ms);
+        custody_answered(&c, message, BEGIN + 2 * SECOND, 0, &in_ms);
     assert_false(custody_next(&c, BEGIN + 3 * SECOND, &message));
     custody_doubt_all(&c, BEGIN + 3 * SECOND);
     uint64_t seen = 0;
@@ -195,7 +240,7 @@ static void ten_years_either_way_neither_hurry_nor_starve(void **state)
         assert_int_equal(custody_restore(&c, 7, now_ms - 20 * MINUTE + step_ms, now_ms + 40 * MINUTE, now_ms), RESULT_OK);
         assert_int_equal(custody_wake_ms(&c), now_ms + 40 * MINUTE);
         assert_true(custody_next(&c, now_ms, &message));
-        custody_answered(&c, 7, now_ms, &in_ms);
+        custody_answered(&c, 7, now_ms, 0, &in_ms);
         assert_in_range(in_ms, 1, CUSTODY_LONGEST_MS);
         assert_in_range(custody_may_ms(&c), now_ms + 2 * SECOND, now_ms + 10 * MINUTE);
         custody_free(&c);
@@ -220,7 +265,7 @@ static void the_next_time_is_the_least_of_all(void **state)
         case 0: case 1: case 2: take(&c, which, now_ms); break;
         case 3: assert_int_equal(custody_restore(&c, which, now_ms - HOUR, now_ms + 5, now_ms), RESULT_OK); break;
         case 4: case 5: case 6: (void)!custody_next(&c, now_ms, &message); break;
-        case 7: case 8: (void)!custody_answered(&c, which, now_ms, &in_ms); break;
+        case 7: case 8: (void)!custody_answered(&c, which, now_ms, now_ms + (int64_t)(seed >> 40) % HOUR - MINUTE, &in_ms); break;
         case 9: custody_put_off(&c, which, now_ms); break;
         case 10: case 11: custody_forget(&c, which); break;
         case 12: custody_give_back(&c); break;
@@ -265,6 +310,8 @@ int main(void)
         cmocka_unit_test(only_long_waits_are_written_down),
         cmocka_unit_test(searches_are_a_quarter_of_an_hour_apart),
         cmocka_unit_test(each_is_given_once_and_given_back),
+        cmocka_unit_test(a_relay_that_told_its_time_is_asked_after_it),
+        cmocka_unit_test(a_person_may_ask_at_any_time),
         cmocka_unit_test(a_new_database_makes_all_due_at_once),
         cmocka_unit_test(handed_over_again_it_begins_anew),
         cmocka_unit_test(ten_years_either_way_neither_hurry_nor_starve),

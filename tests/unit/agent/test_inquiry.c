@@ -536,6 +536,28 @@ static void a_session_that_dies_takes_no_answer_along(void **state)
     close_scene(&s);
 }
 
+/* Long before its time: a way is looked for, and the relay asked. With nothing awaited there is nothing to look for. */
+static void a_person_who_asks_is_told_now(void **state)
+{
+    static const char *const answers[] = {ONE("delivered", "250 ok"), NULL};
+    struct scene s;
+    (void)state;
+    open_scene(&s, answers);
+    put_setting(&s, "1\n127.0.0.1\nanna\nepoch2\n");
+    put_relayed(&s, FIRST, 1000, 3600 * 1000, true);
+    start(&s);
+    NET_UNTIL(&s.house.net, awaited(&s) == 1 && state_of(&s) == UPLINK_RESTING);
+    assert_in_range(uplink_question_at_ms(s.uplink, FIRST), wall_now_ms() + 3500 * 1000, wall_now_ms() + 3600 * 1000);
+    assert_int_equal(uplink_question_at_ms(s.uplink, FIRST + 1), 0);
+    uplink_flush(s.uplink);
+    NET_UNTIL(&s.house.net, awaited(&s) == 0 && !has_session(&s));
+    assert_int_equal(s.nasked, 1);
+    assert_int_equal(look(&s, FIRST)->state, STORE_DELIVERED);
+    uplink_flush(s.uplink);
+    assert_int_equal(state_of(&s), UPLINK_RESTING);
+    close_scene(&s);
+}
+
 /* At whatever moment: nothing is leaked, nothing hangs. */
 static void its_end_may_come_at_any_time(void **state)
 {
@@ -568,6 +590,7 @@ int main(void)
         cmocka_unit_test(a_relay_that_cannot_say_is_asked_later),
         cmocka_unit_test(a_session_that_dies_takes_no_answer_along),
         cmocka_unit_test(its_end_may_come_at_any_time),
+        cmocka_unit_test(a_person_who_asks_is_told_now),
     };
     return cmocka_run_group_tests_name("inquiry", tests, house_make_identity, house_drop_identity);
 }

@@ -320,9 +320,15 @@ static void uncertain_stays_so_until_somebody_is_reached(void **state)
         s.job = load(&s);
         s.job->message.expires_at_ms = wall_now_ms() + 1000 * MINUTE_MS;
         assert_int_equal(s.job->recipients[0].state, STORE_UNCERTAIN);
+        assert_true(slice_equal(s.job->recipients[0].host, SLICE("mx.dest.example [192.0.2.9]:25"))); /* who may have it */
         result(&s, 0, rows[i].result, "again", rows[i].is_local);
         record(&s, false);
         assert_string_equal(world_state(&s.world, MESSAGE), rows[i].then);
+        if (strcmp(rows[i].then, "relayed") != 0) {
+            struct store_job *job = load(&s);
+            assert_int_equal(job->recipients[0].host.len > 0, strcmp(rows[i].then, "uncertain") == 0 || !rows[i].is_local);
+            store_job_free(&job);
+        }
         close_scene(&s);
     }
 }

@@ -3,6 +3,7 @@
 
 #include "mail/message_id.h"
 #include "mta/queue_commands.h"
+#include "net/stream.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -185,24 +186,81 @@ static void uncertain_is_told_in_words(void **state)
     }
 }
 
+/* What queue_entry_json makes of one recipient alone. */
+static json_t *entry_of(struct store_recipient r, const struct queue_live *live)
+{
+    struct store_listing entry = {.recipients = &r, .nrecipients = 1, .state = store_state_name(r.state)};
+    r.envelope.address = SLICE("bob@x");
+    return queue_entry_json(&entry, live);
+}
+
+static const json_t *only(const json_t *entry)
+{
+    return json_array_get(json_object_get(entry, "to"), 0);
+}
+
 static void relayed_tells_whether_the_relay_is_asked(void **state)
 {
-    static const enum store_state states[] = {STORE_RELAYED, STORE_RELAYED, STORE_DELIVERED};
-    static const int64_t next_ms[] = {60000, 0, 60000};
+    static const struct { enum store_state state; bool is_asked; const char *reply, *words; } rows[] = {
+        {STORE_RELAYED, true, "250 ok", "is asked"}, {STORE_RELAYED, true, "the relay tries again", "is asked"}, {STORE_RELAYED, false, "250 ok", "not asked"},
+        {STORE_RELAYED, false, "it was removed at the relay", NULL}, {STORE_DELIVERED, true, "250 ok", NULL},
+    };
     (void)state;
-    for (size_t i = 0; i < 3; i++) {
-        struct store_recipient r = {.envelope = {.address = SLICE("bob@x")}, .state = states[i], .reply = SLICE("250 ok"), .next_attempt_ms = next_ms[i]};
-        struct store_listing entry = {.recipients = &r, .nrecipients = 1, .state = "relayed"};
-        struct queue_live live = {0};
-        json_t *json = queue_entry_json(&entry, &live);
-        const json_t *to = json_array_get(json_object_get(json, "to"), 0);
-        assert_int_equal(json_is_string(json_object_get(to, "next")), i == 0);
-        assert_int_equal(json_is_string(json_object_get(to, "words")), i < 2);
-        if (i < 2)
-            assert_non_null(strstr(text_of(to, "words"), i == 0 ? "is asked" : "not asked"));
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        json_t *json = entry_of((struct store_recipient){.state = rows[i].state, .reply = slice_from_cstr(rows[i].reply), .next_attempt_ms = rows[i].is_asked ? wall_now_ms() + 60000 : 0}, &(struct queue_live){0});
+        assert_int_equal(json_is_string(json_object_get(only(json), "next")), rows[i].is_asked && rows[i].state == STORE_RELAYED);
+        assert_int_equal(json_is_string(json_object_get(only(json), "words")), rows[i].words != NULL);
+        if (rows[i].words)
+            assert_non_null(strstr(text_of(only(json), "words"), rows[i].words));
         assert_true(json_is_null(json_object_get(json, "next_attempt"))); /* nothing is tried */
         json_decref(json);
     }
+}
+
+/* Nobody was asked since: neither the relay's next try nor our next question is one to come. */
+static void a_time_that_has_passed_is_not_told_as_one_to_come(void **state)
+{
+    static const struct { const char *reply, *shown; } rows[] = {
+        {"the relay tries again at 2001-01-01T00:00:00Z: 451 no", "the relay meant to try again at 2001-01-01T00:00:00Z: 451 no"},
+        {"perhaps, for the relay tries again at 2001-01-01T00:00:00Z", "perhaps, for the relay meant to try again at 2001-01-01T00:00:00Z"},
+        {"the relay tries again at 2901-01-01T00:00:00Z: 451 no", "the relay tries again at 2901-01-01T00:00:00Z: 451 no"},
+        {"the relay tries again: 451 no", "the relay tries again: 451 no"},
+        {"the relay tries again at ", "the relay tries again at "},
+        {"the relay tries again at 2001", "the relay tries again at 2001"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        json_t *json = entry_of((struct store_recipient){.state = STORE_RELAYED, .reply = slice_from_cstr(rows[i].reply), .next_attempt_ms = 60000}, &(struct queue_live){0});
+        assert_string_equal(text_of(only(json), "reply"), rows[i].shown);
+        assert_string_equal(text_of(json, "reason"), rows[i].shown);
+        assert_true(json_is_null(json_object_get(only(json), "next")));
+        json_decref(json);
+    }
+    const struct queue_live live = {.ask_at_ms = INT64_C(29378764800000)}; /* the running program knows better */
+    json_t *json = entry_of((struct store_recipient){.state = STORE_RELAYED, .reply = SLICE("250 ok"), .next_attempt_ms = 60000}, &live);
+    assert_memory_equal(text_of(only(json), "next"), "2900-1", 6);
+    json_decref(json);
+}
+
+/* One that the relay is asked about is less finished than one that has bounced. */
+static void what_is_awaited_belongs_to_the_list(void **state)
+{
+    struct scene s;
+    (void)state;
+    open_scene(&s);
+    put(&s, 5, 3);
+    const struct store_outcome outcomes[] = {{.seq = 0, .state = STORE_DELIVERED, .reply = SLICE("250 yes")}, {.seq = 1, .state = STORE_RELAYED, .next_attempt_ms = 5, .reply = SLICE("the relay waits")},
+                                             {.seq = 2, .state = STORE_BOUNCED, .reply = SLICE("550 no")}};
+    struct world_done d = {0};
+    store_attempt_finish(s.world.client, 5, outcomes, 3, 555, NULL, true, world_on_done, &d);
+    assert_int_equal(world_wait_done(&s.world, &d), RESULT_OK);
+    assert_int_equal(json_array_size(ask(&s, "queue list", json_object())), 0);
+    s.commands.shows_awaited = true;
+    const json_t *list = ask(&s, "queue list", json_object());
+    assert_int_equal(json_array_size(list), 1);
+    assert_string_equal(text_of(json_array_get(list, 0), "state"), "relayed");
+    assert_string_equal(text_of(json_array_get(list, 0), "reason"), "the relay waits");
+    close_scene(&s);
 }
 
 static void octets_that_are_no_utf8_are_shown_all_the_same(void **state)
@@ -224,7 +282,9 @@ static void what_the_program_knows_stands_above_the_disk(void **state)
     put(&s, 5, 1);
     put(&s, 6, 1);
     s.live = 6;
+    assert_int_equal(world_finish(&s.world, 6, 0, STORE_QUEUED, "connection reset by peer", false), RESULT_OK);
     const json_t *list = ask(&s, "queue list", json_object());
+    assert_true(json_is_null(json_object_get(json_array_get(list, 1), "reason"))); /* it is on its way: what was wrong the last time has passed */
     assert_string_equal(text_of(json_array_get(list, 0), "state"), "queued");
     assert_string_equal(text_of(json_array_get(list, 1), "state"), "sending");
     assert_true(json_is_null(json_object_get(json_array_get(list, 0), "progress")));
@@ -379,6 +439,8 @@ int main(void)
         cmocka_unit_test(the_reason_is_of_whom_the_state_is),
         cmocka_unit_test(uncertain_is_told_in_words),
         cmocka_unit_test(relayed_tells_whether_the_relay_is_asked),
+        cmocka_unit_test(a_time_that_has_passed_is_not_told_as_one_to_come),
+        cmocka_unit_test(what_is_awaited_belongs_to_the_list),
         cmocka_unit_test(octets_that_are_no_utf8_are_shown_all_the_same),
         cmocka_unit_test(what_the_program_knows_stands_above_the_disk),
         cmocka_unit_test(why_nothing_goes_is_said_where_no_next_hop_has_spoken),

@@ -620,8 +620,7 @@ static void test_uncertain(void **state)
     expect(&talk, "hello\r\n.\r\n");
     stream_close(talk.server.stream); /* without close_notify */
     talk_expect_failure(&talk, PATH_DIED_EARLY, "end of data", "close_notify");
-    assert_non_null(strstr(talk.failure_words, "(end of data, after "));
-    assert_non_null(strstr(talk.failure_words, " octets and 0."));
+    assert_non_null(strstr(talk.failure_words, "(end of data)")); /* the session's octets are not the message's */
     assert_true(talk.failure.is_uncertain);
     assert_int_equal(talk.failure.smtp, SMTP_FAIL_EOF);
     assert_int_equal(talk.failure.tls, TLS_FAIL_CLOSED);

@@ -62,13 +62,18 @@ static void on_row(void *context, enum result result, const struct store_listing
     }
 }
 
-static struct ids awaited(struct world *w)
+static struct ids list(struct world *w, enum store_list which, uint64_t after, uint32_t limit)
 {
     struct ids ids = {0};
-    store_message_list(w->client, STORE_LIST_AWAITED, 0, 100, on_row, &ids);
+    store_message_list(w->client, which, after, limit, on_row, &ids);
     world_wait(w, &ids.is_last);
     assert_int_equal(ids.result, RESULT_OK);
     return ids;
+}
+
+static struct ids awaited(struct world *w)
+{
+    return list(w, STORE_LIST_AWAITED, 0, 100);
 }
 
 static struct ids get(struct world *w, uint64_t id)
@@ -118,6 +123,23 @@ static void the_queue_knows_sizes(void **state)
     assert_int_equal(world_put(w, 8, slice_of(large, sizeof large), 2, 0), RESULT_OK);
     store_queue_load(w->client, on_due, &is_done);
     world_wait(w, &is_done);
+}
+
+/* One that is both is there once. */
+static void pending_is_what_is_unfinished_or_awaited(void **state)
+{
+    struct world *w = *state;
+    for (uint64_t id = 1; id <= 5; id++)
+        assert_int_equal(world_put(w, id, SLICE("x"), 2, 0), RESULT_OK);
+    for (uint32_t seq = 0; seq < 2; seq++) {
+        assert_int_equal(finish(w, 2, (struct store_outcome){.seq = seq, .state = STORE_RELAYED, .next_attempt_ms = 900}, true), RESULT_OK);
+        assert_int_equal(finish(w, 3, (struct store_outcome){.seq = seq, .state = STORE_RELAYED}, true), RESULT_OK);
+        assert_int_equal(finish(w, 5, (struct store_outcome){.seq = seq, .state = seq ? STORE_BOUNCED : STORE_DELIVERED}, true), RESULT_OK);
+    }
+    assert_int_equal(finish(w, 4, (struct store_outcome){.seq = 1, .state = STORE_RELAYED, .next_attempt_ms = 900}, true), RESULT_OK);
+    assert_string_equal(list(w, STORE_LIST_PENDING, 0, 100).text, "1 2 4 ");
+    assert_string_equal(list(w, STORE_LIST_PENDING, 1, 1).text, "2 ");
+    assert_string_equal(list(w, STORE_LIST_UNFINISHED, 0, 100).text, "1 4 ");
 }
 
 /* The body stays while somebody is asked about, and no longer. */
@@ -240,6 +262,19 @@ static void the_same_again_is_taken_once(void **state)
     assert_true(put_once(w, 13, 1, 1000, all) == 13);
 }
 
+/* A 250 for what is known to be undeliverable would be a trap. */
+static void what_has_bounced_is_not_the_first_of_anything(void **state)
+{
+    struct world *w = *state;
+    const struct store_window all = {0, 9000, 0};
+    assert_true(put_once(w, 1, 1, 1000, all) == 1);
+    assert_int_equal(world_finish(w, 1, 0, STORE_BOUNCED, "550 no", true), RESULT_OK);
+    assert_true(put_once(w, 2, 1, 1100, all) == 2);
+    assert_true(put_once(w, 3, 1, 1200, all) == 2); /* but the second try is */
+    assert_int_equal(world_finish(w, 2, 0, STORE_DELIVERED, "250 ok", true), RESULT_OK);
+    assert_true(put_once(w, 4, 1, 1300, all) == 2);
+}
+
 static void it_counts_within_the_window(void **state)
 {
     struct world *w = *state;
@@ -306,6 +341,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_the_relay_lost_comes_back_under_its_name, setup, teardown),
         cmocka_unit_test_setup_teardown(the_same_again_is_taken_once, setup, teardown),
         cmocka_unit_test_setup_teardown(it_counts_within_the_window, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_has_bounced_is_not_the_first_of_anything, setup, teardown),
+        cmocka_unit_test_setup_teardown(pending_is_what_is_unfinished_or_awaited, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_forgotten_is_taken_again, setup, teardown),
         cmocka_unit_test_setup_teardown(of_two_at_once_one_is_taken, setup, teardown),
         cmocka_unit_test_setup_teardown(a_sealed_digest_is_known_again, setup, teardown),

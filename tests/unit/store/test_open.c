@@ -182,7 +182,7 @@ static void a_database_has_one_program(void **state)
 /* Which only one of the programs runs: the other has no such table, or no index for it. */
 static bool is_of_agent_alone(int i)
 {
-    return i == SQL_MESSAGE_WITH_DIGEST || i == SQL_AWAITED_AFTER;
+    return i == SQL_MESSAGE_WITH_DIGEST || i == SQL_AWAITED_AFTER || i == SQL_PENDING_AFTER;
 }
 
 static bool is_of_relay_alone(int i)
