@@ -8,8 +8,6 @@
  * Exit: 0; 1 on a failure of its own, with words on standard error (the process is left alone). */
 #include "base/slice.h"
 
-#include "base/slice.h"
-
 #include <dirent.h>
 #include <errno.h>
 #include <poll.h>
