@@ -337,7 +337,7 @@ static void what_does_not_count_is_no_attempt(void **state)
     d = (struct world_done){0};
     store_attempt_finish(w->client, 5, &lost, 1, 999, NULL, false, world_on_done, &d);
     assert_int_equal(world_wait_done(w, &d), RESULT_OK);
-    assert_string_equal(get(w, 5).text, "deferred/1: r0@hop0.example queued attempts=1 next=778 reply=lost host= at=555");
+    assert_string_equal(get(w, 5).text, "deferred/1: r0@hop0.example queued attempts=1 next=778 reply=lost host= at=51");
 }
 
 static void an_outcome_is_recorded_with_its_words(void **state)
@@ -348,12 +348,12 @@ static void an_outcome_is_recorded_with_its_words(void **state)
     assert_int_equal(world_finish(w, 5, 0, STORE_QUEUED, "451 4.7.1 later", false), RESULT_OK);
     store_message_get(w->client, 5, on_row, &seen);
     world_wait(w, &seen.is_last);
-    assert_string_equal(seen.text, "deferred/2: r0@hop0.example queued attempts=1 next=777 reply=451 4.7.1 later host=mx.example at=555");
+    assert_string_equal(seen.text, "deferred/2: r0@hop0.example queued attempts=1 next=777 reply=451 4.7.1 later host=mx.example at=51");
     assert_int_equal(world_finish(w, 5, 0, STORE_DELIVERED, "250 ok", false), RESULT_OK);
     seen = (struct seen){0};
     store_message_get(w->client, 5, on_row, &seen);
     world_wait(w, &seen.is_last);
-    assert_string_equal(seen.text, "queued/2: r0@hop0.example delivered attempts=2 next=0 reply=250 ok host=mx.example at=555");
+    assert_string_equal(seen.text, "queued/2: r0@hop0.example delivered attempts=2 next=0 reply=250 ok host=mx.example at=51");
     seen = (struct seen){0};
     store_message_get(w->client, 6, on_row, &seen);
     world_wait(w, &seen.is_last);
