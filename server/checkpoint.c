@@ -247,8 +247,6 @@ void checkpoint_name(const struct checkpoint *c, const struct envelope *envelope
         .generation = is_half ? c->found.generation : 0,
         .recipients = envelope->recipients,
         .nrcpt = envelope->nrcpt,
-        .most_halves = c->config.most_halves,
-        .most_octets = c->config.most_octets,
         .served_now_ms = served_now,
         .served = c->config.served,
     };

@@ -28,8 +28,6 @@ struct checkpoint_config {
     struct service_session *session;
     struct store_claim claim; /* copied */
     const struct served *served; /* outlives the store's client */
-    uint32_t most_halves;     /* of a device */
-    uint64_t most_octets;     /* likewise, together */
 };
 
 /* What a name stands for, beside the recipients: sender and parameters of MAIL, in an encoding that no two of them share. */

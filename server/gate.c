@@ -170,8 +170,6 @@ static void session_begin_transaction(struct session *session)
         .session = session->service,
         .claim = session_claim(session, session->transid),
         .served = session->gate->services.served,
-        .most_halves = (uint32_t)session->conf->values.half_bodies,
-        .most_octets = (uint64_t)session->conf->values.half_octets,
     });
     if (!session->checkpoint)
         session_answer(session, intake_reply_of(RESULT_MEMORY));

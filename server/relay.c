@@ -218,6 +218,11 @@ static struct sentry_limits sentry_limits_of(const struct conf *conf)
 
 static void relay_on_renewed(void *context);
 
+static void relay_limit_halves(const struct relay *relay, const struct conf *conf)
+{
+    store_limit_halves(relay->store, (uint64_t)conf->values.half_bodies, (uint64_t)conf->values.half_octets);
+}
+
 /* Without a watch a renewed certificate waits for SIGHUP. */
 static void relay_watch_certificate(struct relay *relay)
 {
@@ -269,6 +274,7 @@ static void relay_reload(struct relay *relay)
     relay_warn_of_restart(relay, conf);
     relay_make_told(relay, conf);
     sentry_set_limits(relay->sentry, &limits);
+    relay_limit_halves(relay, conf);
     relay->log.level = (enum log_level)conf->values.log_level;
     for (size_t i = 0; i < relay->nthreads; i++) {
         if (thread_reload(relay->threads[i], conf_ref(conf), &relay->told, contexts.server) != RESULT_OK)
@@ -405,6 +411,7 @@ static int relay_open_store(struct relay *relay)
     enum result result = store_open(&relay->store, &config, why, sizeof why);
     if (result != RESULT_OK)
         return relay_fail(relay, console_exit_code(result), "start-failed", why);
+    relay_limit_halves(relay, relay->conf);
     if (store_client_open(&relay->client, relay->store, &relay->loop) != RESULT_OK)
         return relay_fail(relay, EX_OSERR, "start-failed", "out of memory");
     result = served_open(&relay->served, &relay->loop, relay->client, &relay->log);

@@ -33,8 +33,8 @@ CREATE TABLE checkpoint (
 
 CREATE UNIQUE INDEX checkpoint_name ON checkpoint (account, transid, device, helo);
 CREATE INDEX checkpoint_touched ON checkpoint (touched_at);
--- What is bounded for each device.
-CREATE INDEX checkpoint_half ON checkpoint (account, device, touched_at) WHERE reply = '';
+-- What is bounded for each device, and for each account.
+CREATE INDEX checkpoint_half ON checkpoint (account, touched_at) WHERE reply = '';
 
 -- The recipients of a half; and of a name that is over when its message was removed, which has taken the others along.
 CREATE TABLE checkpoint_recipient (

@@ -79,7 +79,7 @@ struct smtp_server_config {
     uint32_t text_line_max;      /* octets with CRLF in DATA; default 1,000 (RFC 5321 4.5.3.1.6); a longer one: 500 5.5.2 at the end */
     uint32_t errors_max;         /* broken or misplaced commands that are borne, the next gets 421 4.7.0 and close; a message accepted forgives; default 20 */
     uint32_t auth_failures_max;  /* that many 5yz to AUTH, and 421 4.7.0 follows the last; default 3 */
-    uint32_t idle_commands_max;  /* NOOP, RSET, VRFY, HELP, EHLO without a transaction between; default 200, then 421 */
+    uint32_t idle_commands_max;  /* NOOP, RSET, VRFY, HELP, EHLO, and XOUTCOME answered 550, without a transaction between; default 200, then 421 */
     int64_t command_timeout_ms;  /* default 300,000 (RFC 5321 4.5.3.2.7) */
     int64_t data_timeout_ms;     /* between two pieces of a body; default 180,000 */
     int64_t pre_auth_timeout_ms; /* from the start to success of AUTH, where authentication is required; default 60,000 */

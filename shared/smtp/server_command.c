@@ -422,6 +422,14 @@ static void bdat(struct smtp_server *server, struct slice argument, const struct
         server_bdat(server, &command, refusal);
 }
 
+bool server_idles(struct smtp_server *server)
+{
+    if (++server->nidle <= server->config.idle_commands_max)
+        return false;
+    server_close(server, &idling);
+    return true;
+}
+
 void server_command(struct smtp_server *server, struct slice line)
 {
     struct slice argument;
@@ -439,8 +447,6 @@ void server_command(struct smtp_server *server, struct slice line)
         expect_echoes(server);
     if (refusal)
         server_refuse(server, refusal);
-    else if ((rules[verb].flags & IDLES) && ++server->nidle > server->config.idle_commands_max)
-        server_close(server, &idling);
-    else
+    else if (!(rules[verb].flags & IDLES) || !server_idles(server))
         rules[verb].run(server, &command);
 }

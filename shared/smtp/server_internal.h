@@ -134,6 +134,9 @@ void server_auth_answered(struct smtp_server *server, const struct smtp_reply *r
 void server_device(struct smtp_server *server, const struct smtp_command *command);
 void server_device_answered(struct smtp_server *server, const struct smtp_reply *reply);
 
+/* One more command without a message. True: it was one too many, and the session is over. */
+bool server_idles(struct smtp_server *server);
+
 /* ---- server_outcome.c ---- */
 void server_outcome(struct smtp_server *server, const struct smtp_command *command);
 void server_outcome_answered(struct smtp_server *server, const struct smtp_reply *reply);

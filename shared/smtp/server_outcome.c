@@ -27,7 +27,9 @@ void server_outcome(struct smtp_server *server, const struct smtp_command *comma
 void server_outcome_answered(struct smtp_server *server, const struct smtp_reply *reply)
 {
     buffer_shrink(&server->candidate_text);
+    server->since_ms = server->now_ms;
+    if (reply->code == 550 && server_idles(server)) /* who guesses names, or has none to ask about */
+        return;
     if (smtp_reply_write_wide(reply, &server->output) != RESULT_OK)
         server_close(server, NULL);
-    server->since_ms = server->now_ms;
 }

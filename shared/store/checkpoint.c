@@ -130,7 +130,8 @@ enum result checkpoint_disown(struct database *db, struct slice account, struct 
     struct query q = query_open(db, SQL_CHECKPOINT_DISOWN);
     query_text(&q, account);
     query_text(&q, device);
-    return query_run(&q);
+    result = query_run(&q);
+    return result == RESULT_OK ? half_limit(db, account) : result; /* they count with others now */
 }
 
 /* RESULT_NOT_FOUND: the account's names have none any more. */
@@ -204,7 +205,7 @@ struct claim_task {
     struct store_claim claim;
     struct arena arena;
     struct store_checkpoint *found;
-    struct store_recipient *recipients; /* outcome alone: `n` of them from `first` on */
+    struct store_recipient *recipients; /* outcome alone: the `n` from `first` on */
     size_t n;
     uint32_t first, most, total;
     union {
@@ -377,17 +378,13 @@ static enum result outcome_run(struct store_task *task, struct database *db)
 {
     struct claim_task *t = (struct claim_task *)task;
     struct checkpoint_row row;
-    size_t n = 0;
     enum result result = checkpoint_find(db, &t->claim, &t->arena, &row);
     if (result == RESULT_OK && row.reply.len == 0)
         result = RESULT_NOT_FOUND;
     if (result == RESULT_OK)
-        result = message_read_recipients(db, &t->arena, row.message, NULL, &t->recipients, &n);
-    t->total = (uint32_t)n;
-    t->n = t->first < n ? n - t->first : 0;
-    if (t->n > t->most)
-        t->n = t->most;
-    return result;
+        result = message_count_recipients(db, row.message, &t->total);
+    t->n = 0;
+    return result == RESULT_OK ? message_read_some(db, &t->arena, row.message, t->first, t->most, &t->recipients, &t->n) : result;
 }
 
 static void outcome_answer(struct store_task *task, bool is_wanted)
@@ -396,7 +393,7 @@ static void outcome_answer(struct store_task *task, bool is_wanted)
     bool is_known = t.task.result == RESULT_OK;
     task_free(task);
     if (is_wanted)
-        t.told(t.context, t.task.result, is_known && t.n > 0 ? t.recipients + t.first : NULL, is_known ? t.n : 0, is_known ? t.total : 0);
+        t.told(t.context, t.task.result, is_known && t.n > 0 ? t.recipients : NULL, is_known ? t.n : 0, is_known ? t.total : 0);
     arena_free(&t.arena);
 }
 

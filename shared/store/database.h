@@ -25,6 +25,7 @@ struct database {
     sqlite3_stmt *statements[SQL_COUNT];
     const struct log *log;
     bool has_checkpoints; /* the relay's tables are here */
+    _Atomic uint64_t most_halves, most_half_octets; /* store_limit_halves */
     const struct seal *seal; /* what is read and written is sealed with it (sealed.h); NULL: it is not sealed */
     int last_logged; /* a failure that repeats is logged once until a commit succeeds */
     int last_error;  /* SQLite's extended code of the last failure, for those who must tell a full disk from a failed fsync */

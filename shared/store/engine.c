@@ -246,6 +246,12 @@ bool store_is_sealed(const struct store *store)
     return store->seal != NULL;
 }
 
+void store_limit_halves(struct store *store, uint64_t most, uint64_t most_octets)
+{
+    store->writer_db.most_halves = most;
+    store->writer_db.most_half_octets = most_octets;
+}
+
 /* Also of a store that was opened half. */
 void store_close(struct store **store)
 {

@@ -166,6 +166,9 @@ MUST_CHECK enum result message_read(struct database *db, struct arena *arena, ui
 /* Recipients of a message: all of them, or with `hop` those with work at it. RESULT_CORRUPT with *n not 0: as above. */
 MUST_CHECK enum result message_read_recipients(struct database *db, struct arena *arena, uint64_t id, const struct slice *hop,
                                                struct store_recipient **out, size_t *n);
+/* Those from number `first` on, at most `most`; and how many there are. */
+MUST_CHECK enum result message_read_some(struct database *db, struct arena *arena, uint64_t id, uint32_t first, uint32_t most, struct store_recipient **out, size_t *n);
+MUST_CHECK enum result message_count_recipients(struct database *db, uint64_t id, uint32_t *out);
 /* database_changes tells whether it applied. */
 MUST_CHECK enum result message_set_outcome(struct database *db, uint64_t message, const struct store_outcome *outcome, int64_t now_ms);
 MUST_CHECK enum result message_is_there(struct database *db, uint64_t message, bool *out);

@@ -157,31 +157,62 @@ static enum result begin(struct database *db, const struct half_name *name, cons
     return result == RESULT_OK ? add_recipients(db, name, piece->message) : result;
 }
 
-/* The halves beyond what the device may have, the longest untouched last in the list; never the one that grows. */
-static enum result find_too_many(struct database *db, const struct half_name *name, uint64_t message, uint64_t octets, struct half_drops *drops)
+struct sum {
+    uint64_t count, octets;
+};
+
+static void count_one(struct sum *sum, uint64_t octets)
 {
-    const struct store_naming *naming = &name->naming;
-    uint32_t count = 1;
+    sum->count++;
+    sum->octets += octets;
+}
+
+static bool is_beyond(const struct sum *sum, struct database *db, uint64_t ndevices)
+{
+    uint64_t most = db->most_halves, most_octets = db->most_half_octets;
+    return (most && sum->count > most * ndevices) || (most_octets && sum->octets / ndevices > most_octets);
+}
+
+/* The halves beyond what the device of one, or who has none, and the account may have, the longest untouched last in the list; never that one itself. */
+static enum result find_too_many(struct database *db, struct slice account, uint64_t message, uint64_t octets, struct half_drops *drops)
+{
+    struct sum device = {message != 0, octets}, all = device;
     struct query q = query_open(db, SQL_CHECKPOINT_HALVES);
-    query_text(&q, naming->claim.account);
+    query_text(&q, account);
     query_int(&q, (int64_t)message);
     drops->n = 0;
     while (drops->n < HALF_DROPS_MAX && query_row(&q)) {
-        if ((uint64_t)query_get_int(&q, 0) == message)
+        uint64_t other = (uint64_t)query_get_int(&q, 0), size = (uint64_t)query_get_int(&q, 1);
+        bool is_of_device = query_get_int(&q, 2) != 0;
+        if (other == message)
             continue;
-        octets += (uint64_t)query_get_int(&q, 1);
-        count++;
-        if ((naming->most_halves && count > naming->most_halves) || (naming->most_octets && octets > naming->most_octets))
-            drops->messages[drops->n++] = (uint64_t)query_get_int(&q, 0);
+        if (is_of_device)
+            count_one(&device, size);
+        bool is_too_much = is_of_device && is_beyond(&device, db, 1);
+        if (!is_too_much) {
+            count_one(&all, size);
+            is_too_much = is_beyond(&all, db, STORE_HALVES_DEVICES);
+        }
+        if (is_too_much)
+            drops->messages[drops->n++] = other;
     }
     return query_end(&q);
 }
 
-static enum result keep_within_limits(struct database *db, const struct half_name *name, const struct half_piece *piece, struct half_drops *drops)
+static enum result keep_within_limits(struct database *db, struct slice account, uint64_t message, uint64_t octets, struct half_drops *drops)
 {
-    enum result result = find_too_many(db, name, piece->message, octets_with(piece), drops);
+    enum result result = find_too_many(db, account, message, octets, drops);
     for (size_t i = 0; i < drops->n && result == RESULT_OK; i++)
         result = checkpoint_drop(db, drops->messages[i], true);
+    return result;
+}
+
+enum result half_limit(struct database *db, struct slice account)
+{
+    struct half_drops drops = {.n = HALF_DROPS_MAX};
+    enum result result = RESULT_OK;
+    while (drops.n == HALF_DROPS_MAX && result == RESULT_OK)
+        result = keep_within_limits(db, account, 0, 0, &drops);
     return result;
 }
 
@@ -193,7 +224,7 @@ enum result half_put(struct database *db, const struct half_name *name, const st
         result = message_drop_chunks_from(db, piece->message, piece->seq);
     if (result == RESULT_OK)
         result = message_add_chunk(db, piece->message, piece->seq, piece->octets);
-    return result == RESULT_OK ? keep_within_limits(db, name, piece, drops) : result;
+    return result == RESULT_OK ? keep_within_limits(db, name->naming.claim.account, piece->message, octets_with(piece), drops) : result;
 }
 
 /* ---- the end ---- */

@@ -38,6 +38,8 @@ struct half_drops {
 };
 /* RESULT_EXISTS: the message's number is taken; RESULT_CANCELLED: somebody else has the name. */
 MUST_CHECK enum result half_put(struct database *db, const struct half_name *name, const struct half_piece *piece, struct half_drops *drops);
+/* Of an account whose halves have come to no device: those beyond the limits are dropped. */
+MUST_CHECK enum result half_limit(struct database *db, struct slice account);
 /* The job, whose body is the last piece, becomes a message, and its name is over. RESULT_EXISTS: the number is taken, or the name is over already; RESULT_CANCELLED. */
 MUST_CHECK enum result half_commit(struct database *db, const struct half_name *name, const struct half_piece *last, const struct store_job *job);
 /* RESULT_NOT_FOUND: there is none, or it is somebody else's. */

@@ -329,22 +329,18 @@ static enum result grow(struct arena *arena, struct store_recipient **rows, size
     return RESULT_OK;
 }
 
-enum result message_read_recipients(struct database *db, struct arena *arena, uint64_t id, const struct slice *hop, struct store_recipient **out,
-                                    size_t *n)
+/* The rows of a query whose parameters are bound; ends it. */
+static enum result take_recipients(struct query *q, struct arena *arena, uint64_t id, struct store_recipient **out, size_t *n)
 {
-    struct query q = query_open(db, hop ? SQL_RECIPIENT_FOR_HOP : SQL_RECIPIENT_ALL);
-    query_int(&q, (int64_t)id);
-    if (hop)
-        query_text(&q, *hop);
     enum result result = RESULT_OK, unreadable = RESULT_OK;
     size_t capacity = 0;
     *out = NULL;
     *n = 0;
-    while (result == RESULT_OK && query_row(&q)) {
-        result = is_state(query_get_int(&q, 5)) ? grow(arena, out, *n, &capacity) : RESULT_CORRUPT;
+    while (result == RESULT_OK && query_row(q)) {
+        result = is_state(query_get_int(q, 5)) ? grow(arena, out, *n, &capacity) : RESULT_CORRUPT;
         if (result != RESULT_OK)
             break;
-        enum result row = take_recipient(&q, id, arena, &(*out)[(*n)++]);
+        enum result row = take_recipient(q, id, arena, &(*out)[(*n)++]);
         if (row == RESULT_CORRUPT || row == RESULT_VERSION)
             unreadable = row;
         else
@@ -354,8 +350,35 @@ enum result message_read_recipients(struct database *db, struct arena *arena, ui
         *n = 0;
     else
         result = unreadable;
-    enum result ended = query_end(&q);
+    enum result ended = query_end(q);
     return ended == RESULT_OK ? result : ended;
+}
+
+enum result message_read_recipients(struct database *db, struct arena *arena, uint64_t id, const struct slice *hop, struct store_recipient **out,
+                                    size_t *n)
+{
+    struct query q = query_open(db, hop ? SQL_RECIPIENT_FOR_HOP : SQL_RECIPIENT_ALL);
+    query_int(&q, (int64_t)id);
+    if (hop)
+        query_text(&q, *hop);
+    return take_recipients(&q, arena, id, out, n);
+}
+
+enum result message_read_some(struct database *db, struct arena *arena, uint64_t id, uint32_t first, uint32_t most, struct store_recipient **out, size_t *n)
+{
+    struct query q = query_open(db, SQL_RECIPIENT_SOME);
+    query_int(&q, (int64_t)id);
+    query_int(&q, first);
+    query_int(&q, most);
+    return take_recipients(&q, arena, id, out, n);
+}
+
+enum result message_count_recipients(struct database *db, uint64_t id, uint32_t *out)
+{
+    struct query q = query_open(db, SQL_RECIPIENT_COUNT);
+    query_int(&q, (int64_t)id);
+    *out = query_row(&q) ? (uint32_t)query_get_int(&q, 0) : 0;
+    return query_end(&q);
 }
 
 static enum result update_recipient(struct database *db, uint64_t message, const struct store_outcome *outcome, const struct sealed_texts *words, int64_t now_ms)

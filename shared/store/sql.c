@@ -51,6 +51,8 @@ const char *const store_sql[SQL_COUNT] = {
 
     [SQL_RECIPIENT_ADD] = "INSERT INTO recipient (message, " RECIPIENT_COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
     [SQL_RECIPIENT_ALL] = "SELECT " RECIPIENT_COLUMNS " FROM recipient WHERE message = ?1 ORDER BY seq",
+    [SQL_RECIPIENT_SOME] = "SELECT " RECIPIENT_COLUMNS " FROM recipient WHERE message = ?1 AND seq >= ?2 ORDER BY seq LIMIT ?3",
+    [SQL_RECIPIENT_COUNT] = "SELECT count(*) FROM recipient WHERE message = ?1",
     [SQL_RECIPIENT_FOR_HOP] = "SELECT " RECIPIENT_COLUMNS " FROM recipient WHERE message = ?1 AND hop = ?2 AND state IN (0, 5) ORDER BY seq",
     /* The legal transitions (schema/README.md): what is finished stays, only relayed may still become delivered or bounced; what a person
      * holds stays held unless the attempt that was under way has finished it. */
@@ -107,8 +109,8 @@ const char *const store_sql[SQL_COUNT] = {
                            "has_8bit_body = ?9, has_lines = ?10, received_at = ?11, touched_at = max(touched_at, ?12) WHERE message = ?1 AND generation = ?2 AND reply = ''",
     [SQL_CHECKPOINT_CLAIM] = "UPDATE checkpoint SET generation = generation + 1, touched_at = max(touched_at, ?2) WHERE message = ?1",
     [SQL_CHECKPOINT_REMOVE] = "DELETE FROM checkpoint WHERE message = ?1",
-    [SQL_CHECKPOINT_HALVES] = "SELECT message, octets FROM checkpoint WHERE reply = '' AND account = ?1 AND device = (SELECT device FROM checkpoint WHERE "
-                              "message = ?2) ORDER BY touched_at DESC",
+    [SQL_CHECKPOINT_HALVES] = "SELECT message, octets, device = ifnull((SELECT device FROM checkpoint WHERE message = ?2), '') FROM checkpoint WHERE "
+                              "reply = '' AND account = ?1 ORDER BY touched_at DESC",
     [SQL_CHECKPOINT_OLD] = "SELECT message, reply = '', octets FROM checkpoint WHERE touched_at < ?1 LIMIT ?2",
     [SQL_CHECKPOINT_OF] = "SELECT message, reply = '', octets FROM checkpoint WHERE account = ?1 LIMIT ?2",
     /* Two that will bear one name when the device has gone. */

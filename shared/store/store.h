@@ -351,6 +351,10 @@ struct store_checkpoint {
     const struct envelope_recipient *recipients; /* accepted when the first octet came */
     size_t nrcpt;
 };
+/* How many halves a device may have, or an account's sessions without one (0: no limit), and how many octets of them together; an account with all its devices as many as STORE_HALVES_DEVICES of them. A further one
+ * drops the one untouched for longest, but never the one that grows; so does a device that goes, whose halves are then the account's. At once, for what comes after; from any thread. */
+enum { STORE_HALVES_DEVICES = 4 /* who has a laptop, a desk and two to spare meets no bound but each device's own; who enrols without end does */ };
+void store_limit_halves(struct store *store, uint64_t most, uint64_t most_octets);
 /* RESULT_OK: known; RESULT_NOT_FOUND: to this session it is not, and may be begun (XWHOLE: a half was dropped); RESULT_DENIED: known, with another digest; RESULT_IO, RESULT_FULL, RESULT_MEMORY. Valid during the callback. */
 void store_checkpoint_claim(struct store_client *client, const struct store_claim *claim, store_checkpoint_done *done, void *context);
 /* A half that this claim's session has no use for is dropped. RESULT_NOT_FOUND: there is none any more, or another has claimed it since. */
@@ -362,8 +366,6 @@ struct store_naming {
     struct slice reply;                          /* told when it is committed */
     const struct envelope_recipient *recipients;
     size_t nrcpt;
-    uint32_t most_halves;                        /* of a device; a further one drops the one untouched for longest; 0: no limit */
-    uint64_t most_octets;                        /* likewise, of all their octets together; the one that grows is never dropped */
     int64_t (*served_now_ms)(const void *served); /* the relay's running time when something is written, so that a name is known for its time from its commit on, not from MAIL; on the client's loop.
                                                    * NULL: the claim's served_ms */
     const void *served;                          /* lives as long as the intake */

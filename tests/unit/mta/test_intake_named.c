@@ -90,8 +90,6 @@ static void session_open(struct session *s, struct world *world, const char *tra
         .generation = checkpoint ? checkpoint->generation : 0,
         .recipients = recipients,
         .nrcpt = 2,
-        .most_halves = 8,
-        .most_octets = 100 * 1024 * 1024,
     };
     *s = (struct session){.world = world};
     s->intake = intake_new(&(struct intake_config){

@@ -290,7 +290,7 @@ static void halves_are_bounded(void **state)
 {
     struct world *w = *state;
     struct store_naming naming = names_naming(names_plain("t1"), 0);
-    naming.most_halves = 2;
+    store_limit_halves(w->store, 2, 0);
     for (int i = 0; i < 4; i++) {
         char transid[8];
         snprintf(transid, sizeof transid, "t%d", i);
@@ -299,8 +299,7 @@ static void halves_are_bounded(void **state)
         names_leave_half(w, 5 + (uint64_t)i, naming, 5000, true);
     }
     assert_int_equal(names_number(w, "SELECT sum(message) FROM checkpoint WHERE message IN (5, 8)"), 13);
-    naming.most_halves = 9;
-    naming.most_octets = 80000;
+    store_limit_halves(w->store, 9, 80000);
     naming.claim = names_plain("t9");
     naming.claim.served_ms = 2000;
     struct store_intake *big = names_begin(w, 9, naming);
@@ -394,7 +393,7 @@ static void a_chunk_touches_its_name(void **state)
     store_intake_suspend(&old);
     served = 4000;
     naming.claim = names_plain("t3");
-    naming.most_halves = 2;
+    store_limit_halves(w->store, 2, 0);
     names_leave_half(w, 7, naming, 5000, true);
     assert_int_equal(names_number(w, "SELECT sum(message) FROM checkpoint"), 5 + 7);
 }
@@ -407,17 +406,43 @@ static void on_line(void *context, enum log_level level, struct slice line)
 }
 
 /* Told when it is so: a drop that was rolled back did not happen. */
+/* Not by devices that come and go either: what they leave is the account's, and so is the sum. */
+static void an_account_has_so_many_halves(void **state)
+{
+    struct world *w = *state;
+    int64_t at = 1000;
+    names_add_account(w, "bob");
+    store_limit_halves(w->store, 2, 0);
+    for (uint64_t i = 0; i < 12; i++) {
+        char id[8], transid[8];
+        snprintf(id, sizeof id, "d%d", (int)i);
+        names_add_device(w, id, i < 6 ? 99 : 1); /* from the seventh on another makes room */
+        for (uint64_t j = 0; j < 2; j++) {
+            snprintf(transid, sizeof transid, "t%d.%d", (int)i, (int)j);
+            struct store_claim claim = names_claim_by(id, "x", transid);
+            claim.served_ms = ++at;
+            names_leave_half(w, 10 + 2 * i + j, names_naming(claim, 0), 5000, true);
+        }
+        assert_true(names_number(w, "SELECT count(*) FROM checkpoint") <= 2 * STORE_HALVES_DEVICES);
+        if (i == 5)
+            assert_int_equal(names_number(w, "SELECT min(message) FROM checkpoint"), 14); /* the longest untouched went */
+    }
+    assert_true(names_number(w, "SELECT count(*) FROM checkpoint WHERE device = ''") <= 2);
+    assert_int_equal(names_number(w, "SELECT max(message) FROM checkpoint"), 33);
+    assert_int_equal(names_number(w, "SELECT count(*) - (SELECT count(*) FROM body) - (SELECT count(*) FROM chunk) FROM checkpoint"), 0);
+}
+
 static void a_drop_is_told_once_and_when_it_is_committed(void **state)
 {
     struct world *w = *state;
     int nlines = 0;
     struct store_naming naming = names_naming(names_plain("t1"), 0);
-    naming.most_halves = 1;
     world_close(w);
     fault_vfs_register();
     w->config.vfs = "fault";
     w->log = (struct log){.level = LOG_INFO, .sink = on_line, .context = &nlines};
     assert_int_equal(world_open(w), RESULT_OK);
+    store_limit_halves(w->store, 1, 0);
     names_leave_half(w, 5, naming, 5000, true);
     for (int fails = 1; fails >= 0; fails--) {
         naming.claim = names_plain(fails ? "t2" : "t3");
@@ -470,6 +495,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(names_are_forgotten_in_time, setup, teardown),
         cmocka_unit_test_setup_teardown(a_name_is_known_for_its_time_from_its_commit_on, setup, teardown),
         cmocka_unit_test_setup_teardown(a_chunk_touches_its_name, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_account_has_so_many_halves, setup, teardown),
         cmocka_unit_test_setup_teardown(a_drop_is_told_once_and_when_it_is_committed, setup, teardown),
         cmocka_unit_test_setup_teardown(outcomes_are_told, setup, teardown),
     };
