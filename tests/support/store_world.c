@@ -275,7 +275,10 @@ struct slice world_body(struct world *w, uint64_t id)
         store_body_read(w->client, id, seq, on_chunk, &b);
         world_wait(w, &b.is_done);
     }
-    return slice_of(b.octets, b.result == RESULT_NOT_FOUND ? b.len : SIZE_MAX);
+    if (b.result == RESULT_NOT_FOUND)
+        return slice_of(b.octets, b.len);
+    free(b.octets);
+    return slice_of(NULL, SIZE_MAX);
 }
 
 struct count_wait {

@@ -37,7 +37,7 @@ enum result world_put(struct world *w, uint64_t id, struct slice body, size_t nr
 /* Waits; the job is the caller's. */
 enum result world_load(struct world *w, uint64_t id, struct slice hop, struct store_job **job);
 enum result world_finish(struct world *w, uint64_t id, uint32_t seq, enum store_state state, const char *reply, bool keep_body);
-/* Whole body, read chunk by chunk into a buffer that is the caller's to free; len SIZE_MAX when a read failed other than by its end. */
+/* Whole body, read chunk by chunk into a buffer that is the caller's to free; len SIZE_MAX, and nothing to free, when a read failed other than by its end. */
 struct slice world_body(struct world *w, uint64_t id);
 enum result world_count(struct world *w, struct store_counts *out);
 enum result world_remove(struct world *w, uint64_t id);
