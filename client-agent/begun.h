@@ -1,4 +1,4 @@
-/* The messages that a session has begun to carry in this run and that are not over: how much of each the relay is known to hold. In memory only; the relay itself tells the truth when it is asked, and what is
+/* The larger messages that a session has begun to carry in this run, and any under which one has died, and that are not over: how much of each the relay is known to hold. In memory only; the relay itself tells the truth when it is asked, and what is
  * here says whether to ask, what to show, and whether a line that dies again and again gets anywhere. */
 #ifndef POSTERN_AGENT_BEGUN_H
 #define POSTERN_AGENT_BEGUN_H
@@ -12,6 +12,7 @@ struct begun {
     uint64_t size_octets;
     uint64_t held_octets; /* by the relay's last word */
     uint64_t most_octets; /* that it ever held */
+    uint32_t nfutile;     /* deaths of sessions under it, in a row, that left no more there than ever before */
 };
 
 struct begun_table {

@@ -11,16 +11,46 @@ static void note_taken(struct consignment *consignment)
 {
     struct begun *begun = consignment->is_named && consignment->courier ? begun_find(&consignment->begun, consignment->message) : NULL;
     uint64_t taken = begun && consignment->session->outbound ? smtp_client_taken_octets(outbound_core(consignment->session->outbound)) : 0;
-    if (taken > 0 && begun_hold(begun, taken))
-        consignment->on_progress(consignment->context);
+    if (taken == 0 || !begun_hold(begun, taken))
+        return;
+    consignment->has_grown = true;
+    consignment->on_progress(consignment->context);
 }
 
 /* ---- its end ---------------------------------------------------------------------------------------------------- */
+
+/* Whether its octets may have gone to waste at a relay that could have said so: what a 4yz or our own disk decides has times of its own. */
+static bool is_futile(const struct consignment *consignment, const struct courier *courier)
+{
+    const struct courier_result *results = courier_results(courier);
+    bool is_dead = false;
+    if (!courier_is_session_over(courier) || consignment->is_dropping || consignment->has_grown)
+        return false;
+    for (size_t i = 0; i < courier_job(courier)->nrecipients; i++) {
+        bool is_heard = consignment->is_heard || results[i].result == ATTEMPT_UNCERTAIN || results[i].trouble == COURIER_UNREAD;
+        if (results[i].trouble != COURIER_LOST && results[i].trouble != COURIER_UNREAD)
+            return false;
+        is_dead = is_dead || (results[i].is_local && is_heard);
+    }
+    return is_dead;
+}
+
+static void count_futile(struct consignment *consignment, struct courier *courier)
+{
+    const struct store_job *job = courier_job(courier);
+    if (!is_futile(consignment, courier))
+        return;
+    struct begun *begun = begun_note(&consignment->begun, job->message.id, job->recipients[0].transaction, job->message.size_octets);
+    if (begun) /* out of memory costs a count */
+        courier_set_futile(courier, ++begun->nfutile);
+}
 
 static void give_back(struct consignment *consignment, const struct attempt_end *end)
 {
     int64_t longest_ms = schedule_longest_ms(&consignment->office->schedule);
     consignment->nrecording--;
+    if (end->is_damaged)
+        (void)!queue_hold(consignment->queue, end->message);
     if (end->needs_more) {
         queue_defer(consignment->queue, end->message, end->hop, schedule_on_clock(end->next_attempt_ms, wall_now_ms(), now_of(consignment), longest_ms));
     } else {
@@ -62,6 +92,7 @@ static void on_done(void *context, struct courier *courier)
     if (courier_is_paused(courier)) {
         put_aside(consignment, courier);
     } else {
+        count_futile(consignment, courier);
         consignment->on_carried(consignment->context, courier);
         record(consignment, courier);
     }
@@ -75,18 +106,25 @@ static bool is_named_here(const struct consignment *consignment)
     return consignment->naming && (smtp_client_peer(outbound_core(consignment->session->outbound))->capabilities & SMTP_CAP_CHECKPOINT);
 }
 
+/* The relay's limit may have been lowered since it took the message: it must say itself whether it has (smtp/client.h, asks_first). */
+static bool is_too_large_now(const struct consignment *consignment, const struct store_job *job)
+{
+    uint64_t most = smtp_client_peer(outbound_core(consignment->session->outbound))->size_max_octets;
+    return most > 0 && job->message.size_octets > most;
+}
+
 /* Whether the relay may hold some of it, and it is worth asking. */
 static bool note_beginning(struct consignment *consignment, const struct store_job *job)
 {
     uint64_t message = job->message.id;
     uint32_t transaction = job->recipients[0].transaction;
-    if (job->message.size_octets <= CONSIGNMENT_ASK_OCTETS)
-        return false;
     const struct begun *before = begun_find(&consignment->begun, message);
-    bool is_begun = before && before->transaction == transaction;
+    bool is_begun = before && before->transaction == transaction, may_be_there = is_begun || message < consignment->first_id || job->recipients[0].state == STORE_UNCERTAIN;
+    if (job->message.size_octets <= CONSIGNMENT_ASK_OCTETS)
+        return may_be_there && is_too_large_now(consignment, job);
     /* Out of memory costs octets, no more. */
     (void)!begun_note(&consignment->begun, message, transaction, job->message.size_octets);
-    return is_begun || message < consignment->first_id;
+    return may_be_there;
 }
 
 static bool carry(struct consignment *consignment, struct store_job *job)
@@ -97,7 +135,7 @@ static bool carry(struct consignment *consignment, struct store_job *job)
     consignment->size_octets = job->message.size_octets;
     consignment->from_octets = 0;
     consignment->since_ms = now_of(consignment);
-    consignment->is_pausing = false;
+    consignment->is_pausing = consignment->is_heard = consignment->has_grown = false;
     consignment->is_named = is_named_here(consignment);
     if (consignment->is_named) {
         naming_format(consignment->naming, job->message.id, job->recipients[0].transaction, name);
@@ -165,6 +203,8 @@ void consignment_event(struct consignment *consignment, const struct outbound_ev
         return;
     if (event->type == OUTBOUND_SMTP && event->smtp.type == SMTP_CLIENT_RESUMED)
         consignment->from_octets = event->smtp.offset;
+    if (event->type == OUTBOUND_SMTP && (event->smtp.type == SMTP_CLIENT_RESUMED || (event->smtp.type == SMTP_CLIENT_RECIPIENT && !event->smtp.is_local)))
+        consignment->is_heard = true;
     courier_event(consignment->courier, event);
     note_taken(consignment);
 }
@@ -194,7 +234,9 @@ void consignment_drop(struct consignment *consignment)
         return;
     if (smtp_client_is_uncertain(outbound_core(consignment->session->outbound))) {
         const struct outbound_failure lost = {.words = "the line was given up before the relay's reply", .is_uncertain = true};
+        consignment->is_dropping = true;
         courier_event(consignment->courier, &(struct outbound_event){.type = OUTBOUND_FAILED, .failure = &lost});
+        consignment->is_dropping = false;
         return;
     }
     note_taken(consignment);
@@ -212,7 +254,7 @@ bool consignment_progress(const struct consignment *consignment, uint64_t messag
 {
     const struct begun *begun = begun_find(&consignment->begun, message);
     bool is_under_way = consignment->message == message && consignment->courier;
-    if (!is_under_way && !begun)
+    if (!is_under_way && (!begun || begun->size_octets <= CONSIGNMENT_ASK_OCTETS))
         return false;
     *octets = is_under_way ? courier_octets(consignment->courier) : begun->held_octets;
     *of = is_under_way ? consignment->size_octets : begun->size_octets;

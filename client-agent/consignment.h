@@ -8,6 +8,9 @@
  * Where the relay offers CHECKPOINT each message goes under a name (naming.h), and the relay may be asked how much of it is there before the first octet. That costs a round trip, so it is asked only where it can pay:
  * of what is larger than CONSIGNMENT_ASK_OCTETS and was begun before, in this run or, for all one knows, in an earlier one. All else is sent as a whole, which is taken once too.
  *
+ * A relay that breaks off under one message again and again, with nothing more of it there, is not asked again at once for ever: after COURIER_FUTILE_MAX such deaths in a row that message waits by the schedule. A line
+ * that dies but brings it on, however little, is not slowed, nor one on which the relay said nothing to it at all: that is the path's trouble, and the search's to wait for.
+ *
  * A large message that has had its turn is paused when a small one is due: the relay keeps what it has.
  *
  * Invariants: 1 a message is given back to the queue only after its outcome is recorded, or unsent; 2 each step that ends one tells the uplink, by on_free or on_recorded, or, when it was paused, the session is READY next. */
@@ -53,6 +56,8 @@ struct consignment {
     uint64_t size_octets;         /* 0: not read yet */
     struct courier *courier;      /* carried */
     bool is_named, is_pausing;    /* the courier's message */
+    bool is_heard, has_grown;     /* the relay has answered to the message in this session; it holds more of it than ever before */
+    bool is_dropping;             /* the session is not dead, but given up */
     uint64_t from_octets;         /* where this session began in it */
     int64_t since_ms;             /* when */
     struct begun_table begun;

@@ -108,12 +108,16 @@ static void checkpoint_go_on(struct checkpoint *c, const struct store_checkpoint
         checkpoint_refuse(c, intake_reply_of(result));
         return;
     }
+    if (found->reply.len == 0 && c->config.refusal.code) {
+        checkpoint_refuse(c, c->config.refusal);
+        return;
+    }
     c->state = found->reply.len > 0 ? CHECKPOINT_OVER : CHECKPOINT_HALF;
     if (c->state == CHECKPOINT_HALF)
         checkpoint_log(c, "transaction-resumed");
     else
         underway_leave(c->config.underway, &c->place);
-    service_resume_transaction(c->config.session, !c->config.claim.is_whole, c->config.claim.is_whole ? 0 : found->came_octets, found->nrcpt);
+    service_resume_transaction(c->config.session, !c->config.claim.is_whole, c->state == CHECKPOINT_OVER, c->config.claim.is_whole ? 0 : found->came_octets, found->nrcpt);
 }
 
 static void on_claimed(void *context, enum result result, const struct store_checkpoint *found)
@@ -125,6 +129,8 @@ static void on_claimed(void *context, enum result result, const struct store_che
         checkpoint_free(&c);
     } else if (result == RESULT_OK) {
         checkpoint_go_on(c, found);
+    } else if (result == RESULT_NOT_FOUND && c->config.refusal.code) {
+        checkpoint_refuse(c, c->config.refusal);
     } else if (result == RESULT_NOT_FOUND) {
         c->state = CHECKPOINT_NEW;
         service_answer(c->config.session, &SMTP_REPLY(250, 2, 1, 0, "Sender ok"));
@@ -177,7 +183,7 @@ struct checkpoint *checkpoint_new(const struct checkpoint_config *config)
     c->arena = ARENA(MEMORY_MAX);
     c->reply_text = BUFFER(SMTP_REPLY_TEXT_MAX);
     c->state = CHECKPOINT_REFUSED;
-    if (store_claim_copy(&c->arena, &c->config.claim) != RESULT_OK) {
+    if (store_claim_copy(&c->arena, &c->config.claim) != RESULT_OK || arena_copy(&c->arena, config->refusal.text, &c->config.refusal.text) != RESULT_OK) {
         checkpoint_free(&c);
         return NULL;
     }

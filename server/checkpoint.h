@@ -27,6 +27,7 @@ struct checkpoint_config {
     struct underway *underway;
     struct service_session *session;
     struct store_claim claim; /* copied */
+    struct smtp_reply refusal; /* what MAIL gets unless the message is over: the sender may have lost his right since it was taken. Code 0: none; copied */
     const struct served *served; /* outlives the store's client */
 };
 

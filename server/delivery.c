@@ -61,6 +61,12 @@ void parcel_return(struct parcel *parcel, int64_t due_at_ms)
     delivery_pump(delivery);
 }
 
+/* A person finds it in the queue: no attempt would read more of it. At all of its hops, for they have one body. */
+static void hold_damaged(const struct parcel *parcel)
+{
+    (void)!queue_hold(parcel->delivery->queue, parcel->message);
+}
+
 static void parcel_on_recorded(void *context, const struct attempt_end *end)
 {
     struct parcel *parcel = context;
@@ -68,6 +74,8 @@ static void parcel_on_recorded(void *context, const struct attempt_end *end)
     int64_t due_at_ms = -1, next_ms = parcel->leftover_due_ms;
     if (end->needs_more && end->next_attempt_ms < next_ms)
         next_ms = end->next_attempt_ms;
+    if (end->is_damaged)
+        hold_damaged(parcel);
     if (end->result != RESULT_OK)
         due_at_ms = delivery_now_ms(delivery) + LOAD_RETRY_MS;
     else if (next_ms != INT64_MAX)
@@ -131,6 +139,10 @@ static void parcel_on_loaded(void *context, enum result result, struct store_job
     struct parcel *parcel = context;
     struct delivery *delivery = parcel->delivery;
     parcel->job = job;
+    if (result == RESULT_CORRUPT) {
+        hold_damaged(parcel);
+        store_message_hold(delivery->config.store, parcel->message, NULL, NULL);
+    }
     if (result != RESULT_OK || delivery->is_stopping) {
         parcel_return(parcel, result == RESULT_NOT_FOUND ? -1 : delivery_now_ms(delivery) + LOAD_RETRY_MS);
         return;

@@ -156,10 +156,11 @@ static struct store_claim session_claim(const struct session *session, struct sl
     return claim;
 }
 
-static void session_begin_transaction(struct session *session)
+/* refusal: what MAIL gets unless the message is here already; code 0: nothing speaks against it. */
+static void session_begin_transaction(struct session *session, struct smtp_reply refusal)
 {
     if (session->transid.len == 0) {
-        session_answer(session, SMTP_REPLY(250, 2, 1, 0, "Sender ok"));
+        session_answer(session, refusal.code ? refusal : SMTP_REPLY(250, 2, 1, 0, "Sender ok"));
         return;
     }
     session->checkpoint = checkpoint_new(&(struct checkpoint_config){
@@ -169,6 +170,7 @@ static void session_begin_transaction(struct session *session)
         .underway = session->gate->services.underway,
         .session = session->service,
         .claim = session_claim(session, session->transid),
+        .refusal = refusal,
         .served = session->gate->services.served,
     });
     if (!session->checkpoint)
@@ -179,12 +181,12 @@ static void session_judge_sender(struct session *session)
 {
     char text[420];
     if (session->sender.len == 0 || account_may_send_as(session->account, session->sender)) {
-        session_begin_transaction(session);
+        session_begin_transaction(session, (struct smtp_reply){0});
         return;
     }
     session_log_refused(session, "sender-refused", session->sender);
     session_describe_stranger(session, "Sender", session->sender, text, sizeof text);
-    session_answer(session, (struct smtp_reply){550, {5, 7, 1}, slice_from_cstr(text)});
+    session_begin_transaction(session, (struct smtp_reply){550, {5, 7, 1}, slice_from_cstr(text)});
 }
 
 /* The account as it is now, for a session that lives on while a person changes it. */

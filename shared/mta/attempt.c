@@ -48,9 +48,15 @@ static enum store_state state_of(const struct attempt *attempt, size_t i, enum a
     return outcome->is_uncertain || is_still_uncertain ? STORE_UNCERTAIN : STORE_QUEUED;
 }
 
+/* A peer that breaks off again and again, with nothing gained, is not waited for at once any more. */
+static bool is_futile(const struct courier_result *result)
+{
+    return result->nfutile >= COURIER_FUTILE_MAX;
+}
+
 static enum attempt_result judged(const struct attempt_office *office, const struct courier_result *result)
 {
-    bool is_lost = result->is_local && result->result == ATTEMPT_DEFERRED;
+    bool is_lost = result->is_local && result->result == ATTEMPT_DEFERRED && (result->trouble == COURIER_LOST || result->trouble == COURIER_UNREAD) && !is_futile(result);
     return is_lost && office->forgives_lost_connections ? ATTEMPT_UNTRIED : result->result;
 }
 
@@ -67,10 +73,13 @@ static void decide_one(struct attempt *attempt, size_t i, const struct outcome_r
     const struct courier_result *result = &attempt->results[i];
     const enum attempt_result judgement = judged(attempt->office, result);
     struct outcome *outcome = &attempt->outcomes[i];
-    *outcome = outcome_decide(judgement, r->attempts, r->at_ms, r->envelope.notify, rules);
+    /* The schedule begins with the first that waits: those before it were repeated at once, and are no reason to wait for longer. */
+    *outcome = outcome_decide(judgement, is_futile(result) ? result->nfutile - COURIER_FUTILE_MAX : r->attempts, r->at_ms, r->envelope.notify, rules);
     /* Under a name the next attempt tells what became of this one; and towards others waiting would not make it less likely that it goes twice. */
-    if (attempt->office->forgives_lost_connections && outcome->is_uncertain)
+    if (attempt->office->forgives_lost_connections && outcome->is_uncertain && !is_futile(result))
         outcome->next_attempt_ms = rules->now_ms;
+    if (judgement == ATTEMPT_UNTRIED && result->trouble == COURIER_UNREAD && outcome->kind == OUTCOME_AGAIN)
+        outcome->next_attempt_ms = rules->now_ms + ATTEMPT_RETRY_MS;
     attempt->records[i] = (struct store_outcome){
         .seq = r->seq,
         .state = state_of(attempt, i, judgement),
@@ -86,6 +95,8 @@ static void decide_one(struct attempt *attempt, size_t i, const struct outcome_r
         attempt->records[i].next_attempt_ms = attempt->end.ask_at_ms;
     if (outcome->kind == OUTCOME_AGAIN)
         need_more(attempt, outcome->next_attempt_ms);
+    if (outcome->kind == OUTCOME_AGAIN && result->trouble == COURIER_DAMAGED)
+        attempt->end.is_damaged = true;
 }
 
 /* The store gives the recipients of the lowest transaction first: those of later ones are due when none of this one waits. */
@@ -319,9 +330,18 @@ static void on_retry_closed(uv_handle_t *timer)
     attempt_free(timer->data);
 }
 
+/* Behind the outcome, whose words a person finds with it. Killed in between, it is tried once more, and held then. */
+static void hold_damaged(const struct attempt *attempt)
+{
+    log_trouble(attempt, "message-held", RESULT_CORRUPT);
+    store_message_hold(attempt->office->store, attempt->message.id, NULL, NULL);
+}
+
 static void tell_recorded(struct attempt *attempt, enum result result)
 {
     attempt->end.result = result;
+    if (attempt->end.is_damaged && result == RESULT_OK)
+        hold_damaged(attempt);
     if (result == RESULT_OK && attempt->has_report) {
         struct intake_queued queued = {&attempt->report.message, attempt->report.hops, attempt->now_ms};
         attempt->office->on_queued(attempt->office->context, &queued);
@@ -341,6 +361,8 @@ static void on_written(void *context, enum result result)
     struct attempt *attempt = context;
     attempt->is_writing = false;
     /* Removed by a person meanwhile: there is nothing left to record. */
+    if (result == RESULT_NOT_FOUND)
+        attempt->end.is_damaged = false;
     if (result == RESULT_OK || result == RESULT_NOT_FOUND || result == RESULT_CANCELLED) {
         tell_recorded(attempt, result == RESULT_NOT_FOUND ? RESULT_OK : result);
         return;

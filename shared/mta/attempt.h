@@ -28,7 +28,8 @@ struct attempt_office {
     int64_t lifetime_ms;              /* of our reports */
     enum store_state accepted_state;  /* STORE_DELIVERED on the relay, STORE_RELAYED on the agent */
     struct slice reporting_name;      /* in reports: Reporting-MTA and MAILER-DAEMON@; on the agent never the laptop's name */
-    bool forgives_lost_connections;   /* a connection that fails is not the message's failure: due again at once, not counted unless it is uncertain (the agent, which waits for a way anyway) */
+    bool forgives_lost_connections;   /* a connection that fails is not the message's failure: due again at once, not counted unless it is uncertain (the agent, which waits for a way anyway).
+                                       * By the schedule though after COURIER_FUTILE_MAX futile ones in a row, and when the peer breaks the protocol. What our own store can't read now is due in ATTEMPT_RETRY_MS */
     /* When what became of a message that the next hop has taken is asked first: wall time; 0: it is not asked (NULL: never). Its body is kept until then (keep_copies). */
     int64_t (*ask_at_ms)(void *context, const struct store_message *message);
     bool keep_copies;
@@ -54,6 +55,7 @@ struct attempt_end {
     struct slice hop;
     bool needs_more;          /* some recipient waits for another attempt */
     int64_t next_attempt_ms;  /* wall time, when needs_more */
+    bool is_damaged;          /* with needs_more: its body can't be read (COURIER_DAMAGED). It is held in the store, and its owner holds it in the queue before giving it back */
     int64_t ask_at_ms;        /* wall time: what the next hop has taken is to be asked about (attempt_office.ask_at_ms); 0: it took nothing, or is not asked */
 };
 

@@ -27,7 +27,8 @@ struct courier {
     uint32_t next_chunk;
     size_t skip;     /* octets of that chunk that the peer has already */
     uint64_t octets; /* of the body, before those that the session gets next */
-    bool is_done, is_paused, is_session_over, has_store_failed;
+    bool is_done, is_paused, is_session_over;
+    enum courier_trouble trouble;
     bool is_withdrawn; /* by a person: what can't be read any more is no trouble */
 };
 
@@ -87,6 +88,18 @@ static void hand_over_ahead(struct courier *courier)
     read_ahead(courier);
 }
 
+static void fail_body(struct courier *courier, enum courier_trouble trouble)
+{
+    courier->trouble = trouble;
+    smtp_client_abort(outbound_core(courier->outbound));
+}
+
+/* Sealed and does not open, not there, or shorter than it was: that is so the next time too. */
+static bool is_damage(enum result result, struct slice octets)
+{
+    return result == RESULT_CORRUPT || result == RESULT_VERSION || result == RESULT_NOT_FOUND || (result == RESULT_OK && octets.len == 0);
+}
+
 static void on_chunk(void *context, enum result result, struct slice octets)
 {
     struct reading *reading = context;
@@ -100,9 +113,10 @@ static void on_chunk(void *context, enum result result, struct slice octets)
     octets = slice_skip(octets, courier->skip);
     if (result != RESULT_OK && courier->is_withdrawn)
         return; /* removed while it was read */
-    if (result != RESULT_OK || octets.len == 0 || buffer_append(&courier->ahead, octets) != RESULT_OK) {
-        courier->has_store_failed = true;
-        smtp_client_abort(outbound_core(courier->outbound));
+    if (is_damage(result, octets)) {
+        fail_body(courier, COURIER_DAMAGED);
+    } else if (result != RESULT_OK || buffer_append(&courier->ahead, octets) != RESULT_OK) {
+        fail_body(courier, COURIER_UNREAD);
     } else {
         courier->has_ahead = true;
         courier->next_chunk++;
@@ -119,8 +133,7 @@ static void read_ahead(struct courier *courier)
         return;
     courier->reading = malloc(sizeof *courier->reading);
     if (!courier->reading) {
-        courier->has_store_failed = true;
-        smtp_client_abort(outbound_core(courier->outbound));
+        fail_body(courier, COURIER_UNREAD);
         return;
     }
     courier->reading->courier = courier;
@@ -243,16 +256,29 @@ static void on_sent(struct courier *courier, const struct smtp_client_event *eve
     finish(courier);
 }
 
+/* Of those who have no result yet. */
+static void resolve_trouble(struct courier *courier, enum courier_trouble trouble, enum attempt_result result, struct slice words)
+{
+    for (size_t i = 0; i < courier->job->nrecipients; i++) {
+        bool is_open = !courier->results[i].reply.ptr;
+        resolve(courier, i, result, words, true);
+        if (is_open)
+            courier->results[i].trouble = trouble;
+    }
+}
+
 static void on_failed(struct courier *courier, const struct outbound_failure *failure)
 {
     enum attempt_result result = failure->is_uncertain ? ATTEMPT_UNCERTAIN : ATTEMPT_DEFERRED;
     courier->is_session_over = true;
     if (courier->is_withdrawn && failure->smtp == SMTP_FAIL_ABORTED)
         on_paused(courier);
-    else if (courier->has_store_failed)
-        resolve_rest(courier, ATTEMPT_DEFERRED, SLICE("451 4.3.0 the message could not be read from the local store"), true);
+    else if (courier->trouble == COURIER_DAMAGED)
+        resolve_trouble(courier, COURIER_DAMAGED, ATTEMPT_DEFERRED, SLICE("451 4.3.0 the message is damaged in the local store and is held: it can not be read whole any more"));
+    else if (courier->trouble == COURIER_UNREAD)
+        resolve_trouble(courier, COURIER_UNREAD, ATTEMPT_DEFERRED, SLICE("451 4.3.0 the message could not be read from the local store"));
     else
-        resolve_rest(courier, result, slice_from_cstr(failure->words), true);
+        resolve_trouble(courier, failure->smtp == SMTP_FAIL_PROTOCOL ? COURIER_PROTOCOL : COURIER_LOST, result, slice_from_cstr(failure->words));
     finish(courier);
 }
 
@@ -367,6 +393,20 @@ void courier_withdraw(struct courier *courier)
         return;
     courier->is_withdrawn = true;
     smtp_client_withdraw(outbound_core(courier->outbound), loop_now_ms(outbound_loop(courier->outbound)));
+}
+
+/* Who was answered keeps his answer. */
+void courier_set_futile(struct courier *courier, uint32_t nth)
+{
+    for (size_t i = 0; i < courier->job->nrecipients; i++) {
+        struct courier_result *r = &courier->results[i];
+        if (!r->is_local || (r->result != ATTEMPT_DEFERRED && r->result != ATTEMPT_UNCERTAIN))
+            continue;
+        r->nfutile = nth;
+        const char *words = nth < COURIER_FUTILE_MAX ? NULL : arena_printf(&courier->job->arena, "%.*s (%u times in a row, and nothing more of the message has got there)", SLICE_ARG(r->reply), (unsigned)nth);
+        if (words)
+            r->reply = slice_from_cstr(words);
+    }
 }
 
 uint64_t courier_octets(const struct courier *courier)

@@ -13,11 +13,23 @@
 
 struct courier;
 
+/* What a local result is about that is no lost connection. */
+enum courier_trouble {
+    COURIER_LOST,     /* it is one, or there was none to lose */
+    COURIER_UNREAD,   /* our store could not read the body now; it may later */
+    COURIER_DAMAGED,  /* what our store holds of the body is not what was put there: a person's to look at, nobody else's fault */
+    COURIER_PROTOCOL, /* the peer said what it may not: another connection hears the same */
+};
+
+enum { COURIER_FUTILE_MAX = 3 }; /* courier_set_futile */
+
 struct courier_result {
     uint32_t seq; /* as in the store */
     enum attempt_result result;
     struct slice reply; /* "550 5.1.1 no such user": the peer's, or ours */
     bool is_local;      /* ours */
+    enum courier_trouble trouble;
+    uint32_t nfutile;   /* courier_set_futile */
     bool needs_new_name; /* its next attempt goes in another transaction: this one is over without it (schema/link.md, CHECKPOINT), or its name is another's. Never without a name */
 };
 
@@ -46,6 +58,9 @@ const struct courier_result *courier_results(const struct courier *courier); /* 
 bool courier_is_paused(const struct courier *courier);
 /* True when the session has ended or must not carry another message. */
 bool courier_is_session_over(const struct courier *courier);
+/* From inside on_done: its session's death is the nth in a row under this message that left nothing more of it at the peer (who calls counts). From COURIER_FUTILE_MAX on the words say so, and the queue's
+ * schedule is to say when it goes again, whatever a lost connection is otherwise (mta/attempt.h). */
+void courier_set_futile(struct courier *courier, uint32_t nth);
 /* How far in the message's body the session is: what was handed to it, and what the peer had before (RESUMED). */
 uint64_t courier_octets(const struct courier *courier);
 

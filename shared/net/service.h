@@ -85,7 +85,7 @@ size_t service_sessions(const struct service *service);
 void service_answer(struct service_session *session, const struct smtp_reply *reply);
 void service_challenge(struct service_session *session, struct slice data);
 /* The answer to MAIL by smtp_server_resume. */
-void service_resume_transaction(struct service_session *session, bool is_told, uint64_t held_octets, size_t nrcpt);
+void service_resume_transaction(struct service_session *session, bool is_told, bool is_over, uint64_t held_octets, size_t nrcpt);
 /* Back-pressure in mid-body: no more BODY events until resumed, and the client's time stands still. A connection that is reset meanwhile is noticed. */
 void service_pause(struct service_session *session);
 void service_resume(struct service_session *session);

@@ -393,11 +393,11 @@ void service_answer(struct service_session *session, const struct smtp_reply *re
     ask_pump(session);
 }
 
-void service_resume_transaction(struct service_session *session, bool is_told, uint64_t held_octets, size_t nrcpt)
+void service_resume_transaction(struct service_session *session, bool is_told, bool is_over, uint64_t held_octets, size_t nrcpt)
 {
     if (session->is_over)
         return;
-    smtp_server_resume(session->core, is_told, held_octets, nrcpt, service_now_ms(session));
+    smtp_server_resume(session->core, is_told, is_over, held_octets, nrcpt, service_now_ms(session));
     if (!session->is_pumping)
         write_output(session);
     ask_pump(session);

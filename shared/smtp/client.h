@@ -165,7 +165,7 @@ struct smtp_transaction {
     bool is_binary;                  /* BINARYMIME as received: NULs or lines without CRLF */
     bool needs_smtputf8;             /* an address or a header holds UTF-8 */
     struct slice transid;            /* with angle brackets; outlives the transaction; said where the peer offers CHECKPOINT; empty: none */
-    bool asks_first;                 /* the peer may hold some of it: MAIL waits for its reply, and a 355 tells where to go on. Else XWHOLE: all of it goes, at once */
+    bool asks_first;                 /* the peer may hold some of it: MAIL waits for its reply, and a 355 tells where to go on. Else XWHOLE: all of it goes, at once. It may hold all of it, so that SIZE is the peer's to judge then, not ours */
 };
 
 enum smtp_client_event_type {

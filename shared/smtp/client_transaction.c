@@ -167,7 +167,8 @@ static void judge_too_large(struct smtp_client *c, uint64_t octets, uint64_t mos
 static void check_needs(struct smtp_client *c)
 {
     const struct smtp_transaction *asked = &c->t.asked;
-    uint64_t size_max = has(c, SMTP_CAP_SIZE) ? c->peer.size_max_octets : 0;
+    /* Who may have the message already, and is asked whether, has perhaps lowered his limit since: he answers for both. */
+    uint64_t size_max = has(c, SMTP_CAP_SIZE) && !c->t.asks ? c->peer.size_max_octets : 0;
     if (asked->is_binary && !has(c, SMTP_CAP_BINARYMIME | SMTP_CAP_CHUNKING))
         client_judge_locally(c, SMTP_REPLY(554, 5, 6, 3, "The next hop does not take binary messages (BINARYMIME)"), "MAIL FROM");
     else if (asked->needs_smtputf8 && !has(c, SMTP_CAP_SMTPUTF8))
@@ -227,7 +228,7 @@ bool client_transaction_suits(const struct smtp_client *c, const struct smtp_pee
     if (!client_has_transaction(c) || t->awaits_facts || t->has_verdict)
         return true;
     unsigned relied = t->relied | SMTP_CAP_PIPELINING | (t->uses_bdat ? SMTP_CAP_CHUNKING : 0);
-    bool is_too_large = peer->size_max_octets > 0 && t->asked.size_octets > peer->size_max_octets;
+    bool is_too_large = peer->size_max_octets > 0 && !t->asks && t->asked.size_octets > peer->size_max_octets;
     bool is_for_too_many = peer->nrcpt_max > 0 && t->nplanned > peer->nrcpt_max;
     return (peer->capabilities & relied) == relied && !is_too_large && !is_for_too_many;
 }

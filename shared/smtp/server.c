@@ -336,12 +336,12 @@ void smtp_server_answer(struct smtp_server *server, const struct smtp_reply *rep
     server_end_if_wished(server);
 }
 
-void smtp_server_resume(struct smtp_server *server, bool is_told, uint64_t held_octets, size_t nrcpt, int64_t now_ms)
+void smtp_server_resume(struct smtp_server *server, bool is_told, bool is_over, uint64_t held_octets, size_t nrcpt, int64_t now_ms)
 {
     assert(server->owed == SMTP_OWED_MAIL && server->nevents == 0);
     server->owed = SMTP_OWED_NOTHING;
     server->now_ms = now_ms;
-    server_mail_resumed(server, is_told, held_octets, nrcpt);
+    server_mail_resumed(server, is_told, is_over, held_octets, nrcpt);
     server_end_if_wished(server);
 }
 

@@ -155,7 +155,8 @@ bool smtp_server_is_parked(const struct smtp_server *server);
 void smtp_server_answer(struct smtp_server *server, const struct smtp_reply *reply, int64_t now_ms);
 /* The answer to MAIL when the transaction is known (RFC 1845): 355 with the octets of the message that are here; what comes with DATA or BDAT is behind them, and counts with them towards the largest
  * size. is_told false: 250 is said in place of 355 (XWHOLE), and the octets come from the first. Either way nrcpt recipients are known already, so that the body may come without RCPT; those that come are events as usual. */
-void smtp_server_resume(struct smtp_server *server, bool is_told, uint64_t held_octets, size_t nrcpt, int64_t now_ms);
+/* is_over: the message is here and has got its reply. What still comes of it is not measured, and is the driver's to drop. A half whose declared size is above the configured one gets 552, and ends with is_refused. */
+void smtp_server_resume(struct smtp_server *server, bool is_told, bool is_over, uint64_t held_octets, size_t nrcpt, int64_t now_ms);
 /* 334 with data, which is turned into base64 here. */
 void smtp_server_challenge(struct smtp_server *server, struct slice data, int64_t now_ms);
 /* Call before answering 235: the name counts as authenticated from then on. Copied. RESULT_OK, RESULT_MEMORY. */

@@ -44,6 +44,8 @@ void server_data(struct smtp_server *server)
 /* How much of the message may come yet. The configuration may have shrunk since its first octets came. */
 static uint64_t room(const struct smtp_server *server)
 {
+    if (server->is_unmeasured)
+        return UINT64_MAX;
     uint64_t size_max = server->config.size_max_octets;
     uint64_t left = server->held_octets < size_max ? size_max - server->held_octets : 0;
     return server->body_octets < left ? left - server->body_octets : 0;

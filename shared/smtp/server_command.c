@@ -130,7 +130,8 @@ static const struct smtp_reply *judge_mail(const struct smtp_server *server, con
         return &not_offered;
     if ((command->given & SMTP_PARAMETER_TRANSID) && !(config->offers_checkpoint && server->is_tls))
         return &not_offered;
-    return command->size_octets > config->size_max_octets ? &too_large : NULL;
+    /* What a name stands for may have been taken when the limit was higher: the driver knows, and the answer waits for it (server_mail_answered). */
+    return !(command->given & SMTP_PARAMETER_TRANSID) && command->size_octets > config->size_max_octets ? &too_large : NULL;
 }
 
 /* The RCPTs and the DATA or BDAT that a client has pipelined behind it get their replies too, and are no errors of its own (RFC 2920 3.1). */
@@ -162,6 +163,8 @@ static void mail(struct smtp_server *server, const struct smtp_command *command)
         return;
     }
     server->has_transaction = true;
+    server->is_unmeasured = false;
+    server->is_too_large = command->size_octets > server->config.size_max_octets;
     server->owed = SMTP_OWED_MAIL;
     struct smtp_server_event *event = server_add_event(server, SMTP_SERVER_MAIL);
     event->envelope = envelope;
@@ -179,6 +182,8 @@ static void begin_transaction(struct smtp_server *server, enum smtp_server_state
 
 void server_mail_answered(struct smtp_server *server, const struct smtp_reply *reply)
 {
+    if (smtp_reply_is_positive(reply) && server->is_too_large)
+        reply = &too_large;
     if (smtp_reply_is_positive(reply)) {
         begin_transaction(server, SMTP_SERVER_HAS_MAIL);
     } else {
@@ -189,8 +194,14 @@ void server_mail_answered(struct smtp_server *server, const struct smtp_reply *r
 }
 
 /* RFC 1845 5: the offset is the first word behind the code, so no enhanced one stands there; RFC 2034 has none for 3yz. */
-void server_mail_resumed(struct smtp_server *server, bool is_told, uint64_t held_octets, size_t nrcpt)
+void server_mail_resumed(struct smtp_server *server, bool is_told, bool is_over, uint64_t held_octets, size_t nrcpt)
 {
+    if (!is_over && server->is_too_large) {
+        server_mail_answered(server, &too_large);
+        server->events[server->nevents - 1].is_refused = true; /* nobody takes the rest of it */
+        return;
+    }
+    server->is_unmeasured = is_over;
     char words[64];
     struct smtp_reply reply = SMTP_REPLY(250, 2, 1, 0, "Sender ok");
     if (is_told) {

@@ -61,6 +61,8 @@ struct smtp_server {
     bool has_device;      /* XDEVICE was answered */
     bool line_has_cr;     /* the last octet of `line` was a CR, which is not in the buffer */
     bool line_is_long;    /* it is read to its end and dropped */
+    bool is_too_large;    /* by MAIL's SIZE */
+    bool is_unmeasured;   /* the message is here already, what comes of it is dropped */
     bool has_transaction; /* a MAIL event was given that no TRANSACTION_ENDED or answer to BODY_END has closed */
     bool chunk_is_last;
     struct slice helo, user; /* on the heap */
@@ -117,7 +119,7 @@ extern const struct smtp_reply server_foreign;
 /* ---- server_command.c ---- */
 void server_command(struct smtp_server *server, struct slice line);
 void server_mail_answered(struct smtp_server *server, const struct smtp_reply *reply);
-void server_mail_resumed(struct smtp_server *server, bool is_told, uint64_t held_octets, size_t nrcpt);
+void server_mail_resumed(struct smtp_server *server, bool is_told, bool is_over, uint64_t held_octets, size_t nrcpt);
 void server_rcpt_answered(struct smtp_server *server, const struct smtp_reply *reply);
 extern const struct smtp_reply server_no_memory, server_mail_first;
 

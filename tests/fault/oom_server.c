@@ -96,7 +96,7 @@ static void on_event(struct client *client, const struct smtp_server_event *even
     case SMTP_SERVER_MAIL:
         client->nrcpt_said = 0;
         if (event->data.len > 0)
-            smtp_server_resume(client->server, !event->is_whole, 1000, 1, 0);
+            smtp_server_resume(client->server, !event->is_whole, false, 1000, 1, 0);
         else
             answer(client, &SENDER_OK);
         break;

@@ -121,7 +121,7 @@ static void on_mail(struct smtp_sink *sink, const struct smtp_server_event *even
         return;
     }
     note_line(sink, event->is_whole ? "whole" : "resume", event->data, sink->known.held_octets);
-    smtp_server_resume(sink->server, !event->is_whole, sink->known.held_octets, sink->known.nrcpt, sink->now_ms);
+    smtp_server_resume(sink->server, !event->is_whole, false, sink->known.held_octets, sink->known.nrcpt, sink->now_ms);
     sink->known.held_octets = event->is_whole ? 0 : sink->known.held_octets;
 }
 

@@ -115,9 +115,10 @@ bool transcript_parse_resume(struct slice text, struct transcript_resume *out)
     struct slice word, held, nrcpt;
     uint64_t n;
     slice_cut(text, ' ', &word, &nrcpt);
-    out->is_told = slice_equal(word, SLICE("held"));
+    out->is_over = slice_equal(word, SLICE("over")) || slice_equal(word, SLICE("whole-over"));
+    out->is_told = slice_equal(word, SLICE("held")) || slice_equal(word, SLICE("over"));
     out->held_octets = 0;
-    if (!out->is_told && !slice_equal(word, SLICE("whole")))
+    if (!out->is_told && !out->is_over && !slice_equal(word, SLICE("whole")))
         return false;
     if (out->is_told && (!slice_cut(nrcpt, ' ', &held, &nrcpt) || !slice_to_u64(held, UINT64_MAX, &out->held_octets)))
         return false;

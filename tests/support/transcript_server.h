@@ -12,7 +12,7 @@ void transcript_say_server_event(const struct smtp_server *server, const struct 
 bool transcript_parse_reply(struct slice text, struct smtp_reply *out);
 /* "held 655360 2": 355, with so many octets and recipients known; "whole 2": 250 in its place. False: neither. */
 struct transcript_resume {
-    bool is_told;
+    bool is_told, is_over;
     uint64_t held_octets;
     size_t nrcpt;
 };

@@ -166,7 +166,7 @@ static void act(struct player *p)
     struct transcript_resume resume;
     slice_cut(text, ' ', &word, &rest);
     if (transcript_parse_resume(text, &resume)) {
-        smtp_server_resume(p->server, resume.is_told, resume.held_octets, resume.nrcpt, p->now_ms);
+        smtp_server_resume(p->server, resume.is_told, resume.is_over, resume.held_octets, resume.nrcpt, p->now_ms);
     } else if (slice_equal(word, SLICE("user"))) {
         assert_int_equal(smtp_server_set_user(p->server, rest), RESULT_OK);
     } else if (slice_equal(word, SLICE("challenge"))) {

@@ -249,7 +249,7 @@ static void act(struct player *p)
     slice_cut(text, ' ', &word, &rest);
     if (transcript_parse_resume(text, &resume)) {
         wait_until(p, is_parked, "no event waits for an answer");
-        service_resume_transaction(p->session, resume.is_told, resume.held_octets, resume.nrcpt);
+        service_resume_transaction(p->session, resume.is_told, resume.is_over, resume.held_octets, resume.nrcpt);
     } else if (slice_equal(word, SLICE("user"))) {
         assert_int_equal(smtp_server_set_user(service_core(p->session), rest), RESULT_OK);
     } else if (slice_equal(word, SLICE("challenge"))) {

@@ -137,6 +137,32 @@ static void a_relay_that_loses_what_it_took_is_judged_as_before(void **state)
     close_scene(&s);
 }
 
+/* No time that is waited for is cut short by the message's end. */
+static int64_t days_ahead(void *context, int64_t received_at_ms)
+{
+    return long_ahead(context, received_at_ms) + 48 * 3600 * 1000;
+}
+
+/* However short the search's own pauses are: the first death left something, the next three nothing more, and then the message has the schedule's time, and others the way. */
+static void a_relay_that_breaks_off_in_vain_is_left_alone(void **state)
+{
+    struct scene s;
+    (void)state;
+    open_scene_with(&s, 4 * LARGE, NEW, "[queue]\npatience = 10ms\n");
+    s.office.wall_lead_ms = days_ahead;
+    s.stop_at = 150 * 1000;
+    s.forgets = true;
+    enqueue(&s);
+    NET_UNTIL(&s.house.net, is_waiting_long(&s));
+    assert_int_equal(s.house.opened, 1 + COURIER_FUTILE_MAX);
+    assert_true(queue_deadline_ms(s.queue) > loop_now_ms(&s.house.net.loop) + 3000 * 1000);
+    s.stop_at = 0;
+    put_message(&s, OTHER, 500);
+    enqueue_sized(&s, OTHER, 500);
+    NET_UNTIL(&s.house.net, strcmp(world_state(&s.world, OTHER), "relayed") == 0);
+    close_scene(&s);
+}
+
 /* The same before the first piece is taken: as ever. */
 static void a_line_that_never_gets_on_is_judged_as_before(void **state)
 {
@@ -383,6 +409,7 @@ int main(void)
         cmocka_unit_test(what_was_begun_is_gone_on_with),
         cmocka_unit_test(a_line_that_gets_on_is_not_blamed_however_often_it_is_cut),
         cmocka_unit_test(a_relay_that_loses_what_it_took_is_judged_as_before),
+        cmocka_unit_test(a_relay_that_breaks_off_in_vain_is_left_alone),
         cmocka_unit_test(nothing_is_told_of_one_that_has_expired),
         cmocka_unit_test(a_line_that_never_gets_on_is_judged_as_before),
         cmocka_unit_test(a_small_one_overtakes_a_large_one),

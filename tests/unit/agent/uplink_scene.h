@@ -84,7 +84,7 @@ static inline void on_mail(struct scene *s, struct service_session *session, con
     if (s->running && event->is_whole)
         s->running->held = 0;
     if (goes_on)
-        service_resume_transaction(session, true, held, 1);
+        service_resume_transaction(session, true, false, held, 1);
     else
         service_answer(session, &SMTP_REPLY(250, 2, 1, 0, "yes"));
 }

@@ -267,6 +267,14 @@ static void a_lifetime_that_is_over_is_a_failure_whatever_the_attempt(void **sta
     close_scene(&s);
 }
 
+static void world_state_is(struct scene *s, const char *state)
+{
+    if (!state)
+        return;
+    assert_int_equal(world_remove(&s->world, MESSAGE + 1), RESULT_NOT_FOUND); /* behind whatever the store was still told to write */
+    assert_string_equal(world_state(&s->world, MESSAGE), state);
+}
+
 static void lose_connection(bool is_uncertain)
 {
     for (int forgives = 0; forgives < 2; forgives++) {
@@ -289,6 +297,37 @@ static void a_lost_connection_delays_mail_only_where_it_is_not_forgiven(void **s
     (void)state;
     lose_connection(false);
     lose_connection(true);
+}
+
+/* Ever so many times at once, but not for ever; and what is no lost connection is not forgiven as one. */
+static void what_a_line_is_not_to_blame_for_waits(void **state)
+{
+    static const struct { enum attempt_result result; enum courier_trouble trouble; uint32_t nfutile; int64_t least_ms, most_ms; bool is_damaged; } rows[] = {
+        {ATTEMPT_DEFERRED, COURIER_LOST, COURIER_FUTILE_MAX - 1, -60000, 0, false},
+        {ATTEMPT_DEFERRED, COURIER_LOST, COURIER_FUTILE_MAX, 8 * MINUTE_MS, 12 * MINUTE_MS, false},
+        {ATTEMPT_UNCERTAIN, COURIER_LOST, COURIER_FUTILE_MAX - 1, -60000, 0, false},
+        {ATTEMPT_UNCERTAIN, COURIER_LOST, COURIER_FUTILE_MAX, 8 * MINUTE_MS, 12 * MINUTE_MS, false},
+        {ATTEMPT_DEFERRED, COURIER_PROTOCOL, 0, 8 * MINUTE_MS, 12 * MINUTE_MS, false},
+        {ATTEMPT_DEFERRED, COURIER_UNREAD, 0, 1, ATTEMPT_RETRY_MS, false},
+        {ATTEMPT_DEFERRED, COURIER_UNREAD, COURIER_FUTILE_MAX, 8 * MINUTE_MS, 12 * MINUTE_MS, false},
+        {ATTEMPT_DEFERRED, COURIER_DAMAGED, 0, 8 * MINUTE_MS, 12 * MINUTE_MS, true},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct scene s;
+        set_up(&s);
+        open_scene(&s, 1);
+        s.office.forgives_lost_connections = true;
+        result(&s, 0, rows[i].result, "451 4.3.0 words", true);
+        s.results[0].trouble = rows[i].trouble;
+        s.results[0].nfutile = rows[i].nfutile;
+        int64_t before_ms = wall_now_ms();
+        record(&s, false);
+        assert_true(s.end.needs_more && s.end.is_damaged == rows[i].is_damaged);
+        assert_true(s.end.next_attempt_ms - before_ms >= rows[i].least_ms && s.end.next_attempt_ms - wall_now_ms() <= rows[i].most_ms);
+        world_state_is(&s, rows[i].is_damaged ? "held" : rows[i].result == ATTEMPT_UNCERTAIN ? "uncertain" : NULL);
+        close_scene(&s);
+    }
 }
 
 /* ---- names, and what the relay took ---- */
@@ -463,6 +502,7 @@ int main(void)
         cmocka_unit_test(who_is_told_and_who_is_not),
         cmocka_unit_test(a_lifetime_that_is_over_is_a_failure_whatever_the_attempt),
         cmocka_unit_test(a_lost_connection_delays_mail_only_where_it_is_not_forgiven),
+        cmocka_unit_test(what_a_line_is_not_to_blame_for_waits),
         cmocka_unit_test(uncertain_stays_so_until_somebody_is_reached),
         cmocka_unit_test(what_the_relay_took_is_asked_about),
         cmocka_unit_test(a_later_transaction_follows_at_once),

@@ -300,7 +300,8 @@ static void a_body_that_cannot_be_read_ends_the_session_before_its_last_octet(vo
     assert_int_equal(world_remove(&s.world, MESSAGE), RESULT_OK);
     start(&s);
     NET_UNTIL(&s.house.net, s.is_done);
-    assert_result(&s, 0, ATTEMPT_DEFERRED, true, "451 4.3.0 the message could not be read");
+    assert_result(&s, 0, ATTEMPT_DEFERRED, true, "451 4.3.0 the message is damaged");
+    assert_int_equal(s.results[0].trouble, COURIER_DAMAGED);
     assert_true(s.is_over);
     NET_UNTIL(&s.house.net, !s.outbound);
     assert_false(s.house.answers_later); /* the server saw no end */
