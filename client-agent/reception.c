@@ -145,14 +145,17 @@ static void settle_doubts(struct reception *reception)
     }
 }
 
-static bool is_sendmail(const struct session *session)
+/* Whoever calls sendmail twice means two messages, and it does not come back by itself: no mail of it is recognised, however alike. An agent that stopped between the reply and QUIT would keep a doubt that
+ * takes the next one for the same. */
+static int64_t retry_window_ms(const struct session *session)
 {
-    return slice_equal(smtp_server_user(service_core(session->service)), RECEPTION_TOKEN_USER);
+    bool is_sendmail = slice_equal(smtp_server_user(service_core(session->service)), RECEPTION_TOKEN_USER);
+    return is_sendmail ? 0 : session->settings->values.retry_window;
 }
 
 static void doubt(struct session *session)
 {
-    if (session->settings->values.retry_window == 0 || (intake_has_message_id(session->intake) && !is_sendmail(session)))
+    if (retry_window_ms(session) == 0 || intake_has_message_id(session->intake))
         return;
     session->doubted = intake_id(session->intake);
     session->ncommands = smtp_server_ncommands(service_core(session->service));
@@ -249,7 +252,7 @@ static void begin_body(struct session *session, const struct envelope *envelope)
             .submission = &submission,
             .received_at_ms = now_ms,
             .expires_at_ms = now_ms + session->settings->values.lifetime,
-            .retry_window_ms = session->settings->values.retry_window,
+            .retry_window_ms = retry_window_ms(session),
             .wall_lead_ms = reception->services.wall_lead_ms(reception->services.context),
             .on_queued = on_queued,
             .on_retry = on_retry,
