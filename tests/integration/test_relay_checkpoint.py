@@ -762,3 +762,25 @@ def test_a_plain_message_needs_no_name(relay):
         session.chunk(LARGE[:CHUNK * 3])
     wait_alone(relay)
     assert not relay.log("transaction-suspended")
+
+
+def test_who_may_not_send_any_more_hears_of_what_was_taken(relay):
+    """The right is judged for what is new and for a half; what is over gets its reply again."""
+    with Session(relay) as session:
+        assert session.mail()[0] == 250 and session.rcpt(BOB) == [250]
+        taken = session.whole(LARGE)
+        session.begin(CHUNK, name="<half@laptop.example>")
+        assert session.say("RSET")[0][0] == 250
+    relay.stop()
+    database = sqlite3.connect(relay.path("relay.db"))
+    with database:
+        database.execute("DELETE FROM send_as WHERE address = ?", (ANNA,))
+    database.close()
+    relay.start()
+    with Session(relay) as session:
+        assert session.offset() == len(LARGE)
+        assert session.rcpt(BOB) == [250]
+        assert session.chunk(b"", True) == taken
+        for name in ("<half@laptop.example>", "<new@laptop.example>"):
+            code, text = session.mail(name=name)
+            assert code == 550 and text.startswith("5.7.1"), text
