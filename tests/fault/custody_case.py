@@ -61,7 +61,7 @@ class Custody:
     def nrelayed(self):
         return len(self.agent.log("delivered"))
 
-    def is_over(self, nbefore):
+    def is_over(self, nbefore=0):
         """One more message is with the relay, that is written down, and the session has ended: seen from outside, so that the programs are asked nothing."""
         return self.nrelayed() > nbefore and all(c.has_ended for c in self.wire.connections)
 
