@@ -10,7 +10,8 @@ static bool awaits_size(const struct smtp_client *c)
 }
 
 /* The first piece may go before anybody has been accepted, where the peer reads ahead and counts octets (RFC 3030 4.2, RFC 2920); the others wait, so
- * that a large message is not sent for nothing. */
+ * that a large message is not sent for nothing. The rest of one that the peer has begun to keep is for recipients whom it had accepted then: nothing
+ * waits, and to go on costs the 355 alone. */
 static bool may_send_piece(const struct smtp_client *c)
 {
     const struct client_transaction *t = &c->t;
@@ -22,7 +23,7 @@ static bool may_send_piece(const struct smtp_client *c)
         return t->data == CLIENT_ANSWERED && client_is_envelope_answered(t);
     if (!(c->peer.capabilities & SMTP_CAP_PIPELINING))
         return client_is_envelope_answered(t) && t->nbdat_answered == t->nbdat_asked;
-    return client_is_envelope_asked(t) && (t->octets == t->start || client_is_envelope_answered(t));
+    return client_is_envelope_asked(t) && (t->octets == t->start || t->is_resumed || client_is_envelope_answered(t));
 }
 
 bool client_wants_body(const struct smtp_client *c)

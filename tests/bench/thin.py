@@ -77,6 +77,8 @@ class Line:
         except OSError:
             writer.transport.abort()
             return
+        for end in (writer, to_writer):             # or the kernel's wait for a fuller segment would be a delay that no line has
+            end.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         up, down = Way(self.up, reader, to_writer), Way(self.down, to_reader, writer)
         work = asyncio.gather(up.take(), up.give(), down.take(), down.give())
         self.connections.add(work)
