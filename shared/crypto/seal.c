@@ -1,5 +1,7 @@
 #include "crypto/seal.h"
 
+#include "base/octets.h"
+
 #include <assert.h>
 #include <sodium.h>
 #include <string.h>
@@ -61,13 +63,6 @@ void seal_digest(const struct seal *seal, struct slice digest, uint8_t out[stati
     crypto_keyed_hash(seal->digest_key, digest, out);
 }
 
-static uint8_t *write_number(uint8_t *at, uint64_t number, int noctets)
-{
-    for (int i = noctets - 1; i >= 0; i--)
-        *at++ = (uint8_t)(number >> (8 * i));
-    return at;
-}
-
 /* Every part has a fixed length but the domain, whose length stands before it: no two places are written alike. */
 static size_t write_place(const struct seal *seal, const struct seal_place *place, uint8_t out[static PLACE_MAX])
 {
@@ -77,10 +72,10 @@ static size_t write_place(const struct seal *seal, const struct seal_place *plac
     memcpy(at, seal->domain, seal->domain_len);
     at += seal->domain_len;
     *at++ = place->field;
-    at = write_number(at, place->message, 8);
-    at = write_number(at, place->seq, 4);
-    at = write_number(at, place->size_octets, 8);
-    at = write_number(at, place->nchunks, 4);
+    at = octets_put(at, place->message, 8);
+    at = octets_put(at, place->seq, 4);
+    at = octets_put(at, place->size_octets, 8);
+    at = octets_put(at, place->nchunks, 4);
     return (size_t)(at - out);
 }
 

@@ -1,5 +1,7 @@
 #include "net/dns_record.h"
 
+#include "base/octets.h"
+
 #include <string.h>
 
 enum { LABEL_MAX = 63, NAME_MAX_TEXT = 253 }; /* octets; RFC 1035 2.3.4 */
@@ -100,7 +102,7 @@ void dns_mx_list_add(struct dns_mx_list *list, struct slice rdata, uint32_t lot)
     struct dns_host host;
     if (rdata.len < 3 || dns_name_from_wire(slice_skip(rdata, 2), host.name) != RESULT_OK)
         return;
-    host.preference = (uint16_t)((unsigned char)rdata.ptr[0] << 8 | (unsigned char)rdata.ptr[1]);
+    host.preference = (uint16_t)octets_get(rdata.ptr, 2);
     if (!host.name[0]) {
         list->has_null = true;
         return;

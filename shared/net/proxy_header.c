@@ -1,5 +1,7 @@
 #include "net/proxy_header.h"
 
+#include "base/octets.h"
+
 #include <string.h>
 
 static const char signature[12] = {'\r', '\n', '\r', '\n', '\0', '\r', '\n', 'Q', 'U', 'I', 'T', '\n'};
@@ -61,18 +63,13 @@ static enum result parse_v1(struct slice in, struct proxy_header *out)
 
 /* ---- version 2: binary ---- */
 
-static size_t number_of(const char *at)
-{
-    return (size_t)(unsigned char)at[0] << 8 | (unsigned char)at[1];
-}
-
 /* Client's and proxy's address, client's and proxy's port; TLVs behind them are passed over. */
 static enum result parse_v2_addresses(struct slice block, uint8_t family, struct proxy_header *out)
 {
     size_t size = family == 4 ? 4 : 16;
     if (block.len < 2 * size + 4)
         return RESULT_SYNTAX;
-    out->address = net_address_from_octets(family, (const uint8_t *)block.ptr, 0, (uint16_t)number_of(block.ptr + 2 * size));
+    out->address = net_address_from_octets(family, (const uint8_t *)block.ptr, 0, (uint16_t)octets_get(block.ptr + 2 * size, 2));
     out->has_address = true;
     return RESULT_OK;
 }
@@ -82,7 +79,7 @@ static enum result parse_v2(struct slice in, struct proxy_header *out)
     if (in.len < V2_HEAD)
         return RESULT_MORE;
     unsigned version = (unsigned char)in.ptr[12] >> 4, command = (unsigned char)in.ptr[12] & 0x0f, family = (unsigned char)in.ptr[13];
-    size_t len = number_of(in.ptr + 14);
+    size_t len = octets_get(in.ptr + 14, 2);
     if (version != 2 || command > V2_COMMAND_PROXY || family >> 4 > V2_FAMILY_MAX || (family & 0x0f) > V2_TRANSPORT_MAX)
         return RESULT_SYNTAX;
     if (V2_HEAD + len > PROXY_HEADER_MAX)

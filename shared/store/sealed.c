@@ -1,5 +1,7 @@
 #include "store/sealed.h"
 
+#include "base/octets.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -51,7 +53,8 @@ static bool is_unsaid(const struct seal_place *place, struct slice first, struct
 /* length of the first | first | second */
 static enum result write_pair(struct slice first, struct slice second, struct buffer *out)
 {
-    const char length[LENGTH] = {(char)(first.len >> 24), (char)(first.len >> 16), (char)(first.len >> 8), (char)first.len};
+    char length[LENGTH];
+    octets_put(length, first.len, LENGTH);
     enum result result = buffer_append(out, slice_of(length, LENGTH));
     if (result == RESULT_OK)
         result = buffer_append(out, first);
@@ -93,10 +96,9 @@ static enum result copy_pair(struct slice first, struct slice second, struct are
 
 static enum result read_pair(struct slice pair, struct arena *arena, struct slice *first, struct slice *second)
 {
-    const uint8_t *at = (const uint8_t *)pair.ptr;
     if (pair.len < LENGTH)
         return RESULT_CORRUPT;
-    size_t len = (size_t)at[0] << 24 | (size_t)at[1] << 16 | (size_t)at[2] << 8 | at[3];
+    size_t len = octets_get(pair.ptr, LENGTH);
     pair = slice_skip(pair, LENGTH);
     if (len > pair.len)
         return RESULT_CORRUPT;

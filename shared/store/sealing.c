@@ -15,6 +15,8 @@
  *   What a file system or a flash disk keeps of old blocks is beyond us. */
 #include "store/engine.h"
 
+#include "base/octets.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,7 +28,8 @@ enum {
     LOG_OCTETS = 16 * 1024 * 1024,            /* of rows, after which the write-ahead log is emptied */
     MEMORY_VACUUM_OCTETS = 64 * 1024 * 1024,  /* a larger database is rebuilt by way of a file, which SQLite unlinks at once; what it holds is sealed by then */
     MARK_VERSION = 1,
-    MARK_OCTETS = 1 + 1 + SEAL_SALT + CRYPTO_HASH + 2 * (1 + 8 + 4),
+    CURSOR_OCTETS = 1 + 8 + 4,
+    MARK_OCTETS = 1 + 1 + SEAL_SALT + CRYPTO_HASH + 2 * CURSOR_OCTETS,
 };
 
 #define MARK_NAME SLICE("seal")
@@ -56,34 +59,16 @@ struct pass {
 
 /* ---- the mark --------------------------------------------------------------------------------------------------- */
 
-static char *write_number(char *at, uint64_t number, int noctets)
-{
-    for (int i = noctets - 1; i >= 0; i--)
-        *at++ = (char)(number >> (8 * i));
-    return at;
-}
-
-static uint64_t read_number(const char **at, int noctets)
-{
-    uint64_t number = 0;
-    for (int i = 0; i < noctets; i++)
-        number = number << 8 | (uint8_t) * (*at)++;
-    return number;
-}
-
 static char *write_cursor(char *at, const struct cursor *cursor)
 {
-    at = write_number(at, cursor->phase, 1);
-    at = write_number(at, cursor->message, 8);
-    return write_number(at, cursor->seq, 4);
+    *at++ = (char)cursor->phase;
+    at = octets_put(at, cursor->message, 8);
+    return octets_put(at, cursor->seq, 4);
 }
 
-static struct cursor read_cursor(const char **at)
+static struct cursor read_cursor(const char *at)
 {
-    struct cursor cursor = {.phase = (uint8_t)read_number(at, 1)};
-    cursor.message = read_number(at, 8);
-    cursor.seq = (uint32_t)read_number(at, 4);
-    return cursor;
+    return (struct cursor){.phase = (uint8_t)at[0], .message = octets_get(at + 1, 8), .seq = (uint32_t)octets_get(at + 9, 4)};
 }
 
 /* Inside a transaction. */
@@ -113,8 +98,8 @@ static enum result parse_mark(struct slice octets, struct mark *mark)
     memcpy(mark->salt, at + 2, SEAL_SALT);
     memcpy(mark->check, at + 2 + SEAL_SALT, CRYPTO_HASH);
     at += 2 + SEAL_SALT + CRYPTO_HASH;
-    mark->at = read_cursor(&at);
-    mark->limit = read_cursor(&at);
+    mark->at = read_cursor(at);
+    mark->limit = read_cursor(at + CURSOR_OCTETS);
     return mark->at.phase <= PHASE_END && mark->limit.phase <= PHASE_END ? RESULT_OK : RESULT_CORRUPT;
 }
 
