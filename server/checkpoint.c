@@ -3,14 +3,11 @@
 #include "crypto/crypto.h"
 #include "mail/message_id.h"
 
-#include <assert.h>
 #include <stdlib.h>
-#include <string.h>
 
 enum {
     SILENCE_MS = 1000,
     MEMORY_MAX = 4 * 1024 * 1024,
-    DIGESTED_MAX = 4096, /* octets: what a MAIL line can hold is less */
 };
 
 enum checkpoint_state { CHECKPOINT_WAITING, CHECKPOINT_ASKING, CHECKPOINT_NEW, CHECKPOINT_HALF, CHECKPOINT_OVER, CHECKPOINT_REFUSED };
@@ -32,28 +29,18 @@ struct checkpoint {
 
 /* ---- what a name stands for --------------------------------------------------------------------------------------- */
 
-/* Each text behind its length, so that nothing can slide from one field into the next. Gives where the next one begins. */
-static char *digest_text(char *at, const char *end, struct slice text)
-{
-    assert((size_t)(end - at) >= 4 + text.len); /* the core takes no line of MAIL that is so long */
-    for (int shift = 24; shift >= 0; shift -= 8)
-        *at++ = (char)(uint8_t)(text.len >> shift);
-    if (text.len)
-        memcpy(at, text.ptr, text.len);
-    return at + text.len;
-}
-
 void checkpoint_digest(const struct envelope *envelope, uint64_t size_octets, uint8_t out[static STORE_DIGEST])
 {
-    char text[DIGESTED_MAX], *at = text, *end = text + sizeof text;
-    uint8_t numbers[11] = {(uint8_t)envelope->body, (uint8_t)envelope->is_smtputf8, (uint8_t)envelope->ret};
-    for (size_t i = 0; i < 8; i++)
-        numbers[3 + i] = (uint8_t)(size_octets >> (8 * i));
-    at = digest_text(at, end, SLICE("postern transaction 1"));
-    at = digest_text(at, end, envelope->sender);
-    at = digest_text(at, end, slice_of((const char *)numbers, sizeof numbers));
-    at = digest_text(at, end, envelope->envid);
-    crypto_sha256(slice_of(text, (size_t)(at - text)), out);
+    struct crypto_digest digest;
+    crypto_digest_begin(&digest);
+    crypto_digest_add_text(&digest, SLICE("postern transaction 1"));
+    crypto_digest_add_text(&digest, envelope->sender);
+    crypto_digest_add_number(&digest, envelope->body);
+    crypto_digest_add_number(&digest, envelope->is_smtputf8);
+    crypto_digest_add_number(&digest, envelope->ret);
+    crypto_digest_add_number(&digest, size_octets);
+    crypto_digest_add_text(&digest, envelope->envid);
+    crypto_digest_end(&digest, out);
 }
 
 /* ---- the claim -------------------------------------------------------------------------------------------------- */

@@ -1,6 +1,8 @@
 /* Randomness, secrets and hashes. Encodings are in encoding.c, passwords in password.c. */
 #include "crypto/crypto.h"
 
+#include "base/octets.h"
+
 #include <assert.h>
 #include <sodium.h>
 #include <string.h>
@@ -86,6 +88,19 @@ void crypto_digest_begin(struct crypto_digest *digest)
 void crypto_digest_add(struct crypto_digest *digest, struct slice piece)
 {
     crypto_hash_sha256_update(state_of(digest), octets(piece), piece.len);
+}
+
+void crypto_digest_add_number(struct crypto_digest *digest, uint64_t number)
+{
+    uint8_t octets[8];
+    octets_put(octets, number, sizeof octets);
+    crypto_digest_add(digest, slice_of(octets, sizeof octets));
+}
+
+void crypto_digest_add_text(struct crypto_digest *digest, struct slice text)
+{
+    crypto_digest_add_number(digest, text.len);
+    crypto_digest_add(digest, text);
 }
 
 void crypto_digest_end(struct crypto_digest *digest, uint8_t out[static CRYPTO_SHA256])

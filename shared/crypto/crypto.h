@@ -46,6 +46,9 @@ struct crypto_digest {
 };
 void crypto_digest_begin(struct crypto_digest *digest);
 void crypto_digest_add(struct crypto_digest *digest, struct slice octets);
+/* Fields of a record: a number as eight octets, a text behind its length as such a number, so that nothing can slide from one field into the next. */
+void crypto_digest_add_number(struct crypto_digest *digest, uint64_t number);
+void crypto_digest_add_text(struct crypto_digest *digest, struct slice text);
 void crypto_digest_end(struct crypto_digest *digest, uint8_t out[static CRYPTO_SHA256]);
 void crypto_hmac_sha256(struct slice key, struct slice message, uint8_t out[static CRYPTO_SHA256]);
 /* PBKDF2 of one block: Hi() of RFC 5802 2.2. iterations is not 0. */

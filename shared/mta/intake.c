@@ -70,40 +70,24 @@ static bool looks_for_retry(const struct intake *intake)
     return intake->config.retry_window_ms > 0 && !intake->is_named;
 }
 
-/* Each text behind its length, so that nothing can slide from one into the next. */
-static void digest_text(struct crypto_digest *digest, struct slice text)
-{
-    uint8_t len[8];
-    for (int i = 0; i < 8; i++)
-        len[i] = (uint8_t)((uint64_t)text.len >> (56 - 8 * i));
-    crypto_digest_add(digest, slice_of((const char *)len, sizeof len));
-    crypto_digest_add(digest, text);
-}
-
-static void digest_number(struct crypto_digest *digest, unsigned number)
-{
-    char octets[] = {(char)(number >> 24), (char)(number >> 16), (char)(number >> 8), (char)number};
-    crypto_digest_add(digest, slice_of(octets, sizeof octets));
-}
-
 /* All that the sender has said of it; then come the octets. */
 static void digest_envelope(struct intake *intake)
 {
     const struct envelope *envelope = &intake->envelope;
     struct crypto_digest *digest = &intake->digest;
     crypto_digest_begin(digest);
-    digest_text(digest, SLICE("postern submission 1"));
-    digest_text(digest, intake->config.account);
-    digest_text(digest, envelope->sender);
-    digest_number(digest, envelope->body);
-    digest_number(digest, envelope->is_smtputf8);
-    digest_number(digest, envelope->ret);
-    digest_text(digest, envelope->envid);
-    digest_number(digest, (unsigned)envelope->nrcpt);
+    crypto_digest_add_text(digest, SLICE("postern submission 1"));
+    crypto_digest_add_text(digest, intake->config.account);
+    crypto_digest_add_text(digest, envelope->sender);
+    crypto_digest_add_number(digest, envelope->body);
+    crypto_digest_add_number(digest, envelope->is_smtputf8);
+    crypto_digest_add_number(digest, envelope->ret);
+    crypto_digest_add_text(digest, envelope->envid);
+    crypto_digest_add_number(digest, envelope->nrcpt);
     for (size_t i = 0; i < envelope->nrcpt; i++) {
-        digest_text(digest, envelope->recipients[i].address);
-        digest_number(digest, envelope->recipients[i].notify);
-        digest_text(digest, envelope->recipients[i].orcpt);
+        crypto_digest_add_text(digest, envelope->recipients[i].address);
+        crypto_digest_add_number(digest, envelope->recipients[i].notify);
+        crypto_digest_add_text(digest, envelope->recipients[i].orcpt);
     }
 }
 

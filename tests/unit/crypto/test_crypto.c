@@ -36,6 +36,20 @@ static void a_digest_does_not_mind_the_pieces(void **state)
     }
 }
 
+static void fields_of_a_digest_do_not_run_together(void **state)
+{
+    uint8_t fields[CRYPTO_SHA256], octets[CRYPTO_SHA256];
+    struct crypto_digest digest;
+    (void)state;
+    crypto_digest_begin(&digest);
+    crypto_digest_add_text(&digest, SLICE("ab"));
+    crypto_digest_add_number(&digest, 258);
+    crypto_digest_add_text(&digest, (struct slice){0});
+    crypto_digest_end(&digest, fields);
+    crypto_sha256(SLICE("\0\0\0\0\0\0\0\2" "ab" "\0\0\0\0\0\0\1\2" "\0\0\0\0\0\0\0\0"), octets);
+    assert_memory_equal(fields, octets, sizeof octets);
+}
+
 static void knows_sha256(void **state)
 {
     uint8_t out[CRYPTO_SHA256];
@@ -257,6 +271,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(knows_sha256),
         cmocka_unit_test(a_digest_does_not_mind_the_pieces),
+        cmocka_unit_test(fields_of_a_digest_do_not_run_together),
         cmocka_unit_test(knows_hmac),
         cmocka_unit_test(knows_pbkdf2),
         cmocka_unit_test(keyed_hash_depends_on_key_and_message),

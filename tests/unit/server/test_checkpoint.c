@@ -9,6 +9,10 @@
 
 #include <cmocka.h>
 
+/* What is digested between sender and ENVID: body, SMTPUTF8 and RET unsaid, 100 octets. */
+#define ZERO "\0\0\0\0\0\0\0\0"
+#define BETWEEN ZERO ZERO ZERO "\0\0\0\0\0\0\0\x64"
+
 /* Each differs from the first in one thing, or moves an octet from one field to the next. */
 static const struct {
     struct envelope envelope;
@@ -29,8 +33,8 @@ static const struct {
     {{.sender = {"a@x.y", 5}, .envid = {"e1", 2}, .ret = DSN_RET_FULL}, 100},
     {{.sender = {"a@x.y", 5}, .envid = {"e1", 2}, .ret = DSN_RET_HDRS}, 100},
     /* Were there no lengths, these two would be the same octets: what stands between sender and ENVID stands in one or the other. */
-    {{.sender = {"a", 1}, .envid = {"\0\0\0\x64\0\0\0\0\0\0\0b", 12}}, 100},
-    {{.sender = {"a\0\0\0\x64\0\0\0\0\0\0\0", 12}, .envid = {"b", 1}}, 100},
+    {{.sender = {"a", 1}, .envid = {BETWEEN "b", 33}}, 100},
+    {{.sender = {"a" BETWEEN, 33}, .envid = {"b", 1}}, 100},
 };
 
 enum { MAILS = sizeof mails / sizeof *mails };
