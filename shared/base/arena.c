@@ -67,6 +67,20 @@ char *arena_cstr(struct arena *a, struct slice s)
     return copy;
 }
 
+void *arena_grow(struct arena *a, void *array, size_t n, size_t *capacity, size_t item_octets)
+{
+    if (n < *capacity)
+        return array;
+    size_t wanted = *capacity > 0 ? 2 * *capacity : 1;
+    void *more = arena_alloc(a, wanted * item_octets);
+    if (!more)
+        return NULL;
+    if (n > 0)
+        memcpy(more, array, n * item_octets);
+    *capacity = wanted;
+    return more;
+}
+
 char *arena_printf(struct arena *a, const char *format, ...)
 {
     va_list args;

@@ -25,6 +25,9 @@ void *arena_alloc(struct arena *a, size_t size);
 MUST_CHECK enum result arena_copy(struct arena *a, struct slice s, struct slice *out);
 /* NUL-terminated; NULL when out of memory. The caller knows that s holds no NUL. */
 char *arena_cstr(struct arena *a, struct slice s);
+/* The array with room for one more than its n items: itself, or a copy of twice its capacity, in which *capacity is changed. NULL: out of
+ * memory; the array is as it was. The first call has n and *capacity 0. */
+void *arena_grow(struct arena *a, void *array, size_t n, size_t *capacity, size_t item_octets);
 /* NULL when out of memory. */
 char *arena_printf(struct arena *a, const char *format, ...) PRINTF_LIKE(2, 3);
 void arena_reset(struct arena *a);

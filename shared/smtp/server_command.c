@@ -246,33 +246,20 @@ static void rcpt(struct smtp_server *server, const struct smtp_command *command)
     }
 }
 
-static enum result grow_recipients(struct smtp_server *server)
-{
-    struct envelope *envelope = &server->envelope;
-    if (envelope->nrcpt < server->rcpt_capacity)
-        return RESULT_OK;
-    size_t capacity = server->rcpt_capacity ? 2 * server->rcpt_capacity : 4;
-    struct envelope_recipient *recipients = arena_alloc(&server->arena, capacity * sizeof *recipients);
-    if (!recipients)
-        return RESULT_MEMORY;
-    if (envelope->nrcpt > 0)
-        memcpy(recipients, envelope->recipients, envelope->nrcpt * sizeof *recipients);
-    envelope->recipients = recipients;
-    server->rcpt_capacity = capacity;
-    return RESULT_OK;
-}
-
 /* The text of refused recipients never gets into the arena, so that a client that guesses addresses for hours fills nothing. */
 static enum result add_recipient(struct smtp_server *server)
 {
+    struct envelope *envelope = &server->envelope;
     struct envelope_recipient recipient = {.notify = server->candidate.notify};
-    enum result result = grow_recipients(server);
-    if (result == RESULT_OK)
-        result = arena_copy(&server->arena, server->candidate.address, &recipient.address);
+    struct envelope_recipient *recipients = arena_grow(&server->arena, envelope->recipients, envelope->nrcpt, &server->rcpt_capacity, sizeof recipient);
+    if (!recipients)
+        return RESULT_MEMORY;
+    envelope->recipients = recipients;
+    enum result result = arena_copy(&server->arena, server->candidate.address, &recipient.address);
     if (result == RESULT_OK)
         result = arena_copy(&server->arena, server->candidate.orcpt, &recipient.orcpt);
     if (result == RESULT_OK)
-        server->envelope.recipients[server->envelope.nrcpt++] = recipient;
+        recipients[envelope->nrcpt++] = recipient;
     return result;
 }
 

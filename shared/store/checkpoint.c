@@ -215,21 +215,6 @@ struct claim_task {
     void *context;
 };
 
-static enum result grow(struct arena *arena, struct envelope_recipient **rows, size_t n, size_t *capacity)
-{
-    if (n < *capacity)
-        return RESULT_OK;
-    size_t wanted = *capacity ? 2 * *capacity : 4;
-    struct envelope_recipient *more = arena_alloc(arena, wanted * sizeof *more);
-    if (!more)
-        return RESULT_MEMORY;
-    for (size_t i = 0; i < n; i++)
-        more[i] = (*rows)[i];
-    *rows = more;
-    *capacity = wanted;
-    return RESULT_OK;
-}
-
 static enum result read_kept_recipients(struct database *db, struct arena *arena, uint64_t message, struct store_checkpoint *out)
 {
     struct envelope_recipient *rows = NULL;
@@ -238,7 +223,8 @@ static enum result read_kept_recipients(struct database *db, struct arena *arena
     query_int(&q, (int64_t)message);
     enum result result = RESULT_OK;
     while (result == RESULT_OK && query_row(&q)) {
-        result = grow(arena, &rows, n, &capacity);
+        rows = arena_grow(arena, rows, n, &capacity, sizeof *rows);
+        result = rows ? RESULT_OK : RESULT_MEMORY;
         if (result == RESULT_OK)
             result = arena_copy(arena, query_get_slice(&q, 0), &rows[n].address);
         if (result == RESULT_OK)
@@ -247,7 +233,7 @@ static enum result read_kept_recipients(struct database *db, struct arena *arena
             rows[n++].notify = (unsigned)query_get_int(&q, 1);
     }
     out->recipients = rows;
-    out->nrcpt = n;
+    out->nrcpt = rows ? n : 0;
     enum result ended = query_end(&q);
     return ended == RESULT_OK ? result : ended;
 }

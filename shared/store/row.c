@@ -313,22 +313,6 @@ static bool is_state(int64_t number)
     return number >= STORE_QUEUED && number <= STORE_UNCERTAIN;
 }
 
-/* Makes room for one more; arena arrays grow by doubling. */
-static enum result grow(struct arena *arena, struct store_recipient **rows, size_t n, size_t *capacity)
-{
-    if (n < *capacity)
-        return RESULT_OK;
-    size_t wanted = *capacity ? 2 * *capacity : 1;
-    struct store_recipient *more = arena_alloc(arena, wanted * sizeof *more);
-    if (!more)
-        return RESULT_MEMORY;
-    for (size_t i = 0; i < n; i++)
-        more[i] = (*rows)[i];
-    *rows = more;
-    *capacity = wanted;
-    return RESULT_OK;
-}
-
 /* The rows of a query whose parameters are bound; ends it. */
 static enum result take_recipients(struct query *q, struct arena *arena, uint64_t id, struct store_recipient **out, size_t *n)
 {
@@ -337,7 +321,8 @@ static enum result take_recipients(struct query *q, struct arena *arena, uint64_
     *out = NULL;
     *n = 0;
     while (result == RESULT_OK && query_row(q)) {
-        result = is_state(query_get_int(q, 5)) ? grow(arena, out, *n, &capacity) : RESULT_CORRUPT;
+        *out = arena_grow(arena, *out, *n, &capacity, sizeof **out);
+        result = !*out ? RESULT_MEMORY : is_state(query_get_int(q, 5)) ? RESULT_OK : RESULT_CORRUPT;
         if (result != RESULT_OK)
             break;
         enum result row = take_recipient(q, id, arena, &(*out)[(*n)++]);
