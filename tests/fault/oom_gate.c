@@ -279,10 +279,10 @@ static bool ask_outcome(struct scene *s)
 
 static void assert_is_there_once(struct scene *s, int64_t nbefore, unsigned nqueued_before)
 {
-    assert_int_equal(names_number(&s->world, "SELECT count(*) FROM message"), nbefore + 1);
-    assert_int_equal(names_number(&s->world, "SELECT count(*) FROM intake"), 0);
+    assert_int_equal(world_number(&s->world, "SELECT count(*) FROM message"), nbefore + 1);
+    assert_int_equal(world_number(&s->world, "SELECT count(*) FROM intake"), 0);
     assert_int_equal(s->nqueued, nqueued_before + 1);
-    assert_true(names_number(&s->world, "SELECT size FROM message ORDER BY id DESC LIMIT 1") > SIZE);
+    assert_true(world_number(&s->world, "SELECT size FROM message ORDER BY id DESC LIMIT 1") > SIZE);
 }
 
 /* With memory again: what the client has to do until it is through, as an agent does it. */
@@ -307,7 +307,7 @@ static void scenario(void *context)
     struct way *way = context;
     struct scene *s = &way->scene;
     oom_suspend();
-    int64_t nbefore = names_number(&s->world, "SELECT count(*) FROM message");
+    int64_t nbefore = world_number(&s->world, "SELECT count(*) FROM message");
     unsigned nqueued = s->nqueued;
     snprintf(s->transid, sizeof s->transid, "<%u%c@agent.example>", ++way->nruns, way->is_cut ? 'c' : way->options[0] ? 'w' : 'a');
     s->taken[0] = '\0';
@@ -321,7 +321,7 @@ static void scenario(void *context)
     assert_true(goes_well || oom_has_failed());
     oom_suspend();
     hang_up(s);
-    assert_true(!s->taken[0] || names_number(&s->world, "SELECT count(*) FROM message") == nbefore + 1);
+    assert_true(!s->taken[0] || world_number(&s->world, "SELECT count(*) FROM message") == nbefore + 1);
     go_on(s);
     assert_is_there_once(s, nbefore, nqueued);
     oom_resume();

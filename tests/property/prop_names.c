@@ -226,14 +226,14 @@ static void check(struct run *run)
         nover += name->is_over;
         nknown += name->message != 0;
         snprintf(sql, sizeof sql, "SELECT coalesce(sum(octets), 0) FROM checkpoint WHERE message = %d AND (reply <> '') = %d", (int)name->message, name->is_over);
-        assert_int_equal(names_number(&run->w, sql), name->octets);
+        assert_int_equal(world_number(&run->w, sql), name->octets);
         if (name->message)
             names_assert_body(&run->w, name->message, name->octets);
     }
-    assert_int_equal(names_number(&run->w, "SELECT count(*) FROM message"), nover);
-    assert_int_equal(names_number(&run->w, "SELECT count(*) FROM checkpoint"), nknown);
-    assert_int_equal(names_number(&run->w, "SELECT count(DISTINCT message) FROM (SELECT message FROM body UNION ALL SELECT message FROM chunk)"), nknown);
-    assert_int_equal(names_number(&run->w, "SELECT count(*) FROM checkpoint_recipient"), 2 * (nknown - nover));
+    assert_int_equal(world_number(&run->w, "SELECT count(*) FROM message"), nover);
+    assert_int_equal(world_number(&run->w, "SELECT count(*) FROM checkpoint"), nknown);
+    assert_int_equal(world_number(&run->w, "SELECT count(DISTINCT message) FROM (SELECT message FROM body UNION ALL SELECT message FROM chunk)"), nknown);
+    assert_int_equal(world_number(&run->w, "SELECT count(*) FROM checkpoint_recipient"), 2 * (nknown - nover));
 }
 
 /* So that there is something to do again. */
@@ -287,10 +287,7 @@ static void one_sequence(uint64_t seed)
 static void names_are_in_one_state_whatever_happens(void **state)
 {
     (void)state;
-    const char *text = getenv("POSTERN_SEEDS");
-    uint64_t n = 3;
-    assert_true(!text || slice_to_u64(slice_from_cstr(text), UINT64_MAX, &n));
-    for (uint64_t seed = 1; seed <= n; seed++)
+    for (uint64_t seed = 1, n = world_seeds(3); seed <= n; seed++)
         one_sequence(seed);
 }
 

@@ -1,7 +1,7 @@
 /* After any sequence of requests, restarts among them, the store holds what the table of schema/README.md says: every recipient is in exactly one
  * state, and jobs, the queue, listings and counts agree with it. POSTERN_SEEDS: how many sequences (default 3). */
 #include "support/fault_vfs.h" /* fault_random */
-#include "support/store_world.h"
+#include "support/store_fixture.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -294,10 +294,7 @@ static void one_sequence(uint64_t seed)
 static void the_store_is_what_its_table_says(void **state)
 {
     (void)state;
-    const char *text = getenv("POSTERN_SEEDS");
-    uint64_t n = 3;
-    assert_true(!text || slice_to_u64(slice_from_cstr(text), UINT64_MAX, &n));
-    for (uint64_t seed = 1; seed <= n; seed++)
+    for (uint64_t seed = 1, n = world_seeds(3); seed <= n; seed++)
         one_sequence(seed);
 }
 

@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-#include <sqlite3.h>
 
 static void on_claimed(void *context, enum result result, const struct store_checkpoint *c)
 {
@@ -127,28 +126,6 @@ void names_assert_body(struct world *w, uint64_t id, size_t len)
     assert_int_equal(got.len, len);
     assert_memory_equal(got.ptr, names_octets(), len);
     free((char *)got.ptr);
-}
-
-int64_t names_number(const struct world *w, const char *sql)
-{
-    sqlite3 *db;
-    sqlite3_stmt *s;
-    assert_int_equal(sqlite3_open(w->path, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &s, NULL), SQLITE_OK);
-    assert_int_equal(sqlite3_step(s), SQLITE_ROW);
-    int64_t value = sqlite3_column_int64(s, 0);
-    sqlite3_finalize(s);
-    sqlite3_close(db);
-    return value;
-}
-
-void names_meddle(const struct world *w, const char *sql)
-{
-    sqlite3 *db;
-    assert_int_equal(sqlite3_open(w->path, &db), SQLITE_OK);
-    sqlite3_busy_timeout(db, 10000); /* the store may be moving its log */
-    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
-    sqlite3_close(db);
 }
 
 void names_settle(struct world *w)

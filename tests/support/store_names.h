@@ -2,7 +2,7 @@
 #ifndef POSTERN_TESTS_SUPPORT_STORE_NAMES_H
 #define POSTERN_TESTS_SUPPORT_STORE_NAMES_H
 
-#include "support/store_world.h"
+#include "support/store_fixture.h"
 
 /* Octets of the header as it came; of a field more that is stored; of the longest body. */
 enum { NAMES_HEADER = 20, NAMES_ADDED = 7, NAMES_BODY = 200000 };
@@ -50,9 +50,5 @@ void names_add_account(struct world *w, const char *name);
 /* Bob's; most: as store_device_add. */
 void names_add_device(struct world *w, const char *id, uint32_t most);
 void names_enrol_device(struct world *w, const char *id, uint32_t most, int64_t served_ms);
-/* What a query says, on a connection of its own. */
-int64_t names_number(const struct world *w, const char *sql);
-/* Likewise, but it changes what is there. */
-void names_meddle(const struct world *w, const char *sql);
 
 #endif

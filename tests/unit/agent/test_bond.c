@@ -5,18 +5,16 @@
 #include "schema.h"
 
 #include "net/stream.h"
-#include "support/store_world.h"
+#include "support/store_fixture.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include <cmocka.h>
-#include <sqlite3.h>
 
 enum { FIRST = 7 };
 static const char BODY[] = "From: anna@example.org\r\nSubject: x\r\n\r\nwords\r\n";
@@ -104,11 +102,7 @@ static void put_relayed(struct scene *s, uint64_t id)
 /* A thing of the store's that can't be read for a while, as another process does it. */
 static void spoil(struct scene *s, const char *sql)
 {
-    sqlite3 *db;
-    assert_int_equal(sqlite3_open(s->world.path, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_busy_timeout(db, 5000), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
-    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+    world_meddle(&s->world, sql);
 }
 
 #define UNTIL(s, condition)                                                                                                                                                                            \

@@ -1,34 +1,12 @@
 /* Accounts and named values, through the store's door. */
-#include "support/store_world.h"
+#include "support/store_fixture.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
-
-static int setup(void **state)
-{
-    struct world *w = malloc(sizeof *w);
-    world_make(w);
-    *state = w;
-    return world_open(w) == RESULT_OK ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    world_end(*state);
-    free(*state);
-    return 0;
-}
-
-static void reopen(struct world *w)
-{
-    world_close(w);
-    assert_int_equal(world_open(w), RESULT_OK);
-}
 
 struct account_seen {
     bool is_done;
@@ -102,7 +80,7 @@ static void accounts(void **state)
     assert_int_equal(seen.result, RESULT_OK);
     assert_string_equal(seen.text, "bob 1 $argon2id$x 4096 2:abcd 51 52 11 22: @example.com bob@example.org");
     assert_int_equal(put_account(w, "bob", false, 1), RESULT_OK);
-    reopen(w);
+    world_reopen(w);
     assert_string_equal(get_account(w, "bob").text, "bob 0 $argon2id$x 4096 2:abcd 51 52 11 22: bob@example.org");
     for (int i = 0; i < 120; i++) {
         char name[8];
@@ -155,7 +133,7 @@ static void settings(void **state)
         struct slice value = i == 0 ? SLICE("a\0b") : i == 1 ? SLICE("longer value") : (struct slice){0};
         store_setting_put(w->client, SLICE("secret"), value, world_on_done, &d);
         assert_int_equal(world_wait_done(w, &d), RESULT_OK);
-        reopen(w);
+        world_reopen(w);
         struct setting_seen seen = get_setting(w);
         assert_int_equal(seen.result, RESULT_OK);
         assert_true(slice_equal(slice_of(seen.text, seen.len), value));
@@ -165,8 +143,8 @@ static void settings(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(accounts, setup, teardown),
-        cmocka_unit_test_setup_teardown(settings, setup, teardown),
+        cmocka_unit_test_setup_teardown(accounts, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(settings, world_setup, world_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,8 +7,6 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -28,21 +26,6 @@
 #endif
 
 enum { PIECE = 16 * 1024, LARGE = 50 * 1024 * 1024 };
-
-static int setup(void **state)
-{
-    struct world *w = malloc(sizeof *w);
-    world_make(w);
-    *state = w;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    world_end(*state);
-    free(*state);
-    return 0;
-}
 
 static long peak_kib(void)
 {
@@ -388,15 +371,15 @@ static void at_rest_no_thread_wakes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_large_body_passes_in_little_memory, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_room_of_finished_mail_is_used_again, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_log_does_not_grow_without_bound, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_database_has_a_maximum, setup, teardown),
-        cmocka_unit_test_setup_teardown(beyond_the_bound_new_mail_is_told_to_come_later, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_chunk_turned_away_ends_its_body, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_refused_claim_breaks_no_batch, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_write_that_is_denied_is_a_failure, setup, teardown),
-        cmocka_unit_test_setup_teardown(at_rest_no_thread_wakes, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_large_body_passes_in_little_memory, world_setup_closed, world_teardown),
+        cmocka_unit_test_setup_teardown(the_room_of_finished_mail_is_used_again, world_setup_closed, world_teardown),
+        cmocka_unit_test_setup_teardown(the_log_does_not_grow_without_bound, world_setup_closed, world_teardown),
+        cmocka_unit_test_setup_teardown(a_database_has_a_maximum, world_setup_closed, world_teardown),
+        cmocka_unit_test_setup_teardown(beyond_the_bound_new_mail_is_told_to_come_later, world_setup_closed, world_teardown),
+        cmocka_unit_test_setup_teardown(a_chunk_turned_away_ends_its_body, world_setup_closed, world_teardown),
+        cmocka_unit_test_setup_teardown(a_refused_claim_breaks_no_batch, world_setup_closed, world_teardown),
+        cmocka_unit_test_setup_teardown(a_write_that_is_denied_is_a_failure, world_setup_closed, world_teardown),
+        cmocka_unit_test_setup_teardown(at_rest_no_thread_wakes, world_setup_closed, world_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

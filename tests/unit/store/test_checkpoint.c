@@ -9,27 +9,6 @@
 
 #include <cmocka.h>
 
-static int setup(void **state)
-{
-    struct world *w = malloc(sizeof *w);
-    world_make(w);
-    *state = w;
-    return world_open(w) == RESULT_OK ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    world_end(*state);
-    free(*state);
-    return 0;
-}
-
-static void reopen(struct world *w)
-{
-    world_close(w);
-    assert_int_equal(world_open(w), RESULT_OK);
-}
-
 /* ---- one that is over ---- */
 
 static void a_name_that_is_over_answers_as_it_did(void **state)
@@ -52,7 +31,7 @@ static void a_name_that_is_over_answers_as_it_did(void **state)
         assert_string_equal(c.first, "carl@example.net");
         names_assert_body(w, 5, 1000);
         if (round == 1)
-            reopen(w);
+            world_reopen(w);
     }
     struct store_claim other = names_plain("t1");
     other.digest[0] = 2;
@@ -92,7 +71,7 @@ static void a_half_goes_on_at_a_line(void **state)
         snprintf(transid, sizeof transid, "t%zu", i);
         names_leave_half(w, id, names_naming(names_plain(transid), 0), CUTS[i], true);
         if (i % 2)
-            reopen(w);
+            world_reopen(w);
         struct names_claimed c = names_claim(w, names_plain(transid));
         assert_int_equal(c.result, RESULT_OK);
         assert_string_equal(c.reply, "");
@@ -112,7 +91,7 @@ static void a_half_goes_on_at_a_line(void **state)
         names_assert_body(w, id, NAMES_BODY);
     }
     world_close(w);
-    assert_int_equal(names_number(w, "SELECT (SELECT count(*) FROM checkpoint WHERE reply = '') + (SELECT count(*) FROM checkpoint_recipient) + (SELECT count(*) FROM intake)"), 0);
+    assert_int_equal(world_number(w, "SELECT (SELECT count(*) FROM checkpoint WHERE reply = '') + (SELECT count(*) FROM checkpoint_recipient) + (SELECT count(*) FROM intake)"), 0);
     assert_int_equal(world_open(w), RESULT_OK);
 }
 
@@ -168,18 +147,18 @@ static void a_synced_half_is_there(void **state)
     names_append(intake, 0, 10);
     store_intake_sync(intake); /* the header is not whole: nothing that could be resumed */
     names_settle(w);
-    assert_int_equal(names_number(w, NAMES_CHUNKS), 0);
+    assert_int_equal(world_number(w, NAMES_CHUNKS), 0);
     names_note(intake, true);
     names_append(intake, 10, 3000);
     store_intake_sync(intake);
     store_intake_sync(intake); /* nothing new */
     names_settle(w);
-    assert_int_equal(names_number(w, "SELECT octets FROM checkpoint"), 3000);
+    assert_int_equal(world_number(w, "SELECT octets FROM checkpoint"), 3000);
     names_append(intake, 3000, STORE_CHUNK + 4000);
     store_intake_sync(intake);
     names_settle(w);
-    assert_int_equal(names_number(w, "SELECT octets FROM checkpoint"), STORE_CHUNK + 4000);
-    assert_int_equal(names_number(w, NAMES_CHUNKS), 2);
+    assert_int_equal(world_number(w, "SELECT octets FROM checkpoint"), STORE_CHUNK + 4000);
+    assert_int_equal(world_number(w, NAMES_CHUNKS), 2);
     names_append(intake, STORE_CHUNK + 4000, 2 * STORE_CHUNK);
     names_append(intake, 2 * STORE_CHUNK, NAMES_BODY);
     assert_int_equal(names_commit(w, intake), RESULT_OK);
@@ -196,7 +175,7 @@ static void a_synced_small_message_is_committed_whole(void **state)
     names_append(intake, 3000, 4000);
     assert_int_equal(names_commit(w, intake), RESULT_OK);
     names_assert_body(w, 5, 4000);
-    reopen(w);
+    world_reopen(w);
     names_assert_body(w, 5, 4000);
 }
 
@@ -206,13 +185,13 @@ static void a_half_without_a_whole_header_is_nothing(void **state)
     struct store_intake *intake = names_begin(w, 5, names_naming(names_plain("t1"), 0));
     names_append(intake, 0, STORE_CHUNK + 1); /* one chunk goes to the disk */
     names_settle(w);
-    assert_int_equal(names_number(w, NAMES_CHUNKS), 1);
+    assert_int_equal(world_number(w, NAMES_CHUNKS), 1);
     struct names_claimed c = names_claim(w, names_plain("t1"));
     assert_int_equal(c.result, RESULT_NOT_FOUND);
-    assert_int_equal(names_number(w, NAMES_CHUNKS) + names_number(w, NAMES_ROWS), 0);
+    assert_int_equal(world_number(w, NAMES_CHUNKS) + world_number(w, NAMES_ROWS), 0);
     store_intake_suspend(&intake);
     names_settle(w);
-    assert_int_equal(names_number(w, NAMES_CHUNKS) + names_number(w, NAMES_ROWS), 0);
+    assert_int_equal(world_number(w, NAMES_CHUNKS) + world_number(w, NAMES_ROWS), 0);
 }
 
 /* Its row promises more than there is: the sender has all of it. */
@@ -220,9 +199,9 @@ static void a_half_with_missing_octets_is_nothing(void **state)
 {
     struct world *w = *state;
     names_leave_half(w, 5, names_naming(names_plain("t1"), 0), NAMES_BODY, true);
-    names_meddle(w, "DELETE FROM chunk WHERE seq = 3");
+    world_meddle(w, "DELETE FROM chunk WHERE seq = 3");
     assert_int_equal(names_claim(w, names_plain("t1")).result, RESULT_NOT_FOUND);
-    assert_int_equal(names_number(w, NAMES_CHUNKS) + names_number(w, NAMES_ROWS), 0);
+    assert_int_equal(world_number(w, NAMES_CHUNKS) + world_number(w, NAMES_ROWS), 0);
 }
 
 static void a_refused_body_takes_its_name_along(void **state)
@@ -232,15 +211,15 @@ static void a_refused_body_takes_its_name_along(void **state)
     names_note(intake, true);
     names_append(intake, 0, NAMES_BODY);
     names_settle(w);
-    assert_int_equal(names_number(w, "SELECT count(*) FROM checkpoint"), 1);
+    assert_int_equal(world_number(w, "SELECT count(*) FROM checkpoint"), 1);
     store_intake_abort(&intake);
     names_settle(w);
-    assert_int_equal(names_number(w, NAMES_CHUNKS) + names_number(w, NAMES_ROWS), 0);
+    assert_int_equal(world_number(w, NAMES_CHUNKS) + world_number(w, NAMES_ROWS), 0);
     names_leave_half(w, 6, names_naming(names_plain("t1"), 0), NAMES_BODY, true); /* may be used again */
     intake = names_go_on(w, "t1");
     store_intake_abort(&intake);
     names_settle(w);
-    assert_int_equal(names_number(w, NAMES_CHUNKS) + names_number(w, NAMES_ROWS), 0);
+    assert_int_equal(world_number(w, NAMES_CHUNKS) + world_number(w, NAMES_ROWS), 0);
 }
 
 static void xwhole_drops_the_half(void **state)
@@ -254,10 +233,10 @@ static void xwhole_drops_the_half(void **state)
     by.is_whole = true;
     by.digest[0] = 9;
     assert_int_equal(names_claim(w, by).result, RESULT_DENIED);
-    assert_int_equal(names_number(w, "SELECT count(*) FROM checkpoint"), 1);
+    assert_int_equal(world_number(w, "SELECT count(*) FROM checkpoint"), 1);
     by.digest[0] = 1;
     assert_int_equal(names_claim(w, by).result, RESULT_NOT_FOUND);
-    assert_int_equal(names_number(w, NAMES_CHUNKS) + names_number(w, NAMES_ROWS), 0);
+    assert_int_equal(world_number(w, NAMES_CHUNKS) + world_number(w, NAMES_ROWS), 0);
 }
 
 /* ---- one at a time ---- */
@@ -294,7 +273,7 @@ static void a_claim_takes_it_away(void **state)
         names_settle(w);
         char sql[128];
         snprintf(sql, sizeof sql, "SELECT octets FROM checkpoint WHERE message = %d AND reply = ''", 30 + how);
-        assert_int_equal(names_number(w, sql), end);
+        assert_int_equal(world_number(w, sql), end);
         names_append(new, end, NAMES_BODY);
         assert_int_equal(names_commit(w, new), RESULT_OK);
         names_assert_body(w, id, NAMES_BODY);
@@ -315,7 +294,7 @@ static void what_was_dropped_does_not_come_back(void **state)
     names_append(old, 5000, STORE_CHUNK + 1);
     store_intake_suspend(&old);
     names_settle(w);
-    assert_int_equal(names_number(w, NAMES_CHUNKS) + names_number(w, NAMES_ROWS), 0);
+    assert_int_equal(world_number(w, NAMES_CHUNKS) + world_number(w, NAMES_ROWS), 0);
 }
 
 /* Both were told that nobody knows it. */
@@ -348,9 +327,9 @@ static void of_two_that_begin_one_goes_on(void **state)
     assert_int_equal(names_commit(w, one), RESULT_CANCELLED);
     assert_int_equal(names_commit(w, two), RESULT_OK);
     world_close(w);
-    assert_int_equal(names_number(w, "SELECT count(*) FROM message"), 3);
-    assert_int_equal(names_number(w, "SELECT count(*) FROM checkpoint"), 3);
-    assert_int_equal(names_number(w, "SELECT count(*) FROM chunk WHERE message NOT IN (SELECT id FROM message)"), 0);
+    assert_int_equal(world_number(w, "SELECT count(*) FROM message"), 3);
+    assert_int_equal(world_number(w, "SELECT count(*) FROM checkpoint"), 3);
+    assert_int_equal(world_number(w, "SELECT count(*) FROM chunk WHERE message NOT IN (SELECT id FROM message)"), 0);
     assert_int_equal(world_open(w), RESULT_OK);
 }
 
@@ -369,21 +348,21 @@ static void a_resume_after_another_claim_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_name_that_is_over_answers_as_it_did, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_removed_message_leaves_its_name, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_half_goes_on_at_a_line, setup, teardown),
-        cmocka_unit_test_setup_teardown(one_without_lines_goes_on_anywhere, setup, teardown),
-        cmocka_unit_test_setup_teardown(line_ends_are_found_across_chunks, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_synced_half_is_there, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_synced_small_message_is_committed_whole, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_half_without_a_whole_header_is_nothing, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_half_with_missing_octets_is_nothing, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_refused_body_takes_its_name_along, setup, teardown),
-        cmocka_unit_test_setup_teardown(xwhole_drops_the_half, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_claim_takes_it_away, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_was_dropped_does_not_come_back, setup, teardown),
-        cmocka_unit_test_setup_teardown(of_two_that_begin_one_goes_on, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_resume_after_another_claim_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_name_that_is_over_answers_as_it_did, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_removed_message_leaves_its_name, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_half_goes_on_at_a_line, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(one_without_lines_goes_on_anywhere, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(line_ends_are_found_across_chunks, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_synced_half_is_there, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_synced_small_message_is_committed_whole, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_half_without_a_whole_header_is_nothing, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_half_with_missing_octets_is_nothing, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_refused_body_takes_its_name_along, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(xwhole_drops_the_half, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_claim_takes_it_away, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(what_was_dropped_does_not_come_back, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(of_two_that_begin_one_goes_on, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_resume_after_another_claim_is_refused, world_setup, world_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

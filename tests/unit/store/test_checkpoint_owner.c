@@ -10,21 +10,6 @@
 
 #include <cmocka.h>
 
-static int setup(void **state)
-{
-    struct world *w = malloc(sizeof *w);
-    world_make(w);
-    *state = w;
-    return world_open(w) == RESULT_OK ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    world_end(*state);
-    free(*state);
-    return 0;
-}
-
 /* ---- words ---- */
 
 static void put_small(struct world *w, uint64_t id, struct store_claim by)
@@ -206,9 +191,9 @@ static void of_two_of_one_name_one_is_kept(void **state)
     assert_int_equal(names_claim(w, names_claim_by("", "x", "t3")).message, 10);
     assert_int_equal(names_claim(w, names_claim_by("", "x", "t4")).message, 12);
     assert_int_equal(names_claim(w, names_claim_by("", "x", "t5")).message, 14);
-    assert_int_equal(names_number(w, "SELECT count(*) FROM checkpoint WHERE device = ''"), 5);
-    assert_int_equal(names_number(w, "SELECT count(DISTINCT message) FROM checkpoint_recipient"), 2);
-    assert_int_equal(names_number(w, "SELECT count(*) FROM chunk"), 2);
+    assert_int_equal(world_number(w, "SELECT count(*) FROM checkpoint WHERE device = ''"), 5);
+    assert_int_equal(world_number(w, "SELECT count(DISTINCT message) FROM checkpoint_recipient"), 2);
+    assert_int_equal(world_number(w, "SELECT count(*) FROM chunk"), 2);
 }
 
 static void an_account_takes_its_names_along(void **state)
@@ -228,9 +213,9 @@ static void an_account_takes_its_names_along(void **state)
     names_leave_half(w, 6, names_naming(eve, 0), 5000, true);
     store_account_remove(w->client, SLICE("bob"), world_on_done, &d);
     assert_int_equal(world_wait_done(w, &d), RESULT_OK);
-    assert_int_equal(names_number(w, "SELECT count(*) FROM checkpoint"), 1);
-    assert_int_equal(names_number(w, "SELECT count(*) FROM checkpoint_recipient"), 2);
-    assert_int_equal(names_number(w, "SELECT count(*) FROM chunk"), 0);
+    assert_int_equal(world_number(w, "SELECT count(*) FROM checkpoint"), 1);
+    assert_int_equal(world_number(w, "SELECT count(*) FROM checkpoint_recipient"), 2);
+    assert_int_equal(world_number(w, "SELECT count(*) FROM chunk"), 0);
     assert_int_equal(names_claim(w, eve).message, 6);
 }
 
@@ -252,14 +237,14 @@ static void an_account_goes_in_steps(void **state)
         }
         char sql[80];
         snprintf(sql, sizeof sql, "UPDATE checkpoint SET octets = %zu", ROWS[row].octets); /* as if there were so many */
-        names_meddle(w, sql);
+        world_meddle(w, sql);
         store_account_remove(w->client, SLICE("bob"), world_on_done, &removed);
         store_setting_put(w->client, SLICE("x"), SLICE("y"), world_on_done, &other);
         assert_int_equal(world_wait_done(w, &other), RESULT_OK);
         assert_false(removed.is_done);
         assert_int_equal(world_wait_done(w, &removed), RESULT_OK);
-        assert_int_equal(names_number(w, NAMES_CHUNKS) + names_number(w, NAMES_ROWS), 0);
-        assert_int_equal(names_number(w, "SELECT count(*) FROM account"), 0);
+        assert_int_equal(world_number(w, NAMES_CHUNKS) + world_number(w, NAMES_ROWS), 0);
+        assert_int_equal(world_number(w, "SELECT count(*) FROM account"), 0);
     }
 }
 
@@ -276,12 +261,12 @@ static void an_account_that_went_in_part_is_there(void **state)
     }
     store_account_remove(w->client, SLICE("bob"), world_on_done, &d[0]);
     world_close(w);
-    assert_int_equal(names_number(w, "SELECT count(*) FROM checkpoint"), 10);
-    assert_int_equal(names_number(w, "SELECT count(*) FROM account"), 1);
+    assert_int_equal(world_number(w, "SELECT count(*) FROM checkpoint"), 10);
+    assert_int_equal(world_number(w, "SELECT count(*) FROM account"), 1);
     assert_int_equal(world_open(w), RESULT_OK);
     store_account_remove(w->client, SLICE("bob"), world_on_done, &d[1]);
     assert_int_equal(world_wait_done(w, &d[1]), RESULT_OK);
-    assert_int_equal(names_number(w, NAMES_ROWS) + names_number(w, "SELECT count(*) FROM account"), 0);
+    assert_int_equal(world_number(w, NAMES_ROWS) + world_number(w, "SELECT count(*) FROM account"), 0);
 }
 
 /* ---- bounds and ends ---- */
@@ -298,7 +283,7 @@ static void halves_are_bounded(void **state)
         naming.claim.served_ms = i == 0 ? 5000 : 1000 + i; /* the first was touched last */
         names_leave_half(w, 5 + (uint64_t)i, naming, 5000, true);
     }
-    assert_int_equal(names_number(w, "SELECT sum(message) FROM checkpoint WHERE message IN (5, 8)"), 13);
+    assert_int_equal(world_number(w, "SELECT sum(message) FROM checkpoint WHERE message IN (5, 8)"), 13);
     store_limit_halves(w->store, 9, 80000);
     naming.claim = names_plain("t9");
     naming.claim.served_ms = 2000;
@@ -306,11 +291,11 @@ static void halves_are_bounded(void **state)
     names_note(big, true);
     names_append(big, 0, 2 * STORE_CHUNK + 1); /* with each of the two there is less room: the longest untouched goes first, the one that grows never */
     names_settle(w);
-    assert_int_equal(names_number(w, "SELECT sum(message) FROM checkpoint"), 9);
-    assert_int_equal(names_number(w, "SELECT octets FROM checkpoint"), 2 * STORE_CHUNK);
+    assert_int_equal(world_number(w, "SELECT sum(message) FROM checkpoint"), 9);
+    assert_int_equal(world_number(w, "SELECT octets FROM checkpoint"), 2 * STORE_CHUNK);
     store_intake_abort(&big);
     names_settle(w);
-    assert_int_equal(names_number(w, NAMES_CHUNKS) + names_number(w, NAMES_ROWS), 0);
+    assert_int_equal(world_number(w, NAMES_CHUNKS) + world_number(w, NAMES_ROWS), 0);
 }
 
 static enum result sweep_names(struct world *w, int64_t served_ms)
@@ -339,10 +324,10 @@ static void names_are_forgotten_in_time(void **state)
     assert_int_equal(world_wait_done(w, &d[0]), RESULT_OK);
     assert_string_equal(world_state(w, 107), "delivered"); /* its name is known */
     assert_int_equal(sweep_names(w, 1000), RESULT_OK);
-    assert_int_equal(names_number(w, "SELECT count(*) FROM checkpoint"), 251);
+    assert_int_equal(world_number(w, "SELECT count(*) FROM checkpoint"), 251);
     assert_int_equal(sweep_names(w, 1001), RESULT_OK);
-    assert_int_equal(names_number(w, "SELECT message FROM checkpoint"), 107);
-    assert_int_equal(names_number(w, "SELECT count(*) FROM chunk"), 0);
+    assert_int_equal(world_number(w, "SELECT message FROM checkpoint"), 107);
+    assert_int_equal(world_number(w, "SELECT count(*) FROM chunk"), 0);
     assert_int_equal(sweep_names(w, 2001), RESULT_OK);
     store_sweep(w->client, INT64_MAX, world_on_done, &d[1]);
     assert_int_equal(world_wait_done(w, &d[1]), RESULT_OK);
@@ -369,9 +354,9 @@ static void a_name_is_known_for_its_time_from_its_commit_on(void **state)
         served += 4000;
         assert_int_equal(names_commit(w, intake), RESULT_OK);
         assert_int_equal(sweep_names(w, served), RESULT_OK);
-        assert_int_equal(names_number(w, "SELECT count(*) FROM checkpoint"), 1);
+        assert_int_equal(world_number(w, "SELECT count(*) FROM checkpoint"), 1);
         assert_int_equal(sweep_names(w, served + 1), RESULT_OK);
-        assert_int_equal(names_number(w, "SELECT count(*) FROM checkpoint"), 0);
+        assert_int_equal(world_number(w, "SELECT count(*) FROM checkpoint"), 0);
     }
 }
 
@@ -395,7 +380,7 @@ static void a_chunk_touches_its_name(void **state)
     naming.claim = names_plain("t3");
     store_limit_halves(w->store, 2, 0);
     names_leave_half(w, 7, naming, 5000, true);
-    assert_int_equal(names_number(w, "SELECT sum(message) FROM checkpoint"), 5 + 7);
+    assert_int_equal(world_number(w, "SELECT sum(message) FROM checkpoint"), 5 + 7);
 }
 
 static void on_line(void *context, enum log_level level, struct slice line)
@@ -423,17 +408,17 @@ static void an_account_has_so_many_halves(void **state)
             claim.served_ms = ++at;
             names_leave_half(w, 10 + 2 * i + j, names_naming(claim, 0), 5000, true);
         }
-        assert_true(names_number(w, "SELECT count(*) FROM checkpoint") <= 2 * STORE_HALVES_DEVICES);
+        assert_true(world_number(w, "SELECT count(*) FROM checkpoint") <= 2 * STORE_HALVES_DEVICES);
         if (i == 5)
-            assert_int_equal(names_number(w, "SELECT min(message) FROM checkpoint"), 14); /* the longest untouched went */
+            assert_int_equal(world_number(w, "SELECT min(message) FROM checkpoint"), 14); /* the longest untouched went */
     }
-    assert_int_equal(names_number(w, "SELECT max(message) FROM checkpoint"), 33);
+    assert_int_equal(world_number(w, "SELECT max(message) FROM checkpoint"), 33);
     /* two that go leave no more than one may have, at once, and the newest */
     remove_device(w, "d10");
     remove_device(w, "d11");
-    assert_int_equal(names_number(w, "SELECT count(*) FROM checkpoint WHERE device = ''"), 2);
-    assert_int_equal(names_number(w, "SELECT sum(message) FROM checkpoint WHERE device = ''"), 32 + 33);
-    assert_int_equal(names_number(w, "SELECT count(*) - (SELECT count(*) FROM body) - (SELECT count(*) FROM chunk) FROM checkpoint"), 0);
+    assert_int_equal(world_number(w, "SELECT count(*) FROM checkpoint WHERE device = ''"), 2);
+    assert_int_equal(world_number(w, "SELECT sum(message) FROM checkpoint WHERE device = ''"), 32 + 33);
+    assert_int_equal(world_number(w, "SELECT count(*) - (SELECT count(*) FROM body) - (SELECT count(*) FROM chunk) FROM checkpoint"), 0);
 }
 
 static void a_drop_is_told_once_and_when_it_is_committed(void **state)
@@ -459,7 +444,7 @@ static void a_drop_is_told_once_and_when_it_is_committed(void **state)
         assert_int_equal(names_commit(w, intake), fails ? RESULT_IO : RESULT_OK);
         fault_vfs_disarm();
         assert_int_equal(nlines, !fails);
-        assert_int_equal(names_number(w, "SELECT count(*) FROM checkpoint WHERE message = 5"), fails);
+        assert_int_equal(world_number(w, "SELECT count(*) FROM checkpoint WHERE message = 5"), fails);
     }
     world_close(w); /* what the failed body has left to say comes before `nlines` goes */
     w->log = (struct log){0};
@@ -488,20 +473,20 @@ static void outcomes_are_told(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(who_sees_what, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_device_sees_what_was_begun_before_it_was_enrolled, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_a_removed_device_began_is_found, setup, teardown),
-        cmocka_unit_test_setup_teardown(of_two_of_one_name_one_is_kept, setup, teardown),
-        cmocka_unit_test_setup_teardown(an_account_takes_its_names_along, setup, teardown),
-        cmocka_unit_test_setup_teardown(an_account_goes_in_steps, setup, teardown),
-        cmocka_unit_test_setup_teardown(an_account_that_went_in_part_is_there, setup, teardown),
-        cmocka_unit_test_setup_teardown(halves_are_bounded, setup, teardown),
-        cmocka_unit_test_setup_teardown(names_are_forgotten_in_time, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_name_is_known_for_its_time_from_its_commit_on, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_chunk_touches_its_name, setup, teardown),
-        cmocka_unit_test_setup_teardown(an_account_has_so_many_halves, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_drop_is_told_once_and_when_it_is_committed, setup, teardown),
-        cmocka_unit_test_setup_teardown(outcomes_are_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(who_sees_what, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_device_sees_what_was_begun_before_it_was_enrolled, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(what_a_removed_device_began_is_found, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(of_two_of_one_name_one_is_kept, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(an_account_takes_its_names_along, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(an_account_goes_in_steps, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(an_account_that_went_in_part_is_there, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(halves_are_bounded, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(names_are_forgotten_in_time, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_name_is_known_for_its_time_from_its_commit_on, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_chunk_touches_its_name, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(an_account_has_so_many_halves, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_drop_is_told_once_and_when_it_is_committed, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(outcomes_are_told, world_setup, world_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,5 @@
 /* What the agent keeps while the relay has it: names by number, what is asked about, what comes back, and what has been taken before. */
-#include "support/store_world.h"
-
-#include "schema.h"
+#include "support/store_fixture.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,22 +8,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-static int setup(void **state)
-{
-    struct world *w = malloc(sizeof *w);
-    world_make(w);
-    w->config.schema = schema_agent;
-    *state = w;
-    return world_open(w) == RESULT_OK ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    world_end(*state);
-    free(*state);
-    return 0;
-}
 
 static enum result finish(struct world *w, uint64_t id, struct store_outcome outcome, bool keep_body)
 {
@@ -335,17 +317,17 @@ static void a_sealed_digest_is_known_again(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_job_has_one_name, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_queue_knows_sizes, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_copy_is_kept_while_it_is_asked_about, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_the_relay_lost_comes_back_under_its_name, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_same_again_is_taken_once, setup, teardown),
-        cmocka_unit_test_setup_teardown(it_counts_within_the_window, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_has_bounced_is_not_the_first_of_anything, setup, teardown),
-        cmocka_unit_test_setup_teardown(pending_is_what_is_unfinished_or_awaited, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_is_forgotten_is_taken_again, setup, teardown),
-        cmocka_unit_test_setup_teardown(of_two_at_once_one_is_taken, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_sealed_digest_is_known_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_job_has_one_name, world_setup_agent, world_teardown),
+        cmocka_unit_test_setup_teardown(the_queue_knows_sizes, world_setup_agent, world_teardown),
+        cmocka_unit_test_setup_teardown(a_copy_is_kept_while_it_is_asked_about, world_setup_agent, world_teardown),
+        cmocka_unit_test_setup_teardown(what_the_relay_lost_comes_back_under_its_name, world_setup_agent, world_teardown),
+        cmocka_unit_test_setup_teardown(the_same_again_is_taken_once, world_setup_agent, world_teardown),
+        cmocka_unit_test_setup_teardown(it_counts_within_the_window, world_setup_agent, world_teardown),
+        cmocka_unit_test_setup_teardown(what_has_bounced_is_not_the_first_of_anything, world_setup_agent, world_teardown),
+        cmocka_unit_test_setup_teardown(pending_is_what_is_unfinished_or_awaited, world_setup_agent, world_teardown),
+        cmocka_unit_test_setup_teardown(what_is_forgotten_is_taken_again, world_setup_agent, world_teardown),
+        cmocka_unit_test_setup_teardown(of_two_at_once_one_is_taken, world_setup_agent, world_teardown),
+        cmocka_unit_test_setup_teardown(a_sealed_digest_is_known_again, world_setup_agent, world_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,37 +1,14 @@
 /* Devices, through the store's door. */
-#include "support/store_world.h"
+#include "support/store_fixture.h"
 
 #include "schema.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
-#include <sqlite3.h>
-
-static int setup(void **state)
-{
-    struct world *w = malloc(sizeof *w);
-    world_make(w);
-    *state = w;
-    return world_open(w) == RESULT_OK ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    world_end(*state);
-    free(*state);
-    return 0;
-}
-
-static void reopen(struct world *w)
-{
-    world_close(w);
-    assert_int_equal(world_open(w), RESULT_OK);
-}
 
 /* ---- asking ---- */
 
@@ -166,12 +143,12 @@ static void devices(void **state)
     assert_int_equal(note_seen(w, "one", 9), RESULT_OK);
     assert_int_equal(note_seen(w, "one", 5), RESULT_OK); /* two sessions may tell in any order */
     assert_int_equal(note_seen(w, "two", 5), RESULT_NOT_FOUND);
-    reopen(w);
+    world_reopen(w);
     assert_string_equal(get(w, "one").text, "one bob caf\xc3\xa9 0101 1 9: bob 1 @example.org");
     assert_int_equal(revoke_device(w, "one"), RESULT_OK);
     assert_int_equal(revoke_device(w, "one"), RESULT_NOT_FOUND);
     assert_int_equal(get(w, "one").result, RESULT_NOT_FOUND);
-    reopen(w);
+    world_reopen(w);
     assert_int_equal(get(w, "one").result, RESULT_NOT_FOUND);
 }
 
@@ -244,7 +221,7 @@ static void they_go_with_the_password(void **state)
     assert_string_equal(list(w, "").text, "annas one");
     assert_int_equal(put_account(w, "bob", false, "$z", 8), RESULT_OK);
     assert_string_equal(list(w, "").text, "annas");
-    reopen(w);
+    world_reopen(w);
     assert_string_equal(list(w, "").text, "annas");
     assert_int_equal(put_account(w, "carol", false, "$z", 8), RESULT_NOT_FOUND);
 }
@@ -255,15 +232,12 @@ static void an_old_database_learns_of_devices(void **state)
     struct world *w = *state;
     const struct schema_file *newest = w->config.schema, first[] = {newest[0], {NULL, NULL}};
     struct world old;
-    sqlite3 *db;
     world_make(&old);
     old.config.schema = first;
     assert_int_equal(world_open(&old), RESULT_OK);
     world_close(&old);
-    assert_int_equal(sqlite3_open(old.path, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, "INSERT INTO message VALUES (1, '', '', 0, 0, 0, '', 1, 0, 0, 0, 0, 5, 6, 1, 0); INSERT INTO body VALUES (1, x'78');"
-                                      "INSERT INTO recipient VALUES (1, 0, 'a@b.example', 0, '', '', 0, 0, 0, '', '', 0)", NULL, NULL, NULL), SQLITE_OK);
-    sqlite3_close(db);
+    world_meddle(&old, "INSERT INTO message VALUES (1, '', '', 0, 0, 0, '', 1, 0, 0, 0, 0, 5, 6, 1, 0); INSERT INTO body VALUES (1, x'78');"
+                       "INSERT INTO recipient VALUES (1, 0, 'a@b.example', 0, '', '', 0, 0, 0, '', '', 0)");
     old.config.schema = newest;
     assert_int_equal(world_open(&old), RESULT_OK);
     assert_string_equal(world_state(&old, 1), "queued");
@@ -278,12 +252,12 @@ static void an_old_database_learns_of_devices(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(devices, setup, teardown),
-        cmocka_unit_test_setup_teardown(lists_are_in_order, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_stalest_makes_room, setup, teardown),
-        cmocka_unit_test_setup_teardown(they_go_with_their_account, setup, teardown),
-        cmocka_unit_test_setup_teardown(they_go_with_the_password, setup, teardown),
-        cmocka_unit_test_setup_teardown(an_old_database_learns_of_devices, setup, teardown),
+        cmocka_unit_test_setup_teardown(devices, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(lists_are_in_order, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(the_stalest_makes_room, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(they_go_with_their_account, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(they_go_with_the_password, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(an_old_database_learns_of_devices, world_setup, world_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,33 +1,14 @@
 /* Times of another wall clock: which messages are moved to today's, and what is moved of them. */
-#include "support/store_world.h"
-
-#include "schema.h"
+#include "support/store_fixture.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
-#include <stdlib.h>
 
 #include <cmocka.h>
 
 #define NOW_MS INT64_C(1800000000000)
 #define DAY_MS INT64_C(86400000)
-
-static int setup(void **state)
-{
-    struct world *w = malloc(sizeof *w);
-    world_make(w);
-    w->config.schema = schema_agent;
-    *state = w;
-    return world_open(w) == RESULT_OK ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    world_end(*state);
-    free(*state);
-    return 0;
-}
 
 /* Received then; dies five days later. */
 static void put(struct world *w, uint64_t id, int64_t at_ms)
@@ -171,11 +152,11 @@ static void all_are_moved(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(what_is_of_today_stays, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_is_of_another_clock_keeps_what_it_had_left, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_the_next_hop_may_have_counts_pauses, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_is_asked_about_is_moved_where_that_is_wanted, setup, teardown),
-        cmocka_unit_test_setup_teardown(all_are_moved, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_of_today_stays, world_setup_agent, world_teardown),
+        cmocka_unit_test_setup_teardown(what_is_of_another_clock_keeps_what_it_had_left, world_setup_agent, world_teardown),
+        cmocka_unit_test_setup_teardown(what_the_next_hop_may_have_counts_pauses, world_setup_agent, world_teardown),
+        cmocka_unit_test_setup_teardown(what_is_asked_about_is_moved_where_that_is_wanted, world_setup_agent, world_teardown),
+        cmocka_unit_test_setup_teardown(all_are_moved, world_setup_agent, world_teardown),
     };
     return cmocka_run_group_tests_name("mend", tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
 /* Opening: what is refused, with which words; migrations; and that every statement uses its index. */
-#include "support/store_world.h"
+#include "support/store_fixture.h"
 
 #include "schema.h"
 #include "store/sql.h"
@@ -7,7 +7,6 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -15,42 +14,6 @@
 
 #include <cmocka.h>
 #include <sqlite3.h>
-
-static int setup(void **state)
-{
-    struct world *w = malloc(sizeof *w);
-    world_make(w);
-    *state = w;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    world_end(*state);
-    free(*state);
-    return 0;
-}
-
-static void execute(const struct world *w, const char *sql)
-{
-    sqlite3 *db;
-    assert_int_equal(sqlite3_open(w->path, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
-    sqlite3_close(db);
-}
-
-static int64_t number(const struct world *w, const char *sql)
-{
-    sqlite3 *db;
-    sqlite3_stmt *s = NULL;
-    int64_t value = -1;
-    assert_int_equal(sqlite3_open(w->path, &db), SQLITE_OK);
-    if (sqlite3_prepare_v2(db, sql, -1, &s, NULL) == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW)
-        value = sqlite3_column_int64(s, 0);
-    sqlite3_finalize(s);
-    sqlite3_close(db);
-    return value;
-}
 
 static void write_file(const struct world *w, const char *text)
 {
@@ -94,10 +57,10 @@ static void what_is_no_database_of_ours_is_refused(void **state)
     assert_non_null(strstr(w->why, "restore a backup"));
     assert_non_null(strstr(w->why, ".recover"));
     assert_int_equal(unlink(w->path), 0);
-    execute(w, "CREATE TABLE theirs (x)");
+    world_meddle(w, "CREATE TABLE theirs (x)");
     assert_refused(w, RESULT_CORRUPT, "another program", "choose another path");
     assert_null(strstr(w->why, "backup"));
-    assert_int_equal(number(w, "SELECT count(*) FROM sqlite_schema"), 1);
+    assert_int_equal(world_number(w, "SELECT count(*) FROM sqlite_schema"), 1);
 }
 
 static void places_that_cannot_be_used_are_named(void **state)
@@ -127,9 +90,9 @@ static void a_newer_database_is_left_alone(void **state)
     struct world *w = *state;
     assert_int_equal(world_open(w), RESULT_OK);
     world_close(w);
-    execute(w, "PRAGMA user_version = 99");
+    world_meddle(w, "PRAGMA user_version = 99");
     assert_refused(w, RESULT_VERSION, "newer version", "install that version");
-    assert_int_equal(number(w, "PRAGMA user_version"), 99);
+    assert_int_equal(world_number(w, "PRAGMA user_version"), 99);
 }
 
 static void migrations_are_applied_once_and_whole(void **state)
@@ -148,16 +111,16 @@ static void migrations_are_applied_once_and_whole(void **state)
     world_close(w);
     w->config.schema = files;
     assert_refused(w, RESULT_IO, "9999_bad.sql", "nothing was changed");
-    assert_int_equal(number(w, "PRAGMA user_version"), n + 1); /* the first of the two is in, of the second nothing */
-    assert_int_equal(number(w, "SELECT count(*) FROM sqlite_schema WHERE name = 'bad'"), 0);
+    assert_int_equal(world_number(w, "PRAGMA user_version"), n + 1); /* the first of the two is in, of the second nothing */
+    assert_int_equal(world_number(w, "SELECT count(*) FROM sqlite_schema WHERE name = 'bad'"), 0);
     files[n + 1] = (struct schema_file){"9999_good.sql", "ALTER TABLE more ADD COLUMN y;"};
     assert_int_equal(world_open(w), RESULT_OK);
     assert_string_equal(world_state(w, 1), "queued");
     world_close(w);
     assert_int_equal(world_open(w), RESULT_OK);
     world_close(w);
-    assert_int_equal(number(w, "SELECT count(*) FROM more"), 2);
-    assert_int_equal(number(w, "PRAGMA user_version"), n + 2);
+    assert_int_equal(world_number(w, "SELECT count(*) FROM more"), 2);
+    assert_int_equal(world_number(w, "PRAGMA user_version"), n + 2);
 }
 
 static void a_database_has_one_program(void **state)
@@ -266,14 +229,14 @@ static void the_agent_has_the_relays_tables_but_for_accounts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(files_are_for_us_alone, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_is_no_database_of_ours_is_refused, setup, teardown),
-        cmocka_unit_test_setup_teardown(places_that_cannot_be_used_are_named, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_newer_database_is_left_alone, setup, teardown),
-        cmocka_unit_test_setup_teardown(migrations_are_applied_once_and_whole, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_database_has_one_program, setup, teardown),
+        cmocka_unit_test_setup_teardown(files_are_for_us_alone, world_setup_closed, world_teardown),
+        cmocka_unit_test_setup_teardown(what_is_no_database_of_ours_is_refused, world_setup_closed, world_teardown),
+        cmocka_unit_test_setup_teardown(places_that_cannot_be_used_are_named, world_setup_closed, world_teardown),
+        cmocka_unit_test_setup_teardown(a_newer_database_is_left_alone, world_setup_closed, world_teardown),
+        cmocka_unit_test_setup_teardown(migrations_are_applied_once_and_whole, world_setup_closed, world_teardown),
+        cmocka_unit_test_setup_teardown(a_database_has_one_program, world_setup_closed, world_teardown),
         cmocka_unit_test(the_agent_has_the_relays_tables_but_for_accounts),
-        cmocka_unit_test_setup_teardown(statements_use_their_index, setup, teardown),
+        cmocka_unit_test_setup_teardown(statements_use_their_index, world_setup_closed, world_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

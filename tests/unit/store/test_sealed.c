@@ -5,7 +5,6 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -111,94 +110,79 @@ static void assert_filled(struct world *w)
     assert_string_equal(world_state(w, 4), "none");
 }
 
-static void reopen(struct world *w)
+static int setup_sealed(void **state)
 {
-    world_close(w);
-    assert_int_equal(world_open(w), RESULT_OK);
+    if (world_setup_closed(state) != 0)
+        return -1;
+    world_seal(*state, 7);
+    return world_open(*state) == RESULT_OK ? 0 : -1;
 }
 
 /* ---- a store that is sealed ------------------------------------------------------------------------------------- */
 
 static void nothing_lies_on_the_disk_and_all_is_there(void **state)
 {
-    (void)state;
-    struct world w;
-    world_make(&w);
-    world_seal(&w, 7);
-    assert_int_equal(world_open(&w), RESULT_OK);
-    assert_true(store_is_sealed(w.store));
-    assert_true(w.nasked == 1 && !w.is_asked_as_sealed);
-    fill(&w);
-    assert_nothing_on_disk(&w);
-    assert_filled(&w);
-    reopen(&w);
-    assert_true(w.nasked == 2 && w.is_asked_as_sealed);
-    assert_filled(&w);
-    world_close(&w);
-    assert_nothing_on_disk(&w);
-    world_end(&w);
+    struct world *w = *state;
+    assert_true(store_is_sealed(w->store));
+    assert_true(w->nasked == 1 && !w->is_asked_as_sealed);
+    fill(w);
+    assert_nothing_on_disk(w);
+    assert_filled(w);
+    world_reopen(w);
+    assert_true(w->nasked == 2 && w->is_asked_as_sealed);
+    assert_filled(w);
+    world_close(w);
+    assert_nothing_on_disk(w);
 }
 
 static void a_body_that_stops_half_way_is_not_on_the_disk(void **state)
 {
-    (void)state;
-    struct world w;
+    struct world *w = *state;
     char *body = body_of(1, LARGE);
-    world_make(&w);
-    world_seal(&w, 7);
-    assert_int_equal(world_open(&w), RESULT_OK);
-    struct store_intake *intake = store_intake_new(w.client, 1, NULL, NULL);
+    struct store_intake *intake = store_intake_new(w->client, 1, NULL, NULL);
     assert_int_equal(store_intake_append(intake, slice_of(body, LARGE)), RESULT_OK);
-    assert_int_equal(world_remove(&w, 99), RESULT_NOT_FOUND); /* answered behind the chunks */
-    assert_nothing_on_disk(&w);
+    assert_int_equal(world_remove(w, 99), RESULT_NOT_FOUND); /* answered behind the chunks */
+    assert_nothing_on_disk(w);
     store_intake_abort(&intake);
     free(body);
-    world_end(&w);
 }
 
 /* ---- on, off, on again ------------------------------------------------------------------------------------------ */
 
 static void a_database_with_mail_is_sealed_and_unsealed(void **state)
 {
-    (void)state;
-    struct world w;
-    world_make(&w);
-    assert_int_equal(world_open(&w), RESULT_OK);
-    fill(&w);
-    world_close(&w);
-    assert_all_on_disk(&w);
+    struct world *w = *state;
+    fill(w);
+    world_close(w);
+    assert_all_on_disk(w);
     for (int i = 0; i < 2; i++) {
-        world_seal(&w, 7);
-        assert_int_equal(world_open(&w), RESULT_OK);
-        assert_nothing_on_disk(&w); /* 4 */
-        assert_filled(&w);
-        world_close(&w);
-        assert_nothing_on_disk(&w);
-        w.seal.is_wanted = false;
-        assert_int_equal(world_open(&w), RESULT_OK);
-        assert_false(store_is_sealed(w.store));
-        assert_filled(&w);
-        world_close(&w);
-        assert_all_on_disk(&w);
-        w.config.seal = NULL;
-        assert_int_equal(world_open(&w), RESULT_OK);
-        assert_filled(&w);
-        world_close(&w);
+        world_seal(w, 7);
+        assert_int_equal(world_open(w), RESULT_OK);
+        assert_nothing_on_disk(w); /* 4 */
+        assert_filled(w);
+        world_close(w);
+        assert_nothing_on_disk(w);
+        w->seal.is_wanted = false;
+        assert_int_equal(world_open(w), RESULT_OK);
+        assert_false(store_is_sealed(w->store));
+        assert_filled(w);
+        world_close(w);
+        assert_all_on_disk(w);
+        w->config.seal = NULL;
+        assert_int_equal(world_open(w), RESULT_OK);
+        assert_filled(w);
+        world_close(w);
     }
-    world_end(&w);
 }
 
 static void off_without_a_seal_asks_for_no_key(void **state)
 {
-    (void)state;
-    struct world w;
-    world_make(&w);
-    world_seal(&w, 7);
-    w.seal.is_wanted = false;
-    assert_int_equal(world_open(&w), RESULT_OK);
-    fill(&w);
-    assert_int_equal(w.nasked, 0);
-    world_end(&w);
+    struct world *w = *state;
+    world_seal(w, 7);
+    w->seal.is_wanted = false;
+    assert_int_equal(world_open(w), RESULT_OK);
+    fill(w);
+    assert_int_equal(w->nasked, 0);
 }
 
 /* The mark of a database whose sealing has begun, in the place of that of one that is sealed. */
@@ -245,25 +229,21 @@ static void what_follows_is_written_as_usual(void **state)
 
 static void a_large_database_is_sealed_in_bounded_steps(void **state)
 {
-    (void)state;
-    struct world w;
+    struct world *w = *state;
     size_t len = 24 * 1024 * 1024;
     char *body = body_of(9, len), *small = body_of(1, 501);
-    world_make(&w);
-    assert_int_equal(world_open(&w), RESULT_OK);
-    assert_int_equal(world_put(&w, 9, slice_of(body, len), 2, 1), RESULT_OK);
+    assert_int_equal(world_put(w, 9, slice_of(body, len), 2, 1), RESULT_OK);
     for (uint64_t id = 10; id < 1300; id++)
-        assert_int_equal(world_put(&w, id, slice_of(small, 501), 1, 1), RESULT_OK);
-    world_close(&w);
-    world_seal(&w, 7);
-    assert_int_equal(world_open(&w), RESULT_OK);
-    assert_nothing_on_disk(&w);
-    struct slice read = world_body(&w, 9);
+        assert_int_equal(world_put(w, id, slice_of(small, 501), 1, 1), RESULT_OK);
+    world_close(w);
+    world_seal(w, 7);
+    assert_int_equal(world_open(w), RESULT_OK);
+    assert_nothing_on_disk(w);
+    struct slice read = world_body(w, 9);
     assert_true(read.len == len && memcmp(read.ptr, body, len) == 0);
     free((char *)(uintptr_t)read.ptr);
     free(body);
     free(small);
-    world_end(&w);
 }
 
 /* ---- digests ---- */
@@ -297,114 +277,89 @@ static uint64_t put_once(struct world *w, uint64_t id, const uint8_t digest[stat
 /* The row that says of a body that it is a half has gone: it is not told to be the earlier message, and made a second one. */
 static void a_half_that_nobody_knows_is_not_answered_as_the_earlier(void **state)
 {
-    (void)state;
-    struct world w;
+    struct world *w = *state;
     struct put put = {0};
     uint8_t digest[STORE_DIGEST] = {7};
     struct envelope_recipient to = {.address = SLICE("r@x.example")};
     struct store_message message = {.envelope = {.recipients = &to, .nrcpt = 1}, .received_at_ms = 1000, .digest = {7}};
     char *body = body_of(5, LARGE);
-    world_make(&w);
-    assert_int_equal(world_open(&w), RESULT_OK);
-    assert_int_equal(put_once(&w, 4, digest), 0);
-    struct store_intake *intake = store_intake_new(w.client, 5, NULL, NULL);
+    assert_int_equal(put_once(w, 4, digest), 0);
+    struct store_intake *intake = store_intake_new(w->client, 5, NULL, NULL);
     assert_int_equal(store_intake_append(intake, slice_of(body, LARGE)), RESULT_OK);
-    names_settle(&w);
-    names_meddle(&w, "DELETE FROM intake");
+    names_settle(w);
+    world_meddle(w, "DELETE FROM intake");
     store_intake_commit_once(&intake, &message, NULL, 0, &(struct store_window){0, 2000, 0}, on_put, &put);
-    world_wait(&w, &put.is_done);
+    world_wait(w, &put.is_done);
     assert_int_equal(put.result, RESULT_CORRUPT);
     assert_int_equal(put.earlier, 0);
-    assert_string_equal(world_state(&w, 5), "none");
-    assert_string_equal(world_state(&w, 4), "queued");
+    assert_string_equal(world_state(w, 5), "none");
+    assert_string_equal(world_state(w, 4), "queued");
     free(body);
-    world_end(&w);
 }
 
 static void a_digest_finds_its_message_and_lies_nowhere(void **state)
 {
-    (void)state;
-    struct world w;
+    struct world *w = *state;
     uint8_t digest[STORE_DIGEST], other[STORE_DIGEST] = {1};
     memset(digest, 'D', sizeof digest);
-    world_make(&w);
-    assert_int_equal(world_open(&w), RESULT_OK);
-    assert_true(put_once(&w, 5, digest) == 0);
-    assert_true(world_has_on_disk(&w, "DDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDD"));
-    world_seal(&w, 7);
-    reopen(&w);
-    assert_false(world_has_on_disk(&w, "DDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDD"));
-    assert_true(put_once(&w, 6, digest) == 5);
-    assert_true(put_once(&w, 6, other) == 0);
-    w.seal.is_wanted = false; /* there is no way back from a keyed one */
-    reopen(&w);
-    assert_true(put_once(&w, 7, digest) == 0);
-    world_end(&w);
+    assert_true(put_once(w, 5, digest) == 0);
+    assert_true(world_has_on_disk(w, "DDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDD"));
+    world_seal(w, 7);
+    world_reopen(w);
+    assert_false(world_has_on_disk(w, "DDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDD"));
+    assert_true(put_once(w, 6, digest) == 5);
+    assert_true(put_once(w, 6, other) == 0);
+    w->seal.is_wanted = false; /* there is no way back from a keyed one */
+    world_reopen(w);
+    assert_true(put_once(w, 7, digest) == 0);
 }
 
 /* ---- keys ------------------------------------------------------------------------------------------------------- */
 
 static void without_its_key_it_does_not_open_and_loses_nothing(void **state)
 {
-    (void)state;
-    struct world w;
-    world_make(&w);
-    world_seal(&w, 7);
-    assert_int_equal(world_open(&w), RESULT_OK);
-    fill(&w);
-    world_close(&w);
+    struct world *w = *state;
+    fill(w);
+    world_close(w);
     static const struct {
         enum result asked, opened;
         const char *words;
     } cases[] = {{RESULT_NOT_FOUND, RESULT_DENIED, "not lost"}, {RESULT_DENIED, RESULT_DENIED, "not lost"}, {RESULT_CANCELLED, RESULT_CANCELLED, "the test's key"}, {RESULT_IO, RESULT_IO, "the test's key"}};
     for (size_t i = 0; i < LEN(cases); i++) {
-        w.key_result = cases[i].asked;
-        assert_int_equal(world_open(&w), cases[i].opened);
-        assert_non_null(strstr(w.why, cases[i].words));
+        w->key_result = cases[i].asked;
+        assert_int_equal(world_open(w), cases[i].opened);
+        assert_non_null(strstr(w->why, cases[i].words));
     }
-    w.key_result = RESULT_OK;
-    w.key_first = 8;
-    assert_int_equal(world_open(&w), RESULT_DENIED);
-    assert_non_null(strstr(w.why, "the test's key"));
-    assert_non_null(strstr(w.why, "not lost"));
-    w.seal.is_wanted = false; /* nor is it unsealed with another */
-    assert_int_equal(world_open(&w), RESULT_DENIED);
-    w.config.seal = NULL;
-    assert_int_equal(world_open(&w), RESULT_DENIED);
-    assert_non_null(strstr(w.why, "not lost"));
-    world_seal(&w, 7);
-    assert_int_equal(world_open(&w), RESULT_OK);
-    assert_filled(&w);
-    world_end(&w);
+    w->key_result = RESULT_OK;
+    w->key_first = 8;
+    assert_int_equal(world_open(w), RESULT_DENIED);
+    assert_non_null(strstr(w->why, "the test's key"));
+    assert_non_null(strstr(w->why, "not lost"));
+    w->seal.is_wanted = false; /* nor is it unsealed with another */
+    assert_int_equal(world_open(w), RESULT_DENIED);
+    w->config.seal = NULL;
+    assert_int_equal(world_open(w), RESULT_DENIED);
+    assert_non_null(strstr(w->why, "not lost"));
+    world_seal(w, 7);
+    assert_int_equal(world_open(w), RESULT_OK);
+    assert_filled(w);
 }
 
 /* 3 */
 static void without_a_key_nothing_is_sealed(void **state)
 {
-    (void)state;
-    struct world w;
-    world_make(&w);
-    assert_int_equal(world_open(&w), RESULT_OK);
-    fill(&w);
-    world_close(&w);
-    world_seal(&w, 7);
-    w.key_result = RESULT_CANCELLED;
-    assert_int_equal(world_open(&w), RESULT_CANCELLED);
-    w.config.seal = NULL;
-    assert_int_equal(world_open(&w), RESULT_OK);
-    assert_filled(&w);
-    world_end(&w);
+    struct world *w = *state;
+    fill(w);
+    world_close(w);
+    world_seal(w, 7);
+    w->key_result = RESULT_CANCELLED;
+    assert_int_equal(world_open(w), RESULT_CANCELLED);
+    w->config.seal = NULL;
+    assert_int_equal(world_open(w), RESULT_OK);
+    assert_filled(w);
 }
 
 /* ---- a disk in other hands -------------------------------------------------------------------------------------- */
-
-static void run_sql(const struct world *w, const char *sql)
-{
-    sqlite3 *db;
-    assert_int_equal(sqlite3_open(w->path, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
-    assert_int_equal(sqlite3_close(db), SQLITE_OK);
-}
 
 struct row_wait {
     bool is_done, is_unreadable;
@@ -444,87 +399,64 @@ static void assert_refused(struct world *w, uint64_t id)
 static void meddle(struct world *w, const char *sql)
 {
     world_close(w);
-    run_sql(w, sql);
+    world_meddle(w, sql);
     assert_int_equal(world_open(w), RESULT_OK);
 }
 
 static void what_was_altered_is_shown_and_refused_and_the_rest_goes_on(void **state)
 {
-    (void)state;
-    struct world w;
-    world_make(&w);
-    world_seal(&w, 7);
-    assert_int_equal(world_open(&w), RESULT_OK);
+    struct world *w = *state;
     for (uint64_t id = 1; id <= 10; id++)
-        put(&w, id);
-    meddle(&w, "UPDATE message SET sender = 'mallory@example.org' WHERE id = 1; UPDATE message SET size = size - 1 WHERE id = 2;"
-               "UPDATE recipient SET address = (SELECT address FROM recipient WHERE message = 4 AND seq = 1) WHERE message = 4 AND seq = 0;"
-               "UPDATE recipient SET reply = ':1:AAAA' WHERE message = 5 AND seq = 1; UPDATE body SET octets = (SELECT octets FROM body WHERE message = 8) WHERE message = 7;"
-               "UPDATE chunk SET octets = (SELECT octets FROM chunk WHERE message = 3 AND seq = 2) WHERE message = 3 AND seq = 1");
-    assert_refused(&w, 1);
-    assert_refused(&w, 2);
-    assert_refused(&w, 4);
-    assert_refused(&w, 5);
-    assert_refused(&w, 7);
-    assert_int_equal(world_body(&w, 3).len, SIZE_MAX);
-    assert_string_equal(show(&w, 1).sender, STORE_UNREADABLE);
-    assert_string_equal(show(&w, 1).first, "r0@hop0.example");
-    assert_string_equal(show(&w, 4).first, STORE_UNREADABLE);
-    assert_true(show(&w, 4).is_unreadable);
-    assert_false(show(&w, 6).is_unreadable);
+        put(w, id);
+    meddle(w, "UPDATE message SET sender = 'mallory@example.org' WHERE id = 1; UPDATE message SET size = size - 1 WHERE id = 2;"
+              "UPDATE recipient SET address = (SELECT address FROM recipient WHERE message = 4 AND seq = 1) WHERE message = 4 AND seq = 0;"
+              "UPDATE recipient SET reply = ':1:AAAA' WHERE message = 5 AND seq = 1; UPDATE body SET octets = (SELECT octets FROM body WHERE message = 8) WHERE message = 7;"
+              "UPDATE chunk SET octets = (SELECT octets FROM chunk WHERE message = 3 AND seq = 2) WHERE message = 3 AND seq = 1");
+    assert_refused(w, 1);
+    assert_refused(w, 2);
+    assert_refused(w, 4);
+    assert_refused(w, 5);
+    assert_refused(w, 7);
+    assert_int_equal(world_body(w, 3).len, SIZE_MAX);
+    assert_string_equal(show(w, 1).sender, STORE_UNREADABLE);
+    assert_string_equal(show(w, 1).first, "r0@hop0.example");
+    assert_string_equal(show(w, 4).first, STORE_UNREADABLE);
+    assert_true(show(w, 4).is_unreadable);
+    assert_false(show(w, 6).is_unreadable);
     struct row_wait all = {0};
-    store_message_list(w.client, STORE_LIST_UNFINISHED, 0, 100, on_row, &all);
-    world_wait(&w, &all.is_done);
+    store_message_list(w->client, STORE_LIST_UNFINISHED, 0, 100, on_row, &all);
+    world_wait(w, &all.is_done);
     assert_int_equal(all.n, 10);
-    assert_job(&w, 6, "");
-    assert_job(&w, 9, "");
+    assert_job(w, 6, "");
+    assert_job(w, 9, "");
     struct world_done d = {0};
-    store_message_hold(w.client, 1, world_on_done, &d);
-    assert_int_equal(world_wait_done(&w, &d), RESULT_OK);
-    assert_int_equal(world_remove(&w, 4), RESULT_OK);
-    world_end(&w);
+    store_message_hold(w->client, 1, world_on_done, &d);
+    assert_int_equal(world_wait_done(w, &d), RESULT_OK);
+    assert_int_equal(world_remove(w, 4), RESULT_OK);
 }
 
 static void what_can_not_be_unsealed_stops_that_until_it_is_removed(void **state)
 {
-    (void)state;
-    struct world w;
-    world_make(&w);
-    world_seal(&w, 7);
-    assert_int_equal(world_open(&w), RESULT_OK);
-    fill(&w);
-    meddle(&w, "UPDATE body SET octets = zeroblob(100) WHERE message = 5");
-    world_close(&w);
-    w.seal.is_wanted = false;
-    assert_int_equal(world_open(&w), RESULT_CORRUPT);
-    assert_non_null(strstr(w.why, "number 5 "));
-    w.seal.is_wanted = true;
-    assert_int_equal(world_open(&w), RESULT_OK);
-    assert_job(&w, 1, REPLY);
-    assert_int_equal(world_remove(&w, 5), RESULT_OK);
-    world_close(&w);
-    assert_nothing_on_disk(&w);
-    w.seal.is_wanted = false;
-    assert_int_equal(world_open(&w), RESULT_OK);
-    assert_job(&w, 1, REPLY);
-    assert_job(&w, 6, "");
-    world_end(&w);
+    struct world *w = *state;
+    fill(w);
+    meddle(w, "UPDATE body SET octets = zeroblob(100) WHERE message = 5");
+    world_close(w);
+    w->seal.is_wanted = false;
+    assert_int_equal(world_open(w), RESULT_CORRUPT);
+    assert_non_null(strstr(w->why, "number 5 "));
+    w->seal.is_wanted = true;
+    assert_int_equal(world_open(w), RESULT_OK);
+    assert_job(w, 1, REPLY);
+    assert_int_equal(world_remove(w, 5), RESULT_OK);
+    world_close(w);
+    assert_nothing_on_disk(w);
+    w->seal.is_wanted = false;
+    assert_int_equal(world_open(w), RESULT_OK);
+    assert_job(w, 1, REPLY);
+    assert_job(w, 6, "");
 }
 
 /* ---- what it costs ---------------------------------------------------------------------------------------------- */
-
-static int64_t pages(const struct world *w)
-{
-    sqlite3 *db;
-    sqlite3_stmt *statement;
-    assert_int_equal(sqlite3_open(w->path, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_prepare_v2(db, "PRAGMA page_count", -1, &statement, NULL), SQLITE_OK);
-    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
-    int64_t n = sqlite3_column_int64(statement, 0);
-    sqlite3_finalize(statement);
-    sqlite3_close(db);
-    return n;
-}
 
 static int64_t pages_of_a_large_body(bool is_sealed)
 {
@@ -537,7 +469,7 @@ static int64_t pages_of_a_large_body(bool is_sealed)
     assert_int_equal(world_open(&w), RESULT_OK);
     assert_int_equal(world_put(&w, 1, slice_of(body, len), 1, 1), RESULT_OK);
     world_close(&w);
-    int64_t n = pages(&w);
+    int64_t n = world_number(&w, "PRAGMA page_count");
     world_end(&w);
     free(body);
     return n;
@@ -553,18 +485,18 @@ static void a_sealed_chunk_needs_no_further_page(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(nothing_lies_on_the_disk_and_all_is_there),
-        cmocka_unit_test(a_body_that_stops_half_way_is_not_on_the_disk),
-        cmocka_unit_test(a_database_with_mail_is_sealed_and_unsealed),
-        cmocka_unit_test(off_without_a_seal_asks_for_no_key),
+        cmocka_unit_test_setup_teardown(nothing_lies_on_the_disk_and_all_is_there, setup_sealed, world_teardown),
+        cmocka_unit_test_setup_teardown(a_body_that_stops_half_way_is_not_on_the_disk, setup_sealed, world_teardown),
+        cmocka_unit_test_setup_teardown(a_database_with_mail_is_sealed_and_unsealed, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(off_without_a_seal_asks_for_no_key, world_setup_closed, world_teardown),
         cmocka_unit_test(what_follows_is_written_as_usual),
-        cmocka_unit_test(a_large_database_is_sealed_in_bounded_steps),
-        cmocka_unit_test(a_digest_finds_its_message_and_lies_nowhere),
-        cmocka_unit_test(a_half_that_nobody_knows_is_not_answered_as_the_earlier),
-        cmocka_unit_test(without_its_key_it_does_not_open_and_loses_nothing),
-        cmocka_unit_test(without_a_key_nothing_is_sealed),
-        cmocka_unit_test(what_was_altered_is_shown_and_refused_and_the_rest_goes_on),
-        cmocka_unit_test(what_can_not_be_unsealed_stops_that_until_it_is_removed),
+        cmocka_unit_test_setup_teardown(a_large_database_is_sealed_in_bounded_steps, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_digest_finds_its_message_and_lies_nowhere, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_half_that_nobody_knows_is_not_answered_as_the_earlier, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(without_its_key_it_does_not_open_and_loses_nothing, setup_sealed, world_teardown),
+        cmocka_unit_test_setup_teardown(without_a_key_nothing_is_sealed, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(what_was_altered_is_shown_and_refused_and_the_rest_goes_on, setup_sealed, world_teardown),
+        cmocka_unit_test_setup_teardown(what_can_not_be_unsealed_stops_that_until_it_is_removed, setup_sealed, world_teardown),
         cmocka_unit_test(a_sealed_chunk_needs_no_further_page),
     };
     return cmocka_run_group_tests_name("sealed", tests, NULL, NULL);

@@ -17,21 +17,6 @@ struct table {
     size_t nrows, ncells;
 };
 
-static int setup(void **state)
-{
-    struct world *w = malloc(sizeof *w);
-    world_make(w);
-    *state = w;
-    return world_open(w) == RESULT_OK ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    world_end(*state);
-    free(*state);
-    return 0;
-}
-
 /* ---- the tables ---- */
 
 static char *readme(void)
@@ -399,7 +384,7 @@ static void do_forget(struct play *p, uint32_t generation)
 static void leave_headless(struct play *p)
 {
     names_leave_half(p->w, p->id, names_naming(claim_of(p), 0), 2 * STORE_CHUNK + 10, false);
-    names_meddle(p->w, "UPDATE checkpoint SET header_came = 0, header_stored = 0");
+    world_meddle(p->w, "UPDATE checkpoint SET header_came = 0, header_stored = 0");
 }
 
 /* With a session that goes on: the one that has it, or was told that nobody has; or "of who lost it". */
@@ -457,7 +442,7 @@ static const char *state_of(struct play *p)
 {
     char sql[160];
     snprintf(sql, sizeof sql, "SELECT coalesce((SELECT 1 + (reply <> '') FROM checkpoint WHERE transid = '%s'), 0)", p->transid);
-    return (const char *const[]){"none", "half", "over"}[names_number(p->w, sql)];
+    return (const char *const[]){"none", "half", "over"}[world_number(p->w, sql)];
 }
 
 static enum result answer_named(const char *cell)
@@ -479,7 +464,7 @@ static void check_rows(struct play *p, const char *what)
                                 "message NOT IN (SELECT message FROM checkpoint)) WHERE message NOT IN (SELECT id FROM message UNION ALL SELECT message FROM checkpoint WHERE reply = '')";
     static const char SIZES[] = "SELECT count(*) FROM checkpoint c WHERE reply = '' AND octets <> (SELECT coalesce(sum(length(octets)), 0) FROM (SELECT message, octets FROM "
                                 "body UNION ALL SELECT message, octets FROM chunk) p WHERE p.message = c.message)";
-    if (names_number(p->w, STRAY) != 0 || names_number(p->w, SIZES) != 0)
+    if (world_number(p->w, STRAY) != 0 || world_number(p->w, SIZES) != 0)
         fail_msg("from %s by %s: chunks that belong to nobody, or are missing", p->from, what);
 }
 
@@ -530,9 +515,9 @@ static void a_checkpoints_transitions_are_those_of_the_table(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_recipients_transitions_are_those_of_the_table, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_messages_state_is_that_of_the_table, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_checkpoints_transitions_are_those_of_the_table, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_recipients_transitions_are_those_of_the_table, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_messages_state_is_that_of_the_table, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_checkpoints_transitions_are_those_of_the_table, world_setup, world_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

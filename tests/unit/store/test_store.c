@@ -1,5 +1,5 @@
 /* The store through its door: what goes in comes out, in the right state, also after closing and opening. */
-#include "support/store_world.h"
+#include "support/store_fixture.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,28 +10,6 @@
 #include <unistd.h>
 
 #include <cmocka.h>
-#include <sqlite3.h>
-
-static int setup(void **state)
-{
-    struct world *w = malloc(sizeof *w);
-    world_make(w);
-    *state = w;
-    return world_open(w) == RESULT_OK ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    world_end(*state);
-    free(*state);
-    return 0;
-}
-
-static void reopen(struct world *w)
-{
-    world_close(w);
-    assert_int_equal(world_open(w), RESULT_OK);
-}
 
 static char *filled(uint64_t id, size_t len)
 {
@@ -94,7 +72,7 @@ static void a_message_comes_out_as_it_went_in(void **state)
             assert_true(slice_equal(got, body));
             free((char *)got.ptr);
             if (round == 1)
-                reopen(w);
+                world_reopen(w);
         }
         free((char *)body.ptr);
     }
@@ -143,24 +121,11 @@ static void a_dropped_intake_leaves_nothing(void **state)
     assert_null(intake);
     struct slice got = world_body(w, 9); /* a read may overtake the abort, so the end is waited for */
     free((char *)got.ptr);
-    reopen(w);
+    world_reopen(w);
     got = world_body(w, 9);
     assert_int_equal(got.len, 0);
     free((char *)got.ptr);
     assert_string_equal(world_state(w, 9), "none");
-}
-
-static int64_t number(const struct world *w, const char *sql)
-{
-    sqlite3 *db;
-    sqlite3_stmt *s;
-    assert_int_equal(sqlite3_open(w->path, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &s, NULL), SQLITE_OK);
-    assert_int_equal(sqlite3_step(s), SQLITE_ROW);
-    int64_t value = sqlite3_column_int64(s, 0);
-    sqlite3_finalize(s);
-    sqlite3_close(db);
-    return value;
 }
 
 /* Dies in the middle of a body whose first chunks are committed: the whole message behind it was. */
@@ -185,12 +150,12 @@ static void half_bodies_are_swept_at_start(void **state)
     int status;
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_int_equal(status, 0);
-    assert_int_equal(number(w, "SELECT count(*) FROM intake"), 1);
-    assert_int_equal(number(w, "SELECT count(*) FROM chunk WHERE message = 9"), 3);
+    assert_int_equal(world_number(w, "SELECT count(*) FROM intake"), 1);
+    assert_int_equal(world_number(w, "SELECT count(*) FROM chunk WHERE message = 9"), 3);
     assert_int_equal(world_open(w), RESULT_OK);
     world_close(w);
-    assert_int_equal(number(w, "SELECT (SELECT count(*) FROM intake) + (SELECT count(*) FROM chunk)"), 0);
-    assert_int_equal(number(w, "SELECT count(*) FROM body"), 1);
+    assert_int_equal(world_number(w, "SELECT (SELECT count(*) FROM intake) + (SELECT count(*) FROM chunk)"), 0);
+    assert_int_equal(world_number(w, "SELECT count(*) FROM body"), 1);
     assert_int_equal(world_open(w), RESULT_OK);
 }
 
@@ -542,7 +507,7 @@ static void the_queue_is_loaded_by_message_and_hop(void **state)
     assert_int_equal(world_finish(w, 4, 0, STORE_DELIVERED, "", false), RESULT_OK);
     store_message_hold(w->client, 3, world_on_done, &d);
     assert_int_equal(world_wait_done(w, &d), RESULT_OK);
-    reopen(w);
+    world_reopen(w);
     assert_string_equal(load_queue(w).text, "1/hop0@15 1/hop1@15 2/@777 3/hop0@35H ");
 }
 
@@ -624,26 +589,26 @@ static void history_is_kept_from_when_it_was_finished(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_message_comes_out_as_it_went_in, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_job_has_the_recipients_of_its_hop, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_same_id_twice_is_refused_and_harms_nobody, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_dropped_intake_leaves_nothing, setup, teardown),
-        cmocka_unit_test_setup_teardown(half_bodies_are_swept_at_start, setup, teardown),
-        cmocka_unit_test_setup_teardown(bodies_go_when_the_last_recipient_is_finished, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_body_can_be_kept_until_the_outcome_is_known, setup, teardown),
-        cmocka_unit_test_setup_teardown(transitions_of_a_recipient, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_does_not_count_is_no_attempt, setup, teardown),
-        cmocka_unit_test_setup_teardown(an_outcome_is_recorded_with_its_words, setup, teardown),
-        cmocka_unit_test_setup_teardown(an_outcome_brings_our_own_message_along, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_broken_task_takes_nobody_along, setup, teardown),
-        cmocka_unit_test_setup_teardown(hold_release_remove, setup, teardown),
-        cmocka_unit_test_setup_teardown(memory_does_not_outlive_a_change, setup, teardown),
-        cmocka_unit_test_setup_teardown(listings_come_in_groups_and_in_order, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_queue_is_loaded_by_message_and_hop, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_long_queue_is_loaded_in_groups, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_client_may_be_closed_in_a_callback, setup, teardown),
-        cmocka_unit_test_setup_teardown(counts_and_sweeping, setup, teardown),
-        cmocka_unit_test_setup_teardown(history_is_kept_from_when_it_was_finished, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_message_comes_out_as_it_went_in, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_job_has_the_recipients_of_its_hop, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(the_same_id_twice_is_refused_and_harms_nobody, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_dropped_intake_leaves_nothing, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(half_bodies_are_swept_at_start, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(bodies_go_when_the_last_recipient_is_finished, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_body_can_be_kept_until_the_outcome_is_known, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(transitions_of_a_recipient, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(what_does_not_count_is_no_attempt, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(an_outcome_is_recorded_with_its_words, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(an_outcome_brings_our_own_message_along, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_broken_task_takes_nobody_along, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(hold_release_remove, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(memory_does_not_outlive_a_change, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(listings_come_in_groups_and_in_order, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(the_queue_is_loaded_by_message_and_hop, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_long_queue_is_loaded_in_groups, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_client_may_be_closed_in_a_callback, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(counts_and_sweeping, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(history_is_kept_from_when_it_was_finished, world_setup, world_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
