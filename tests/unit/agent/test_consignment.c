@@ -35,6 +35,30 @@ static uint64_t progress_of(const struct scene *s, uint64_t message)
     return octets;
 }
 
+/* A large message whose line is stopped in the middle. */
+static void send_up_to(struct scene *s, size_t size, uint64_t first_id, uint64_t octets)
+{
+    open_scene_with(s, size, first_id, "");
+    enqueue_sized(s, MESSAGE, size);
+    stop_the_line_at(s, octets);
+}
+
+/* A message to a relay that breaks off after each 150,000 octets; time is long enough for whatever is waited for. */
+static void send_to_one_that_breaks_off(struct scene *s, const char *settings, bool forgets)
+{
+    open_scene_with(s, 4 * LARGE, NEW, settings);
+    s->office.wall_lead_ms = long_ahead;
+    s->stop_at = 150 * 1000;
+    s->forgets = forgets;
+    enqueue(s);
+}
+
+static void put_small_beside(struct scene *s)
+{
+    put_message(s, OTHER, 500);
+    enqueue_sized(s, OTHER, 500);
+}
+
 static void a_message_of_this_run_goes_whole(void **state)
 {
     static const size_t sizes[] = {500, LARGE};
@@ -109,10 +133,7 @@ static void a_line_that_gets_on_is_not_blamed_however_often_it_is_cut(void **sta
     struct scene s;
     struct uplink_status status;
     (void)state;
-    open_scene_with(&s, 4 * LARGE, NEW, "[queue]\npatience = 1h\n");
-    s.office.wall_lead_ms = long_ahead;
-    s.stop_at = 150 * 1000;
-    enqueue(&s);
+    send_to_one_that_breaks_off(&s, "[queue]\npatience = 1h\n", false);
     NET_UNTIL(&s.house.net, s.ntaken == 1 && queue_count(s.queue) == 0);
     assert_true(s.house.opened >= 8);
     assert_true(s.octets <= 4 * LARGE + s.house.opened * SCENE_LINE);
@@ -126,11 +147,7 @@ static void a_relay_that_loses_what_it_took_is_judged_as_before(void **state)
 {
     struct scene s;
     (void)state;
-    open_scene_with(&s, 4 * LARGE, NEW, "[queue]\npatience = 1h\n");
-    s.office.wall_lead_ms = long_ahead;
-    s.stop_at = 150 * 1000;
-    s.forgets = true;
-    enqueue(&s);
+    send_to_one_that_breaks_off(&s, "[queue]\npatience = 1h\n", true);
     NET_UNTIL(&s.house.net, is_waiting_long(&s));
     assert_int_equal(s.house.opened, 2); /* the first one got on */
     assert_string_equal(s.mails, "whole ask ");
@@ -148,17 +165,13 @@ static void a_relay_that_breaks_off_in_vain_is_left_alone(void **state)
 {
     struct scene s;
     (void)state;
-    open_scene_with(&s, 4 * LARGE, NEW, "[queue]\npatience = 10ms\n");
+    send_to_one_that_breaks_off(&s, "[queue]\npatience = 10ms\n", true);
     s.office.wall_lead_ms = days_ahead;
-    s.stop_at = 150 * 1000;
-    s.forgets = true;
-    enqueue(&s);
     NET_UNTIL(&s.house.net, is_waiting_long(&s));
     assert_int_equal(s.house.opened, 1 + COURIER_FUTILE_MAX);
     assert_true(queue_deadline_ms(s.queue) > loop_now_ms(&s.house.net.loop) + 3000 * 1000);
     s.stop_at = 0;
-    put_message(&s, OTHER, 500);
-    enqueue_sized(&s, OTHER, 500);
+    put_small_beside(&s);
     NET_UNTIL(&s.house.net, strcmp(world_state(&s.world, OTHER), "relayed") == 0);
     close_scene(&s);
 }
@@ -182,11 +195,7 @@ static void nothing_is_told_of_one_that_has_expired(void **state)
 {
     struct scene s;
     (void)state;
-    open_scene_with(&s, 4 * LARGE, NEW, "[queue]\npatience = 1h\n");
-    s.office.wall_lead_ms = long_ahead;
-    s.stop_at = 150 * 1000;
-    s.forgets = true;
-    enqueue(&s);
+    send_to_one_that_breaks_off(&s, "[queue]\npatience = 1h\n", true);
     NET_UNTIL(&s.house.net, is_waiting_long(&s));
     assert_true(progress_of(&s, MESSAGE) < UINT64_MAX);
     s.office.wall_lead_ms = NULL;
@@ -198,12 +207,6 @@ static void nothing_is_told_of_one_that_has_expired(void **state)
 }
 
 /* ---- who goes first --------------------------------------------------------------------------------------------- */
-
-static void put_small_beside(struct scene *s)
-{
-    put_message(s, OTHER, 500);
-    enqueue_sized(s, OTHER, 500);
-}
 
 static void a_small_one_overtakes_a_large_one(void **state)
 {
@@ -232,9 +235,7 @@ static void a_large_one_has_its_turn_first(void **state)
 {
     struct scene s;
     (void)state;
-    open_scene_with(&s, HUGE_OCTETS, NEW, "");
-    enqueue_sized(&s, MESSAGE, HUGE_OCTETS);
-    stop_the_line_at(&s, 100 * 1000);
+    send_up_to(&s, HUGE_OCTETS, NEW, 100 * 1000);
     put_small_beside(&s);
     service_resume(s.held);
     NET_UNTIL(&s.house.net, s.ntaken == 1);
@@ -252,9 +253,7 @@ static void others_are_not_paused(void **state)
     (void)state;
     for (size_t i = 0; i < 2; i++) {
         struct scene s;
-        open_scene_with(&s, rows[i].size, rows[i].first_id, "");
-        enqueue_sized(&s, MESSAGE, rows[i].size);
-        stop_the_line_at(&s, 500 * 1000);
+        send_up_to(&s, rows[i].size, rows[i].first_id, 500 * 1000);
         put_small_beside(&s);
         service_resume(s.held);
         NET_UNTIL(&s.house.net, s.ntaken == 1);
@@ -270,9 +269,7 @@ static void a_paused_one_obeys_a_person(void **state)
 {
     struct scene s;
     (void)state;
-    open_scene_with(&s, HUGE_OCTETS, NEW, "");
-    enqueue_sized(&s, MESSAGE, HUGE_OCTETS);
-    stop_the_line_at(&s, MIB + MIB / 2);
+    send_up_to(&s, HUGE_OCTETS, NEW, MIB + MIB / 2);
     put_small_beside(&s);
     assert_int_equal(queue_remove(s.queue, MESSAGE), RESULT_OK);
     uplink_forget(s.uplink, MESSAGE);
@@ -311,9 +308,7 @@ static void one_under_way_is_held(void **state)
     struct scene s;
     char expected[64];
     (void)state;
-    open_scene_with(&s, LARGE, NEW, "");
-    enqueue(&s);
-    stop_the_line_at(&s, LARGE / 2);
+    send_up_to(&s, LARGE, NEW, LARGE / 2);
     hold_by_hand(&s);
     service_resume(s.held);
     NET_UNTIL(&s.house.net, state_of(&s) == UPLINK_READY);
@@ -335,9 +330,7 @@ static void one_under_way_is_removed_without_trouble(void **state)
     (void)state;
     for (uint64_t first_id = 0; first_id <= NEW; first_id += NEW) {
         struct scene s;
-        open_scene_with(&s, LARGE, first_id, "");
-        enqueue(&s);
-        stop_the_line_at(&s, LARGE / 2);
+        send_up_to(&s, LARGE, first_id, LARGE / 2);
         remove_by_hand(&s);
         service_resume(s.held);
         NET_UNTIL(&s.house.net, state_of(&s) == (first_id ? UPLINK_READY : UPLINK_RESTING));
@@ -388,9 +381,7 @@ static void it_can_be_stopped_at_any_moment_of_a_pause(void **state)
     (void)state;
     for (int turns = 0; turns < 40; turns += turns < 12 ? 1 : 5) {
         struct scene s;
-        open_scene_with(&s, HUGE_OCTETS, NEW, "");
-        enqueue_sized(&s, MESSAGE, HUGE_OCTETS);
-        stop_the_line_at(&s, MIB + MIB / 2);
+        send_up_to(&s, HUGE_OCTETS, NEW, MIB + MIB / 2);
         put_small_beside(&s);
         service_resume(s.held);
         for (int i = 0; i < turns; i++)

@@ -1,43 +1,13 @@
 /* Who asks the relay's challenge, and how often (prober.h), with a challenge of the test's. Invariants by number. */
 #include "prober.h"
 
+#include "challenge_scene.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
 #include <cmocka.h>
-
-/* ---- the challenge: in place of net's ---- */
-
-static struct {
-    struct challenge_ask ask;
-    unsigned nasked;
-    bool is_open;
-} challenge;
-
-enum result challenge_start(struct challenge **out, uv_loop_t *loop, const struct challenge_ask *ask)
-{
-    (void)loop;
-    challenge.ask = *ask;
-    challenge.nasked++;
-    challenge.is_open = true;
-    *out = (struct challenge *)&challenge;
-    return RESULT_OK;
-}
-
-void challenge_cancel(struct challenge **at)
-{
-    if (*at)
-        challenge.is_open = false;
-    *at = NULL;
-}
-
-static void answer(enum challenge_result result)
-{
-    assert_true(challenge.is_open);
-    challenge.is_open = false;
-    challenge.ask.on_end(challenge.ask.context, result, "as the test says");
-}
 
 /* ---- those who ask ---- */
 
@@ -103,7 +73,7 @@ static void two_at_once_are_one_question(void **state)
     ask(&world.other, 1);
     turn();
     assert_int_equal(challenge.nasked, 1);
-    answer(CHALLENGE_PORTAL);
+    answer_challenge(CHALLENGE_PORTAL);
     assert_int_equal(world.one.nanswers, 0); /* 3: from the loop */
     turn();
     assert_true(world.one.nanswers == 1 && world.other.nanswers == 1 && world.one.last == FINDER_PROBE_CAPTIVE && world.other.last == FINDER_PROBE_CAPTIVE);
@@ -114,7 +84,7 @@ static void who_comes_soon_after_gets_the_same_answer(void **state)
 {
     (void)state;
     ask(&world.one, 1);
-    answer(CHALLENGE_GENUINE);
+    answer_challenge(CHALLENGE_GENUINE);
     turn();
     ask(&world.other, 1);
     assert_int_equal(world.other.nanswers, 0);
@@ -135,7 +105,7 @@ static void on_another_network_it_is_asked_anew_when_it_is_time(void **state)
     assert_true(world.other.nanswers == 1 && world.other.last == FINDER_PROBE_CAPTIVE && world.one.nanswers == 0 && challenge.nasked == 0);
     while (challenge.nasked == 0)
         uv_run(&world.loop, UV_RUN_ONCE);
-    answer(CHALLENGE_SILENT);
+    answer_challenge(CHALLENGE_SILENT);
     turn();
     assert_true(world.one.nanswers == 1 && world.one.last == FINDER_PROBE_SILENT);
     assert_true(prober_last(world.prober, &last) && last.answer == FINDER_PROBE_SILENT && last.network.octets[0] == 2);
@@ -146,7 +116,7 @@ static void what_comes_after_the_network_is_gone_is_nobodys(void **state)
     (void)state;
     ask(&world.one, 0);
     prober_forget(world.prober);
-    answer(CHALLENGE_PORTAL);
+    answer_challenge(CHALLENGE_PORTAL);
     turn();
     assert_int_equal(world.one.nanswers, 0);
     prober_forget(world.prober);
@@ -160,7 +130,7 @@ static void who_has_left_is_not_told(void **state)
     (void)state;
     ask(&world.one, 1);
     prober_cancel(&world.one.question);
-    answer(CHALLENGE_PORTAL);
+    answer_challenge(CHALLENGE_PORTAL);
     turn();
     assert_int_equal(world.one.nanswers, 0);
 }

@@ -2,7 +2,7 @@
  * what it knew. */
 #include "search.h"
 
-#include "net/challenge.h"
+#include "challenge_scene.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -56,38 +56,6 @@ static void answer(void)
     resolver.request = NULL;
     if (request)
         answer_with(request, resolver.address);
-}
-
-/* ---- the challenge: in place of net's ---- */
-
-static struct {
-    struct challenge_ask ask;
-    unsigned nasked;
-    bool is_open;
-} challenge;
-
-enum result challenge_start(struct challenge **out, uv_loop_t *loop, const struct challenge_ask *ask)
-{
-    (void)loop;
-    challenge.ask = *ask;
-    challenge.nasked++;
-    challenge.is_open = true;
-    *out = (struct challenge *)&challenge;
-    return RESULT_OK;
-}
-
-void challenge_cancel(struct challenge **at)
-{
-    if (*at)
-        challenge.is_open = false;
-    *at = NULL;
-}
-
-static void answer_challenge(enum challenge_result result)
-{
-    assert_true(challenge.is_open);
-    challenge.is_open = false;
-    challenge.ask.on_end(challenge.ask.context, result, "as the test says");
 }
 
 /* ---- a search ---- */

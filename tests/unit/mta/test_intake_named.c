@@ -1,5 +1,5 @@
 /* Messages whose transaction has a name (RFC 1845), on a real store: what is kept of a half, how another session goes on in it, and that it is one message in the end. */
-#include "support/store_world.h"
+#include "support/store_fixture.h"
 
 #include "mta/intake.h"
 
@@ -177,14 +177,24 @@ static struct claimed ask_half(struct world *world)
     return claimed;
 }
 
-static void set_up(struct world *world)
+/* A half of so many octets of the body, whose session has gone. */
+static struct claimed leave_half(struct world *world, size_t octets)
+{
+    struct session s;
+    session_open(&s, world, "<n@a>", NULL);
+    feed_first(&s, octets);
+    assert_true(intake_is_half(s.intake));
+    intake_free(&s.intake);
+    return ask_half(world);
+}
+
+static int setup(void **state)
 {
     for (size_t i = 0; i < LINES; i++) {
         snprintf(body + i * LINE, LINE, "%062zu", i);
         memcpy(body + i * LINE + LINE - 2, "\r\n", 2);
     }
-    world_make(world);
-    assert_int_equal(world_open(world), RESULT_OK);
+    return world_setup(state);
 }
 
 /* The message is there once, octet for octet as if it had come at once. */
@@ -212,174 +222,137 @@ static uint64_t body_came(const struct claimed *claimed)
 
 static void what_is_recorded_is_what_was_told(void **state)
 {
-    struct world world;
+    struct world *world = *state;
     struct session s;
     char told[300];
-    (void)state;
-    set_up(&world);
-    session_open(&s, &world, "<n@a>", NULL);
+    session_open(&s, world, "<n@a>", NULL);
     feed_first(&s, BODY);
     finish(&s);
     assert_taken(&s);
-    struct claimed claimed = ask(&world, "<n@a>", false);
+    struct claimed claimed = ask(world, "<n@a>", false);
     assert_int_equal(claimed.result, RESULT_OK);
     snprintf(told, sizeof told, "250 2.0.0 %s", s.words);
     assert_string_equal(claimed.reply, told);
     assert_int_equal(claimed.found.came_octets, CAME + BODY);
     arena_free(&claimed.arena);
-    world_end(&world);
 }
 
 static void a_half_is_gone_on_with(void **state)
 {
-    struct world world;
+    struct world *world = *state;
     struct session s;
-    (void)state;
-    set_up(&world);
-    session_open(&s, &world, "<n@a>", NULL);
-    feed_first(&s, 150000 + 13);
-    assert_true(intake_is_half(s.intake));
-    intake_free(&s.intake);
-    struct claimed claimed = ask_half(&world);
+    struct claimed claimed = leave_half(world, 150000 + 13);
     uint64_t came = body_came(&claimed);
     assert_int_equal(came, 150000 / LINE * LINE); /* up to the last whole line */
-    session_open(&s, &world, "<n@a>", &claimed.found);
+    session_open(&s, world, "<n@a>", &claimed.found);
     assert_int_equal(intake_id(s.intake), ID);
     assert_true(intake_feed(s.intake, part(came, came + 100))); /* the store reads the half back: the driver waits, what it had in hand is held */
-    world_wait(&world, &s.is_resumed);
+    world_wait(world, &s.is_resumed);
     feed(&s, part(came + 100, BODY));
     finish(&s);
     assert_taken(&s);
     assert_int_equal(s.njudged, 0); /* the header was, when it came */
     arena_free(&claimed.arena);
-    world_end(&world);
 }
 
 static void three_cuts_and_a_restart(void **state)
 {
     static const size_t cuts[] = {1, 70000, 200000, BODY};
-    struct world world;
+    struct world *world = *state;
     struct session s;
     uint64_t came = 0;
-    (void)state;
-    set_up(&world);
-    session_open(&s, &world, "<n@a>", NULL);
+    session_open(&s, world, "<n@a>", NULL);
     feed(&s, slice_from_cstr(HEADER));
     for (size_t i = 0; i < 4; i++) {
         feed(&s, part(came, cuts[i]));
         if (cuts[i] == BODY)
             break;
         intake_free(&s.intake);
-        world_close(&world);
-        assert_int_equal(world_open(&world), RESULT_OK);
-        struct claimed claimed = ask_half(&world);
+        world_reopen(world);
+        struct claimed claimed = ask_half(world);
         came = body_came(&claimed);
         assert_int_equal(came, cuts[i] / LINE * LINE);
-        session_open(&s, &world, "<n@a>", &claimed.found);
+        session_open(&s, world, "<n@a>", &claimed.found);
         arena_free(&claimed.arena); /* nothing of it is used after the call */
     }
     finish(&s);
     assert_taken(&s);
-    world_end(&world);
 }
 
 static void a_silent_sender_has_lost_nothing(void **state)
 {
-    struct world world;
+    struct world *world = *state;
     struct session s;
-    (void)state;
-    set_up(&world);
-    session_open(&s, &world, "<n@a>", NULL);
+    session_open(&s, world, "<n@a>", NULL);
     feed_first(&s, 100 * LINE);
     intake_sync(s.intake);
-    struct claimed claimed = ask_half(&world); /* while the first session is still there */
+    struct claimed claimed = ask_half(world); /* while the first session is still there */
     assert_int_equal(body_came(&claimed), 100 * LINE);
     intake_free(&s.intake);
     arena_free(&claimed.arena);
-    world_end(&world);
 }
 
 /* ---- who comes and goes ---- */
 
 static void the_end_comes_before_the_half_was_read(void **state)
 {
-    struct world world;
+    struct world *world = *state;
     struct session s;
-    (void)state;
-    set_up(&world);
-    session_open(&s, &world, "<n@a>", NULL);
-    feed_first(&s, BODY - LINE);
-    intake_free(&s.intake);
-    struct claimed claimed = ask_half(&world);
-    session_open(&s, &world, "<n@a>", &claimed.found);
+    struct claimed claimed = leave_half(world, BODY - LINE);
+    session_open(&s, world, "<n@a>", &claimed.found);
     assert_true(intake_feed(s.intake, part(BODY - LINE, BODY)));
     finish(&s); /* without a turn of the loop in between */
     assert_taken(&s);
     assert_int_equal(s.nresumed, 0);
     arena_free(&claimed.arena);
-    world_end(&world);
 }
 
 static void who_leaves_while_the_half_is_read_leaves_it(void **state)
 {
-    struct world world;
+    struct world *world = *state;
     struct session s;
-    (void)state;
-    set_up(&world);
-    session_open(&s, &world, "<n@a>", NULL);
-    feed_first(&s, 1000 * LINE);
-    intake_free(&s.intake);
-    struct claimed first = ask_half(&world);
-    session_open(&s, &world, "<n@a>", &first.found);
+    struct claimed first = leave_half(world, 1000 * LINE);
+    session_open(&s, world, "<n@a>", &first.found);
     assert_true(intake_feed(s.intake, part(1000 * LINE, 1010 * LINE)));
     intake_free(&s.intake);
-    struct claimed again = ask_half(&world);
+    struct claimed again = ask_half(world);
     uint64_t came = body_came(&again);
     assert_true(came == 1000 * LINE || came == 1010 * LINE); /* what was held may have come too late for this claim */
-    session_open(&s, &world, "<n@a>", &again.found);
+    session_open(&s, world, "<n@a>", &again.found);
     feed(&s, part(came, BODY));
     finish(&s);
     assert_taken(&s);
     arena_free(&first.arena);
     arena_free(&again.arena);
-    world_end(&world);
 }
 
 static void who_leaves_after_the_end_is_committed_without(void **state)
 {
-    struct world world;
+    struct world *world = *state;
     struct session s;
-    (void)state;
-    set_up(&world);
-    session_open(&s, &world, "<n@a>", NULL);
-    feed_first(&s, BODY - LINE);
-    intake_free(&s.intake);
-    struct claimed claimed = ask_half(&world);
-    session_open(&s, &world, "<n@a>", &claimed.found);
+    struct claimed claimed = leave_half(world, BODY - LINE);
+    session_open(&s, world, "<n@a>", &claimed.found);
     assert_true(intake_feed(s.intake, part(BODY - LINE, BODY)));
     assert_true(intake_is_half(s.intake));
     intake_finish(s.intake);
     assert_false(intake_is_half(s.intake));
     intake_free(&s.intake);
-    world_wait(&world, &s.is_queued);
+    world_wait(world, &s.is_queued);
     assert_false(s.is_replied);
     s.code = 250;
     assert_taken(&s);
     arena_free(&claimed.arena);
-    world_end(&world);
 }
 
 static void who_names_it_takes_it_away(void **state)
 {
-    struct world world;
+    struct world *world = *state;
     struct session old, new;
-    (void)state;
-    set_up(&world);
-    session_open(&old, &world, "<n@a>", NULL);
+    session_open(&old, world, "<n@a>", NULL);
     feed_first(&old, 1500 * LINE);
     intake_sync(old.intake);
-    struct claimed claimed = ask_half(&world);
-    session_open(&new, &world, "<n@a>", &claimed.found);
+    struct claimed claimed = ask_half(world);
+    session_open(&new, world, "<n@a>", &claimed.found);
     uint64_t came = body_came(&claimed);
     feed(&new, part(came, came + LINE));
     feed(&old, part(1500 * LINE, BODY)); /* the old connection was not dead after all */
@@ -391,17 +364,14 @@ static void who_names_it_takes_it_away(void **state)
     finish(&new);
     assert_taken(&new);
     arena_free(&claimed.arena);
-    world_end(&world);
 }
 
 static void of_two_that_commit_one_does(void **state)
 {
-    struct world world;
+    struct world *world = *state;
     struct session a, b;
-    (void)state;
-    set_up(&world);
-    session_open(&a, &world, "<n@a>", NULL);
-    session_open(&b, &world, "<n@a>", NULL);
+    session_open(&a, world, "<n@a>", NULL);
+    session_open(&b, world, "<n@a>", NULL);
     feed_first(&a, 10 * LINE);
     feed_first(&b, 10 * LINE);
     finish(&a);
@@ -410,7 +380,6 @@ static void of_two_that_commit_one_does(void **state)
     assert_int_equal(b.code, 451);
     assert_non_null(strstr(b.words, "Another session"));
     assert_int_equal(a.nqueued + b.nqueued, 1);
-    world_end(&world);
 }
 
 /* ---- what is not kept ---- */
@@ -424,95 +393,83 @@ static void assert_unknown(struct world *world, const char *transid)
 
 static void a_refused_message_is_forgotten(void **state)
 {
-    struct world world;
+    struct world *world = *state;
     struct session s;
-    (void)state;
-    set_up(&world);
-    session_open(&s, &world, "<n@a>", NULL);
+    session_open(&s, world, "<n@a>", NULL);
     feed(&s, SLICE("From: eve@example.org\r\n\r\n"));
     feed(&s, part(0, BODY));
     assert_false(intake_is_half(s.intake));
     intake_free(&s.intake); /* even if its sender never hears why */
-    assert_unknown(&world, "<n@a>");
-    world_end(&world);
+    assert_unknown(world, "<n@a>");
 }
 
 static void a_body_that_the_session_refused_is_forgotten(void **state)
 {
-    struct world world;
+    struct world *world = *state;
     struct session s;
-    (void)state;
-    set_up(&world);
-    session_open(&s, &world, "<n@a>", NULL);
+    session_open(&s, world, "<n@a>", NULL);
     feed_first(&s, BODY - LINE);
     intake_drop(&s.intake);
     assert_null(s.intake);
-    assert_unknown(&world, "<n@a>");
-    world_end(&world);
+    assert_unknown(world, "<n@a>");
 }
 
 static void a_half_header_and_a_message_without_name_are_not_kept(void **state)
 {
-    struct world world;
+    struct world *world = *state;
     struct session s;
-    (void)state;
-    set_up(&world);
-    session_open(&s, &world, "<n@a>", NULL);
+    session_open(&s, world, "<n@a>", NULL);
     feed(&s, SLICE("From: anna@example.org\r\n"));
     assert_false(intake_is_half(s.intake));
     intake_free(&s.intake);
-    assert_unknown(&world, "<n@a>");
-    session_open(&s, &world, "", NULL);
+    assert_unknown(world, "<n@a>");
+    session_open(&s, world, "", NULL);
     feed_first(&s, BODY - LINE);
     intake_sync(s.intake);
     assert_false(intake_is_half(s.intake));
     intake_free(&s.intake);
-    assert_unknown(&world, "");
-    world_end(&world);
+    assert_unknown(world, "");
 }
 
 static void what_was_seen_of_the_first_half_is_remembered(void **state)
 {
-    struct world world;
+    struct world *world = *state;
     struct session s;
     struct store_job *job;
-    (void)state;
-    set_up(&world);
     body[70 * LINE + 5] = '\xff'; /* after the header was noted */
-    session_open(&s, &world, "<n@a>", NULL);
+    session_open(&s, world, "<n@a>", NULL);
     feed_first(&s, 50 * LINE);
     feed(&s, part(50 * LINE, 2000 * LINE));
     intake_free(&s.intake);
-    struct claimed claimed = ask_half(&world);
-    session_open(&s, &world, "<n@a>", &claimed.found);
+    struct claimed claimed = ask_half(world);
+    session_open(&s, world, "<n@a>", &claimed.found);
     feed(&s, part(body_came(&claimed), BODY));
     finish(&s);
     assert_taken(&s);
-    assert_int_equal(world_load(&world, ID, (struct slice){0}, &job), RESULT_OK);
+    assert_int_equal(world_load(world, ID, (struct slice){0}, &job), RESULT_OK);
     assert_true(job->message.has_8bit);
     assert_int_equal(job->message.size_octets, sizeof STORED - 1 + BODY);
     assert_int_equal(job->message.header_octets, sizeof STORED - 1);
     store_job_free(&job);
     arena_free(&claimed.arena);
-    world_end(&world);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_is_recorded_is_what_was_told),
-        cmocka_unit_test(a_half_is_gone_on_with),
-        cmocka_unit_test(three_cuts_and_a_restart),
-        cmocka_unit_test(a_silent_sender_has_lost_nothing),
-        cmocka_unit_test(the_end_comes_before_the_half_was_read),
-        cmocka_unit_test(who_leaves_while_the_half_is_read_leaves_it),
-        cmocka_unit_test(who_leaves_after_the_end_is_committed_without),
-        cmocka_unit_test(who_names_it_takes_it_away),
-        cmocka_unit_test(of_two_that_commit_one_does),
-        cmocka_unit_test(a_refused_message_is_forgotten),
-        cmocka_unit_test(a_body_that_the_session_refused_is_forgotten),
-        cmocka_unit_test(a_half_header_and_a_message_without_name_are_not_kept),
-        cmocka_unit_test(what_was_seen_of_the_first_half_is_remembered),
+        cmocka_unit_test_setup_teardown(what_is_recorded_is_what_was_told, setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_half_is_gone_on_with, setup, world_teardown),
+        cmocka_unit_test_setup_teardown(three_cuts_and_a_restart, setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_silent_sender_has_lost_nothing, setup, world_teardown),
+        cmocka_unit_test_setup_teardown(the_end_comes_before_the_half_was_read, setup, world_teardown),
+        cmocka_unit_test_setup_teardown(who_leaves_while_the_half_is_read_leaves_it, setup, world_teardown),
+        cmocka_unit_test_setup_teardown(who_leaves_after_the_end_is_committed_without, setup, world_teardown),
+        cmocka_unit_test_setup_teardown(who_names_it_takes_it_away, setup, world_teardown),
+        cmocka_unit_test_setup_teardown(of_two_that_commit_one_does, setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_refused_message_is_forgotten, setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_body_that_the_session_refused_is_forgotten, setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_half_header_and_a_message_without_name_are_not_kept, setup, world_teardown),
+        cmocka_unit_test_setup_teardown(what_was_seen_of_the_first_half_is_remembered, setup, world_teardown),
     };
     return cmocka_run_group_tests_name("intake, named", tests, NULL, NULL);
 }
