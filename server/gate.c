@@ -3,6 +3,7 @@
 #include "checkpoint.h"
 #include "enrolment.h"
 #include "outcome.h"
+#include "refresh.h"
 
 #include "mail/address.h"
 #include "mail/date.h"
@@ -27,7 +28,7 @@ struct session {
     uint32_t accounts_version;
     char device[ACCOUNT_DEVICE_ID + 1]; /* that logged in; "" where it was a person */
     int64_t proved_at_ms;                /* when the account whose password was proved had last been changed */
-    struct refresh *refresh;             /* on its way */
+    struct refresh *refresh;             /* on its way: the account, looked up again */
     struct enrolment *enrolment;         /* likewise */
     struct outcome *outcome;             /* likewise */
 
@@ -40,60 +41,6 @@ struct session {
     struct checkpoint *checkpoint; /* of a named one */
     struct intake *intake;
 };
-
-/* A look at the account that a session awaits. */
-struct refresh {
-    struct session *session; /* NULL: it has gone */
-    uint32_t version;
-};
-
-/* ---- what has been taken in ------------------------------------------------------------------------------------ */
-
-static int compare_slices(const void *left, const void *right)
-{
-    const struct slice *a = left, *b = right;
-    size_t least = a->len < b->len ? a->len : b->len;
-    int order = least ? memcmp(a->ptr, b->ptr, least) : 0;
-    return order ? order : (a->len > b->len) - (a->len < b->len);
-}
-
-/* Sorts hops and drops repetitions; the number left. */
-static size_t unique_hops(struct slice *hops, size_t n)
-{
-    size_t kept = 0;
-    qsort(hops, n, sizeof *hops, compare_slices);
-    for (size_t i = 0; i < n; i++) {
-        if (kept == 0 || !slice_equal(hops[kept - 1], hops[i]))
-            hops[kept++] = hops[i];
-    }
-    return kept;
-}
-
-struct queued_letter *queued_letter_new(uint64_t message, const struct slice *hops, size_t n, int64_t due_at_ms)
-{
-    size_t octets = 0;
-    for (size_t i = 0; i < n; i++)
-        octets += hops[i].len;
-    struct queued_letter *queued = malloc(sizeof *queued + n * sizeof *hops + octets);
-    if (!queued)
-        return NULL;
-    *queued = (struct queued_letter){.message = message, .due_at_ms = due_at_ms, .hops = (struct slice *)(queued + 1)};
-    char *text = (char *)(queued->hops + n);
-    for (size_t i = 0; i < n; i++) {
-        if (hops[i].len)
-            memcpy(text, hops[i].ptr, hops[i].len);
-        queued->hops[i] = slice_of(text, hops[i].len);
-        text += hops[i].len;
-    }
-    queued->nhops = n > 1 ? unique_hops(queued->hops, n) : n;
-    return queued;
-}
-
-void queued_letter_free(struct queued_letter **letter)
-{
-    free(*letter);
-    *letter = NULL;
-}
 
 /* ---- replies -------------------------------------------------------------------------------------------------- */
 
@@ -189,23 +136,14 @@ static void session_judge_sender(struct session *session)
     session_begin_transaction(session, (struct smtp_reply){550, {5, 7, 1}, slice_from_cstr(text)});
 }
 
-/* The account as it is now, for a session that lives on while a person changes it. */
-static void session_on_refreshed(void *context, enum result result, const struct store_account *found)
+static void session_on_refreshed(void *context, enum result result, struct account *account, uint32_t version)
 {
-    struct refresh *refresh = context;
-    struct session *session = refresh->session;
-    uint32_t version = refresh->version;
-    free(refresh);
-    if (!session)
-        return;
-    session->refresh = NULL;
-    bool is_gone = result == RESULT_NOT_FOUND || (result == RESULT_OK && !found->is_enabled);
-    struct account *account = result == RESULT_OK && !is_gone ? account_copy(found) : NULL;
-    if (is_gone && session->device[0]) {
+    struct session *session = context;
+    if (result == RESULT_NOT_FOUND && session->device[0]) {
         session_answer(session, SMTP_REPLY(421, 4, 7, 0, "This device was revoked, or its account disabled or removed; closing"));
-    } else if (is_gone) {
+    } else if (result == RESULT_NOT_FOUND) {
         session_answer(session, SMTP_REPLY(421, 4, 7, 0, "This account was disabled or removed; closing"));
-    } else if (!account) {
+    } else if (result != RESULT_OK) {
         session_answer(session, SMTP_REPLY(451, 4, 3, 0, "The account could not be looked up; try again later"));
     } else {
         session_set_account(session, account, version);
@@ -213,26 +151,12 @@ static void session_on_refreshed(void *context, enum result result, const struct
     }
 }
 
-/* A device may be gone while its account is not. */
-static void session_on_device_refreshed(void *context, enum result result, const struct store_device *device, const struct store_account *found)
-{
-    (void)device;
-    session_on_refreshed(context, result, found);
-}
-
 static void session_refresh_account(struct session *session, uint32_t version)
 {
-    session->refresh = malloc(sizeof *session->refresh);
-    if (!session->refresh) {
-        session_answer(session, intake_reply_of(RESULT_MEMORY));
-        return;
-    }
-    *session->refresh = (struct refresh){session, version};
     struct store_client *store = session->gate->services.login.store;
-    if (session->device[0])
-        store_device_get(store, slice_from_cstr(session->device), session_on_device_refreshed, session->refresh);
-    else
-        store_account_get(store, session->account->name, session_on_refreshed, session->refresh);
+    session->refresh = refresh_new(store, session->account->name, slice_from_cstr(session->device), version, session_on_refreshed, session, &session->refresh);
+    if (!session->refresh)
+        session_answer(session, intake_reply_of(RESULT_MEMORY));
 }
 
 /* ---- XDEVICE -------------------------------------------------------------------------------------------------- */
@@ -563,8 +487,7 @@ static void gate_on_closed(void *context, struct service_session *service)
     struct session *session = context;
     (void)service;
     (*session->gate->services.sessions)--;
-    if (session->refresh)
-        session->refresh->session = NULL;
+    refresh_abandon(&session->refresh);
     enrolment_abandon(&session->enrolment);
     outcome_abandon(&session->outcome);
     session_end_transaction(session, false);
