@@ -1,18 +1,13 @@
 #include "uplink_internal.h"
 
-#include "crypto/crypto.h"
-
 #include <assert.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static void go_on(struct uplink *uplink);
-static void make_way(struct uplink *uplink);
 static void on_timer(uv_timer_t *timer);
 
-static void enter(struct uplink *uplink, enum uplink_state state)
+void uplink_enter(struct uplink *uplink, enum uplink_state state)
 {
     if (uplink->state == state)
         return;
@@ -23,13 +18,19 @@ static void enter(struct uplink *uplink, enum uplink_state state)
 
 /* ---- stopping --------------------------------------------------------------------------------------------------- */
 
-static void tell_stopped_when_idle(struct uplink *uplink)
+static bool is_anything_open(const struct uplink *uplink)
 {
-    if (!uplink->is_stopping || uplink->session.outbound || uplink->nclosing > 0 || !consignment_is_idle(&uplink->consignment) || !inquiry_is_idle(uplink->inquiry) || uplink->aging.is_running || !uplink->is_timer_closed || !uplink->on_stopped)
+    bool is_session_open = uplink->session.outbound || uplink->nclosing > 0;
+    return is_session_open || !consignment_is_idle(&uplink->consignment) || !inquiry_is_idle(uplink->inquiry) || uplink->aging.is_running || !uplink->is_timer_closed;
+}
+
+void uplink_tell_stopped(struct uplink *uplink)
+{
+    if (!uplink->is_stopping || !uplink->on_stopped || is_anything_open(uplink))
         return;
     void (*on_stopped)(void *) = uplink->on_stopped;
     uplink->on_stopped = NULL;
-    enter(uplink, UPLINK_STOPPED);
+    uplink_enter(uplink, UPLINK_STOPPED);
     on_stopped(uplink->stopped_context);
 }
 
@@ -37,12 +38,12 @@ static void on_timer_closed(uv_handle_t *handle)
 {
     struct uplink *uplink = handle->data;
     uplink->is_timer_closed = true;
-    tell_stopped_when_idle(uplink);
+    uplink_tell_stopped(uplink);
 }
 
 /* ---- waiting and resting ---------------------------------------------------------------------------------------- */
 
-static int64_t now_of(const struct uplink *uplink)
+int64_t uplink_now_ms(const struct uplink *uplink)
 {
     return loop_now_ms(uplink->config.loop);
 }
@@ -53,20 +54,19 @@ static void plan(struct uplink *uplink, int64_t at_ms)
     if (uplink->planned_ms == at_ms)
         return;
     uplink->planned_ms = at_ms;
-    uplink->next_search_ms = at_ms == INT64_MAX ? 0 : wall_now_ms() + at_ms - now_of(uplink);
+    uplink->next_search_ms = at_ms == INT64_MAX ? 0 : wall_now_ms() + at_ms - uplink_now_ms(uplink);
 }
 
 /* Deferred mail: its own time has not come. */
 static void wait_for_due(struct uplink *uplink, int64_t due_ms)
 {
-    int64_t wait_ms = due_ms - now_of(uplink);
-    enter(uplink, UPLINK_WAITING);
+    int64_t wait_ms = due_ms - uplink_now_ms(uplink);
+    uplink_enter(uplink, UPLINK_WAITING);
     plan(uplink, due_ms);
     uv_timer_start(&uplink->timer, on_timer, (uint64_t)(wait_ms > 0 ? wait_ms : 0), 0);
 }
 
-/* No mail goes at present: some may have waited for too long. */
-static void look_for_aged(struct uplink *uplink)
+void uplink_look_for_aged(struct uplink *uplink)
 {
     if (uplink->consignment.nrecording == 0 && !uplink->is_stopping)
         aging_check(&uplink->aging);
@@ -75,11 +75,11 @@ static void look_for_aged(struct uplink *uplink)
 static void on_aged(void *context)
 {
     struct uplink *uplink = context;
-    go_on(uplink);
-    tell_stopped_when_idle(uplink);
+    uplink_go_on(uplink);
+    uplink_tell_stopped(uplink);
 }
 
-static void set_trouble(struct uplink *uplink, const char *words)
+void uplink_set_trouble(struct uplink *uplink, const char *words)
 {
     snprintf(uplink->trouble, sizeof uplink->trouble, "%s", words);
     uplink->is_trouble_networks = false;
@@ -130,18 +130,18 @@ static void on_recorded(void *context, const struct attempt_end *end)
     struct uplink *uplink = context;
     inquiry_took(uplink->inquiry, end);
     if (uplink->state == UPLINK_WAITING)
-        look_for_aged(uplink);
-    go_on(uplink);
-    tell_stopped_when_idle(uplink);
+        uplink_look_for_aged(uplink);
+    uplink_go_on(uplink);
+    uplink_tell_stopped(uplink);
 }
 
 static void on_unsent(void *context)
 {
     struct uplink *uplink = context;
     if (uplink->state == UPLINK_SENDING)
-        enter(uplink, UPLINK_READY);
-    go_on(uplink);
-    tell_stopped_when_idle(uplink);
+        uplink_enter(uplink, UPLINK_READY);
+    uplink_go_on(uplink);
+    uplink_tell_stopped(uplink);
 }
 
 /* ---- what became of those before -------------------------------------------------------------------------------- */
@@ -149,8 +149,8 @@ static void on_unsent(void *context)
 static void on_inquiry(void *context)
 {
     struct uplink *uplink = context;
-    go_on(uplink);
-    tell_stopped_when_idle(uplink);
+    uplink_go_on(uplink);
+    uplink_tell_stopped(uplink);
 }
 
 static void look_around(const struct uplink *uplink);
@@ -158,7 +158,7 @@ static void look_around(const struct uplink *uplink);
 static void on_inquiry_due(void *context)
 {
     look_around(context);
-    go_on(context);
+    uplink_go_on(context);
 }
 
 int64_t uplink_ask_at_ms(const struct uplink *uplink)
@@ -174,214 +174,7 @@ static bool is_bound(struct uplink *uplink)
     return consignment_is_idle(&uplink->consignment) && !consignment_is_carried(&uplink->consignment) && inquiry_bind(uplink->inquiry);
 }
 
-static bool send_next(struct uplink *uplink)
-{
-    if (!consignment_take(&uplink->consignment))
-        return false;
-    uplink->idle_since_ms = now_of(uplink);
-    enter(uplink, UPLINK_SENDING);
-    return true;
-}
-
-static void leave(struct uplink *uplink)
-{
-    enter(uplink, UPLINK_LEAVING);
-    outbound_quit(uplink->session.outbound);
-}
-
-/* Nothing to send: the timer ends the session, or comes earlier for mail whose time is near. */
-static void keep_warm_or_leave(struct uplink *uplink)
-{
-    int64_t now_ms = now_of(uplink), warm_until_ms = uplink->idle_since_ms + uplink->config.settings->values.keep_warm;
-    /* An outcome that is being recorded holds the queue's one place: more mail may wait behind it. */
-    if (now_ms >= warm_until_ms) {
-        if (uplink->consignment.nrecording == 0)
-            leave(uplink);
-        return;
-    }
-    int64_t delay_ms = warm_until_ms - now_ms, due_in_ms = queue_deadline_ms(uplink->config.queue) - now_ms, ask_in_ms = inquiry_deadline_ms(uplink->inquiry) - now_ms;
-    if (ask_in_ms < due_in_ms)
-        due_in_ms = ask_in_ms;
-    if (due_in_ms < delay_ms)
-        delay_ms = due_in_ms > 0 ? due_in_ms : 0;
-    uv_timer_start(&uplink->timer, on_timer, (uint64_t)delay_ms, 0);
-}
-
-/* ---- the session ------------------------------------------------------------------------------------------------ */
-
-static void learn(struct uplink *uplink)
-{
-    if (!session_learn(&uplink->session, &uplink->config.recall->profile))
-        return;
-    recall_save_profile(uplink->config.recall, uplink->config.settings);
-    search_profile_changed(uplink->search);
-}
-
-static void keep_token(struct uplink *uplink, const struct smtp_client_event *event)
-{
-    bool is_kept = session_keep_token(&uplink->session, event, &uplink->config.recall->profile);
-    if (is_kept)
-        recall_save_profile(uplink->config.recall, uplink->config.settings);
-    log_event(uplink->config.log, LOG_INFO, is_kept ? "device-known" : "device-unknown", LOG_STR("device", event->device));
-}
-
-static void tell_trouble(struct uplink *uplink, const struct outbound_failure *failure)
-{
-    const char *dir = uplink->config.dir;
-    set_trouble(uplink, failure->words);
-    if (failure->smtp == SMTP_FAIL_AUTH_REFUSED)
-        snprintf(uplink->trouble, sizeof uplink->trouble, "the relay refuses the name or password (%s); run: postern-agent setup --replace%s%s", failure->words, dir ? " --dir " : "", dir ? dir : "");
-}
-
-/* In the middle of a message that a person wants not to be sent: nobody's fault, and the way is as good as it was. */
-static void on_withdrawn(struct uplink *uplink)
-{
-    log_event(uplink->config.log, LOG_INFO, "uplink-dropped", LOG_TEXT("session", outbound_id(uplink->session.outbound)), LOG_TEXT("why", "its message was withdrawn"));
-    enter(uplink, UPLINK_LEAVING);
-}
-
-static void on_session_failed(struct uplink *uplink, const struct outbound_failure *failure)
-{
-    if (failure->smtp == SMTP_FAIL_ABORTED && uplink->consignment.is_withdrawn) {
-        on_withdrawn(uplink);
-        return;
-    }
-    /* The relay may end an idle session when it likes. */
-    bool is_idle = uplink->state == UPLINK_READY || uplink->state == UPLINK_LEAVING;
-    if (is_idle && failure->smtp != SMTP_FAIL_EARLY)
-        return;
-    log_event(uplink->config.log, LOG_WARNING, "uplink-failed", LOG_TEXT("phase", failure->phase), LOG_TEXT("reason", failure->words));
-    if (session_judge(&uplink->session, failure, &uplink->config.recall->profile)) {
-        log_event(uplink->config.log, LOG_WARNING, "relay-changed", LOG_TEXT("reason", failure->words));
-        recall_save_profile(uplink->config.recall, uplink->config.settings);
-    } else {
-        tell_trouble(uplink, failure);
-    }
-}
-
-static void on_smtp(struct uplink *uplink, const struct outbound_event *event)
-{
-    if (event->smtp.type == SMTP_CLIENT_DEVICE)
-        keep_token(uplink, &event->smtp);
-    if (uplink->state == UPLINK_SENDING && event->smtp.type == SMTP_CLIENT_BODY_WANTED)
-        make_way(uplink);
-    if (event->smtp.type == SMTP_CLIENT_OUTCOME)
-        inquiry_event(uplink->inquiry, &event->smtp);
-    if (event->smtp.type != SMTP_CLIENT_READY)
-        return;
-    if (uplink->state == UPLINK_LOGIN) {
-        set_trouble(uplink, "");
-        log_event(uplink->config.log, LOG_INFO, "uplink-ready", LOG_TEXT("session", outbound_id(uplink->session.outbound)), LOG_TEXT("way", outbound_peer(uplink->session.outbound)));
-    }
-    uplink->findings.reached_at_ms = wall_now_ms();
-    learn(uplink);
-    if (uplink->state != UPLINK_READY)
-        uplink->idle_since_ms = now_of(uplink); /* questions keep no session warm */
-    enter(uplink, UPLINK_READY);
-    go_on(uplink);
-}
-
-/* Invariant 6. */
-static void end_session(struct uplink *uplink)
-{
-    struct session *session = &uplink->session;
-    inquiry_session_over(uplink->inquiry);
-    if (!session->is_stale)
-        search_ended(uplink->search, session->how, session->verdict, session->words);
-    uplink->is_relay_reached = session->verdict == PATH_RELAY_REFUSED;
-    if (session->verdict != PATH_OPEN)
-        findings_note(&uplink->findings, &session->way, session->verdict, session->is_brief, session->words);
-    uplink->findings.is_login_refused = session->is_login_refused;
-    recall_save_memory(uplink->config.recall, uplink->config.settings);
-    *session = (struct session){0};
-}
-
-static void on_session_closed(struct uplink *uplink)
-{
-    bool is_idle = uplink->state == UPLINK_READY || uplink->state == UPLINK_LEAVING;
-    if (!is_idle && uplink->session.how == FINDER_END_PEACE)
-        uplink->session.how = FINDER_END_REFUSED; /* over without a word of why */
-    bool is_peace = uplink->session.how == FINDER_END_PEACE;
-    end_session(uplink);
-    if (!uplink->is_stopping) {
-        enter(uplink, is_peace ? UPLINK_RESTING : UPLINK_WAITING);
-        if (!is_peace)
-            look_for_aged(uplink);
-    }
-    go_on(uplink);
-    tell_stopped_when_idle(uplink);
-}
-
-static void on_session(void *context, struct outbound *outbound, const struct outbound_event *event)
-{
-    struct uplink *uplink = context;
-    (void)outbound;
-    consignment_event(&uplink->consignment, event);
-    switch (event->type) {
-    case OUTBOUND_CONNECTED: break;
-    case OUTBOUND_SMTP: on_smtp(uplink, event); break;
-    case OUTBOUND_FAILED: on_session_failed(uplink, event->failure); break;
-    case OUTBOUND_CLOSED: on_session_closed(uplink); break;
-    }
-}
-
-/* ---- giving a session up ---------------------------------------------------------------------------------------- */
-
-static void on_given_up(void *context, struct outbound *outbound, const struct outbound_event *event)
-{
-    struct uplink *uplink = context;
-    (void)outbound;
-    if (event->type != OUTBOUND_CLOSED)
-        return;
-    uplink->nclosing--;
-    tell_stopped_when_idle(uplink);
-}
-
-/* Without waiting for anything: the message under way goes back to the queue, as it is, or `uncertain`. What the kernel holds of it must go nowhere: back on the old network it would be sent again, and the message come
- * twice. */
-static void give_up(struct uplink *uplink, const char *why)
-{
-    struct outbound *outbound = uplink->session.outbound;
-    bool is_under_way = consignment_is_carried(&uplink->consignment);
-    log_event(uplink->config.log, LOG_INFO, "uplink-dropped", LOG_TEXT("session", outbound_id(outbound)), LOG_TEXT("why", why));
-    consignment_drop(&uplink->consignment);
-    inquiry_session_over(uplink->inquiry);
-    uplink->nclosing++;
-    outbound_set_handler(outbound, (struct outbound_handler){on_given_up, uplink});
-    if (is_under_way)
-        outbound_reset(outbound);
-    else
-        outbound_close(outbound);
-    uplink->session = (struct session){0};
-    enter(uplink, UPLINK_WAITING);
-}
-
-static void on_drop(void *context)
-{
-    struct uplink *uplink = context;
-    if (!uplink->session.outbound || uplink->session.is_stale)
-        return;
-    give_up(uplink, "the network has changed");
-    go_on(uplink);
-}
-
-/* Its address is not ours any more, or the laptop has slept: nothing comes back on it, and only a time-out would tell. */
-static bool is_dead(const struct uplink *uplink, const struct monitor_event *event)
-{
-    struct sockaddr_storage own;
-    if (event->has_slept)
-        return true;
-    return outbound_own_address(uplink->session.outbound, &own) != RESULT_OK || !monitor_has_address((const struct sockaddr *)&own);
-}
-
-static void judge_session(struct uplink *uplink, const struct monitor_event *event)
-{
-    if (!uplink->session.outbound || !is_dead(uplink, event))
-        return;
-    if (!uplink->session.is_stale)
-        search_ended(uplink->search, FINDER_END_CARRIED, PATH_OPEN, NULL);
-    give_up(uplink, event->has_slept ? "the machine has slept" : "its address is gone");
-}
+/* ---- the network ------------------------------------------------------------------------------------------------ */
 
 void uplink_set_network(struct uplink *uplink, const struct monitor_event *event)
 {
@@ -394,18 +187,27 @@ void uplink_set_network(struct uplink *uplink, const struct monitor_event *event
         findings_forget(&uplink->findings);
         uplink->is_relay_reached = false;
         if (uplink->is_trouble_networks)
-            set_trouble(uplink, "");
+            uplink_set_trouble(uplink, "");
     }
     uplink->network = key;
     if (uplink->config.awaits_network)
         uv_timer_stop(&uplink->timer);
     uplink->config.awaits_network = false;
     search_set_network(uplink->search, event);
-    judge_session(uplink, event);
-    go_on(uplink);
+    uplink_judge_session(uplink, event);
+    uplink_go_on(uplink);
 }
 
 /* ---- the search ------------------------------------------------------------------------------------------------- */
+
+static void on_drop(void *context)
+{
+    struct uplink *uplink = context;
+    if (!uplink->session.outbound || uplink->session.is_stale)
+        return;
+    uplink_give_up(uplink, "the network has changed");
+    uplink_go_on(uplink);
+}
 
 static void log_verdict(const struct uplink *uplink, enum log_level level, const char *event)
 {
@@ -424,10 +226,8 @@ static void on_use(void *context, struct outbound *winner, const struct path *pa
     session_begin(&uplink->session, winner, path);
     log_verdict(uplink, LOG_INFO, "way-found");
     recall_save_memory(uplink->config.recall, uplink->config.settings);
-    enter(uplink, UPLINK_LOGIN);
-    outbound_set_handler(winner, (struct outbound_handler){on_session, uplink});
-    smtp_client_login(outbound_core(winner), now_of(uplink));
-    outbound_pump(winner);
+    uplink_enter(uplink, UPLINK_LOGIN);
+    uplink_log_in(uplink);
 }
 
 /* The last search's end, and what the challenge has shown since. */
@@ -446,7 +246,7 @@ static void on_lost(void *context)
     log_verdict(uplink, LOG_WARNING, "no-way");
     tell_networks_trouble(uplink);
     recall_save_memory(uplink->config.recall, uplink->config.settings);
-    look_for_aged(uplink);
+    uplink_look_for_aged(uplink);
 }
 
 static void look_around(const struct uplink *uplink)
@@ -464,10 +264,43 @@ static void on_progress(void *context)
     /* The challenge may have been answered only now. */
     if (uplink->is_trouble_networks && finder_state(search_finder(uplink->search)) == FINDER_WAITING)
         tell_networks_trouble(uplink);
-    go_on(uplink);
+    uplink_go_on(uplink);
 }
 
 /* ---- what is next ----------------------------------------------------------------------------------------------- */
+
+static bool send_next(struct uplink *uplink)
+{
+    if (!consignment_take(&uplink->consignment))
+        return false;
+    uplink->idle_since_ms = uplink_now_ms(uplink);
+    uplink_enter(uplink, UPLINK_SENDING);
+    return true;
+}
+
+static void leave(struct uplink *uplink)
+{
+    uplink_enter(uplink, UPLINK_LEAVING);
+    outbound_quit(uplink->session.outbound);
+}
+
+/* Nothing to send: the timer ends the session, or comes earlier for mail whose time is near. */
+static void keep_warm_or_leave(struct uplink *uplink)
+{
+    int64_t now_ms = uplink_now_ms(uplink), warm_until_ms = uplink->idle_since_ms + uplink->config.settings->values.keep_warm;
+    /* An outcome that is being recorded holds the queue's one place: more mail may wait behind it. */
+    if (now_ms >= warm_until_ms) {
+        if (uplink->consignment.nrecording == 0)
+            leave(uplink);
+        return;
+    }
+    int64_t delay_ms = warm_until_ms - now_ms, due_in_ms = queue_deadline_ms(uplink->config.queue) - now_ms, ask_in_ms = inquiry_deadline_ms(uplink->inquiry) - now_ms;
+    if (ask_in_ms < due_in_ms)
+        due_in_ms = ask_in_ms;
+    if (due_in_ms < delay_ms)
+        delay_ms = due_in_ms > 0 ? due_in_ms : 0;
+    uv_timer_start(&uplink->timer, on_timer, (uint64_t)delay_ms, 0);
+}
 
 static void tell_wish(struct uplink *uplink, bool is_due)
 {
@@ -484,34 +317,32 @@ static void follow_search(struct uplink *uplink)
     const struct finder *finder = search_finder(uplink->search);
     if (uplink->config.awaits_network)
         return;
-    tell_wish(uplink, due_ms <= now_of(uplink) || inquiry_wants_session(uplink->inquiry));
+    tell_wish(uplink, due_ms <= uplink_now_ms(uplink) || inquiry_wants_session(uplink->inquiry));
     if (uplink->consignment.nrecording > 0)
         return;
     if (!uplink->is_wanted && due_ms != INT64_MAX) {
         wait_for_due(uplink, due_ms);
     } else if (!uplink->is_wanted) {
-        enter(uplink, UPLINK_RESTING);
+        uplink_enter(uplink, UPLINK_RESTING);
     } else if (finder_state(finder) == FINDER_SEARCHING) {
-        enter(uplink, UPLINK_SEARCHING);
+        uplink_enter(uplink, UPLINK_SEARCHING);
         plan(uplink, INT64_MAX);
         findings_take(&uplink->findings, finder, false, 0);
-    } else if (finder_state(finder) == FINDER_WAITING && finder_next_search_ms(finder) > now_of(uplink)) {
-        enter(uplink, UPLINK_WAITING);
+    } else if (finder_state(finder) == FINDER_WAITING && finder_next_search_ms(finder) > uplink_now_ms(uplink)) {
+        uplink_enter(uplink, UPLINK_WAITING);
         uv_timer_stop(&uplink->timer);
         plan(uplink, finder_next_search_ms(finder));
     }
 }
 
-/* A message that is under way, and a smaller one that may be due. */
-static void make_way(struct uplink *uplink)
+void uplink_make_way(struct uplink *uplink)
 {
-    int64_t again_ms = consignment_yield(&uplink->consignment), now_ms = now_of(uplink);
+    int64_t again_ms = consignment_yield(&uplink->consignment), now_ms = uplink_now_ms(uplink);
     if (again_ms != INT64_MAX)
         uv_timer_start(&uplink->timer, on_timer, (uint64_t)(again_ms > now_ms ? again_ms - now_ms : 0), 0);
 }
 
-/* The one place that decides what to do next. */
-static void go_on(struct uplink *uplink)
+void uplink_go_on(struct uplink *uplink)
 {
     if (uplink->is_stopping)
         return;
@@ -521,7 +352,7 @@ static void go_on(struct uplink *uplink)
         return;
     }
     if (uplink->state == UPLINK_SENDING)
-        make_way(uplink);
+        uplink_make_way(uplink);
     bool is_busy = !is_ours || uplink->state != UPLINK_READY || uplink->consignment.is_loading || uplink->aging.is_running || uplink->session.is_asking;
     if (is_busy)
         return;
@@ -543,18 +374,18 @@ static void on_timer(uv_timer_t *timer)
     look_around(uplink);
     uplink->config.awaits_network = false;
     if (uplink->state == UPLINK_WAITING)
-        enter(uplink, UPLINK_RESTING);
-    go_on(uplink);
+        uplink_enter(uplink, UPLINK_RESTING);
+    uplink_go_on(uplink);
 }
 
 void uplink_wake(struct uplink *uplink, bool is_urgent)
 {
-    bool is_due = queue_deadline_ms(uplink->config.queue) <= now_of(uplink);
+    bool is_due = queue_deadline_ms(uplink->config.queue) <= uplink_now_ms(uplink);
     if (!uplink->is_stopping && !uplink->session.outbound && !uplink->config.awaits_network && (is_due || is_urgent)) {
         uplink->is_wanted = true;
         search_want(uplink->search, is_urgent ? FINDER_WISH_NOW : FINDER_WISH_NEW_MAIL);
     }
-    go_on(uplink);
+    uplink_go_on(uplink);
 }
 
 void uplink_flush(struct uplink *uplink)
@@ -649,7 +480,7 @@ enum result uplink_reload(struct uplink *uplink, struct settings *settings, stru
     inquiry_reload(uplink->inquiry, settings);
     uplink->is_wanted = false;
     findings_forget(&uplink->findings);
-    set_trouble(uplink, "");
+    uplink_set_trouble(uplink, "");
     uplink_wake(uplink, true);
     return RESULT_OK;
 }
