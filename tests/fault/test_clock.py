@@ -47,6 +47,7 @@ class Clock:
                 "DONT_FAKE_MONOTONIC": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
 
     def jump(self, step, meanwhile, *daemons):
+        """Daemons start in the order given: the relay first, or an agent finds no way and waits for its next look."""
         if meanwhile != "running":
             for daemon in daemons:
                 daemon.stop()
@@ -201,7 +202,7 @@ def test_what_became_of_it_is_asked_all_the_same(make_agent, relay, sink, clock,
     sink.replies[("DATA", None)] = [DEFERRED]
     id = agent.send()
     agent.wait_state(id, "relayed")
-    clock.jump(step, meanwhile, agent, relay)
+    clock.jump(step, meanwhile, relay, agent)
     del sink.replies[("DATA", None)]
     agent.wait_state(id, "delivered")
     assert len(sink.messages) == 1
