@@ -114,9 +114,3 @@ int64_t schedule_on_clock(int64_t wall_ms, int64_t wall_now_ms, int64_t clock_no
     int64_t delay_ms = wall_ms > wall_now_ms ? wall_ms - wall_now_ms : 0;
     return clock_now_ms + (delay_ms <= longest_ms ? delay_ms : 0);
 }
-
-int64_t schedule_lead_ms(int64_t wall_then_ms, int64_t clock_then_ms, int64_t wall_now_ms, int64_t clock_now_ms)
-{
-    int64_t lead_ms = (wall_now_ms - wall_then_ms) - (clock_now_ms - clock_then_ms);
-    return lead_ms >= SCHEDULE_LEAD_MS ? lead_ms : 0;
-}

@@ -26,8 +26,7 @@ int64_t schedule_longest_ms(const struct schedule *schedule);
 /* A time of the wall on the clock that the queue runs on, so that setting the wall clock neither hurries nor stops the mail. What lies longer than longest_ms ahead was written by another
  * wall clock than today's and says nothing: it is due now, as is what is past. */
 int64_t schedule_on_clock(int64_t wall_ms, int64_t wall_now_ms, int64_t clock_now_ms, int64_t longest_ms);
-/* How far the wall clock has been set ahead since `then`, when both clocks were read: 0 for less than SCHEDULE_LEAD_MS, and when it was set back. */
+/* A wall clock that is ahead by less is not taken for one that was set. */
 enum { SCHEDULE_LEAD_MS = 3600 * 1000 };
-int64_t schedule_lead_ms(int64_t wall_then_ms, int64_t clock_then_ms, int64_t wall_now_ms, int64_t clock_now_ms);
 
 #endif

@@ -148,8 +148,6 @@ void done_answer(struct store_task *task, bool is_wanted);
 /* ---- row.c: rows of messages; inside the caller's transaction ---- */
 /* A whole job: message, recipients, and its body from chunk number nsent on. RESULT_EXISTS before any change. */
 MUST_CHECK enum result message_write(struct database *db, const struct store_job *job, uint32_t nsent);
-/* As it lies in the database: of a sealed one under its key, so that nothing can be guessed from it, and what is read back is not what was given. */
-void message_digest(const struct database *db, const uint8_t digest[static STORE_DIGEST], uint8_t out[static STORE_DIGEST]);
 /* The first of that digest that was received within the window. RESULT_NOT_FOUND. */
 MUST_CHECK enum result message_find(struct database *db, const uint8_t digest[static STORE_DIGEST], const struct store_window *window, uint64_t *id);
 /* Chunk 0 or later. */

@@ -25,7 +25,8 @@ static struct seal_place place_of(enum sealed_field field, uint64_t message, uin
 
 /* ---- written ---- */
 
-void message_digest(const struct database *db, const uint8_t digest[static STORE_DIGEST], uint8_t out[static STORE_DIGEST])
+/* As it lies in the database: of a sealed one under its key, so that nothing can be guessed from it, and what is read back is not what was given. */
+static void keep_digest(const struct database *db, const uint8_t digest[static STORE_DIGEST], uint8_t out[static STORE_DIGEST])
 {
     if (db->seal)
         seal_digest(db->seal, slice_of(digest, STORE_DIGEST), out);
@@ -36,7 +37,7 @@ void message_digest(const struct database *db, const uint8_t digest[static STORE
 enum result message_find(struct database *db, const uint8_t digest[static STORE_DIGEST], const struct store_window *window, uint64_t *id)
 {
     uint8_t kept[STORE_DIGEST];
-    message_digest(db, digest, kept);
+    keep_digest(db, digest, kept);
     struct query q = query_open(db, SQL_MESSAGE_WITH_DIGEST);
     query_blob(&q, slice_of(kept, STORE_DIGEST));
     query_int(&q, window->since_ms);
@@ -75,7 +76,7 @@ static enum result add_message_row(struct database *db, const struct store_messa
     query_int(&q, m->nchunks);
     query_int(&q, m->header_octets);
     uint8_t digest[STORE_DIGEST];
-    message_digest(db, m->digest, digest);
+    keep_digest(db, m->digest, digest);
     if (memcmp(m->digest, NO_DIGEST, STORE_DIGEST) != 0)
         query_blob(&q, slice_of(digest, STORE_DIGEST));
     else

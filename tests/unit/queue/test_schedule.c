@@ -121,10 +121,6 @@ static void a_wall_clock_that_is_set_neither_hurries_nor_stops(void **state)
     /* Stored before the clock was set back ten years, or ahead. */
     assert_int_equal(schedule_on_clock(now + 60000, now - years, clock, longest), clock);
     assert_int_equal(schedule_on_clock(now + 60000, now + years, clock, longest), clock);
-    assert_int_equal(schedule_lead_ms(now, 0, now + DAY, DAY), 0);
-    assert_int_equal(schedule_lead_ms(now, 0, now + DAY + SCHEDULE_LEAD_MS - 1, DAY), 0);
-    assert_int_equal(schedule_lead_ms(now, 0, now + years + DAY, DAY), years);
-    assert_int_equal(schedule_lead_ms(now, 0, now - years + DAY, DAY), 0);
     assert_int_equal(schedule_parse(SLICE("1m, 1h*3, 30m"), &s), RESULT_OK);
     for (uint32_t attempts = 1; attempts < 6; attempts++)
         assert_true(schedule_delay_ms(&s, attempts, UINT32_MAX) <= schedule_longest_ms(&s));
