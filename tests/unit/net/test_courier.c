@@ -1,30 +1,11 @@
 /* A courier between a real store and a server that answers as it is told. */
+#include "courier_scene.h"
+
 #include "support/house.h"
-#include "support/store_world.h"
-
-#include "net/courier.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-enum { MESSAGE = 9, LARGE = 1000 * 1000 };
 
 struct scene {
     struct house house; /* first: it is the handler's context */
-    struct world world;
-    struct store_client *client; /* on the house's loop */
-    struct outbound *outbound;
-    struct courier *courier;
-    struct store_job *job;
-    struct courier_result results[3];
-    char replies[3][200];
-    bool is_ready, is_done, is_over, is_counted, is_client_closed;
+    struct sender sender;
     bool dies_at_body, dies_at_end; /* the server */
     const char *mail_reply, *end_reply;
 };
@@ -98,100 +79,36 @@ static void on_server_closed(void *context, struct service_session *session)
 
 /* ---- the client ---- */
 
-static void on_event(void *context, struct outbound *outbound, const struct outbound_event *event)
-{
-    struct scene *s = context;
-    if (s->courier)
-        courier_event(s->courier, event);
-    if (event->type == OUTBOUND_SMTP && event->smtp.type == SMTP_CLIENT_PROVEN)
-        smtp_client_login(outbound_core(outbound), loop_now_ms(&s->house.net.loop));
-    else if (event->type == OUTBOUND_SMTP && event->smtp.type == SMTP_CLIENT_READY)
-        s->is_ready = true;
-    else if (event->type == OUTBOUND_CLOSED)
-        s->outbound = NULL;
-}
-
-static void on_done(void *context, struct courier *courier)
-{
-    struct scene *s = context;
-    assert_ptr_equal(courier, s->courier);
-    assert_false(s->is_done);
-    s->is_done = true;
-    s->is_over = courier_is_session_over(courier);
-    for (size_t i = 0; i < courier_job(courier)->nrecipients; i++) {
-        s->results[i] = courier_results(courier)[i];
-        slice_to_cstr(s->results[i].reply, s->replies[i], sizeof s->replies[i]);
-    }
-}
-
-static void on_counted(void *context, enum result result, const struct store_counts *counts)
-{
-    (void)result, (void)counts;
-    *(bool *)context = true;
-}
-
-static void on_client_closed(void *context)
-{
-    *(bool *)context = true;
-}
-
-/* A message of nrcpt recipients and that many octets in the store, and a session that is READY. */
 static void open_scene(struct scene *s, size_t nrcpt, size_t octets)
 {
-    char *body = malloc(octets);
-    *s = (struct scene){.mail_reply = "250 2.1.0 well", .end_reply = "250 2.0.0 taken"};
-    assert_non_null(body);
-    world_make(&s->world);
-    assert_int_equal(world_open(&s->world), RESULT_OK);
-    world_fill(MESSAGE, body, octets);
-    memcpy(body + octets - 2, "\r\n", 2);
-    for (size_t i = 80; i + 2 < octets; i += 80)
-        memcpy(body + i, "\r\n", 2);
-    assert_int_equal(world_put(&s->world, MESSAGE, slice_of(body, octets), nrcpt, 0), RESULT_OK);
-    free(body);
-    assert_int_equal(world_load(&s->world, MESSAGE, (struct slice){0}, &s->job), RESULT_OK);
     struct service_config config = {.smtp = {.hostname = SLICE("mx.example"), .offers_smtputf8 = true}, .handler = {s, on_open, on_server_event, on_server_closed}};
+    *s = (struct scene){.mail_reply = "250 2.1.0 well", .end_reply = "250 2.0.0 taken"};
+    sender_open(&s->sender, nrcpt, octets);
     house_open(&s->house, SERVICE_PLAIN, &config);
-    s->mail_reply = "250 2.1.0 well";
-    s->end_reply = "250 2.0.0 taken";
-    assert_int_equal(store_client_open(&s->client, s->world.store, &s->house.net.loop), RESULT_OK);
-    struct outbound_target target = {.address = s->house.address, .smtp = {.security = SMTP_SECURITY_NONE, .ehlo_name = SLICE("x.example")}};
-    assert_int_equal(outbound_open(&s->outbound, &s->house.net.loop, &target, (struct outbound_handler){on_event, s}, NULL), RESULT_OK);
-    NET_UNTIL(&s->house.net, s->is_ready);
-    s->is_ready = false;
+    sender_connect(&s->sender, &s->house.net, &s->house.address);
+    sender_await_ready(&s->sender);
 }
 
 static void start(struct scene *s)
 {
-    s->courier = courier_start(s->client, s->outbound, s->job, NULL, on_done, s);
-    assert_non_null(s->courier);
-    s->job = NULL;
-    outbound_pump(s->outbound);
+    sender_start(&s->sender, NULL);
 }
 
 static void close_scene(struct scene *s)
 {
-    courier_free(&s->courier);
-    store_job_free(&s->job);
-    if (s->outbound)
-        outbound_close(s->outbound);
-    NET_UNTIL(&s->house.net, !s->outbound);
-    store_count(s->client, on_counted, &s->is_counted);
-    NET_UNTIL(&s->house.net, s->is_counted);
-    store_client_close(s->client, on_client_closed, &s->is_client_closed);
-    NET_UNTIL(&s->house.net, s->is_client_closed);
+    sender_hang_up(&s->sender);
+    sender_close(&s->sender);
     if (!s->house.service)
         NET_UNTIL(&s->house.net, s->house.stopped == 1);
     house_close(&s->house);
-    world_end(&s->world);
 }
 
 static void assert_result(const struct scene *s, size_t i, enum attempt_result result, bool is_local, const char *reply)
 {
-    assert_int_equal(s->results[i].result, result);
-    assert_int_equal(s->results[i].seq, i);
-    assert_int_equal(s->results[i].is_local, is_local);
-    assert_non_null(strstr(s->replies[i], reply));
+    assert_int_equal(s->sender.results[i].result, result);
+    assert_int_equal(s->sender.results[i].seq, i);
+    assert_int_equal(s->sender.results[i].is_local, is_local);
+    assert_non_null(strstr(s->sender.replies[i], reply));
 }
 
 /* ---- what it brings ---- */
@@ -202,13 +119,13 @@ static void each_recipient_has_its_result(void **state)
     (void)state;
     open_scene(&s, 3, 500);
     start(&s);
-    NET_UNTIL(&s.house.net, s.is_done);
+    NET_UNTIL(&s.house.net, s.sender.is_done);
     assert_result(&s, 0, ATTEMPT_ACCEPTED, false, "250 2.0.0 taken");
     assert_result(&s, 1, ATTEMPT_REFUSED, false, "550 5.1.1 no such user");
     assert_result(&s, 2, ATTEMPT_DEFERRED, false, "451 4.2.1 later");
-    assert_false(s.is_over);
+    assert_false(s.sender.is_over);
     assert_int_equal(s.house.body_octets, 500);
-    NET_UNTIL(&s.house.net, s.is_ready); /* for the next message */
+    NET_UNTIL(&s.house.net, s.sender.is_ready); /* for the next message */
     close_scene(&s);
 }
 
@@ -218,13 +135,13 @@ static void a_large_body_goes_chunk_by_chunk(void **state)
     uint64_t sum = 0;
     (void)state;
     open_scene(&s, 1, LARGE);
-    assert_true(s.job->message.nchunks > 10 && s.job->body.len == 0);
+    assert_true(s.sender.job->message.nchunks > 10 && s.sender.job->body.len == 0);
     start(&s);
-    NET_UNTIL(&s.house.net, s.is_done);
+    NET_UNTIL(&s.house.net, s.sender.is_done);
     assert_result(&s, 0, ATTEMPT_ACCEPTED, false, "250 2.0.0 taken");
-    assert_int_equal(courier_octets(s.courier), LARGE);
+    assert_int_equal(courier_octets(s.sender.courier), LARGE);
     assert_int_equal(s.house.body_octets, LARGE);
-    struct slice body = world_body(&s.world, MESSAGE);
+    struct slice body = world_body(&s.sender.world, MESSAGE);
     for (size_t i = 0; i < body.len; i++)
         sum += (unsigned char)body.ptr[i];
     free((void *)(uintptr_t)body.ptr);
@@ -239,7 +156,7 @@ static void a_refused_sender_is_refused_for_all(void **state)
     open_scene(&s, 3, 500);
     s.mail_reply = "550 5.7.1 not you";
     start(&s);
-    NET_UNTIL(&s.house.net, s.is_done);
+    NET_UNTIL(&s.house.net, s.sender.is_done);
     for (size_t i = 0; i < 3; i++)
         assert_result(&s, i, ATTEMPT_REFUSED, false, "550 5.7.1 not you");
     close_scene(&s);
@@ -252,7 +169,7 @@ static void a_message_put_off_is_put_off_for_the_accepted(void **state)
     open_scene(&s, 2, 500);
     s.end_reply = "452 4.3.1 full";
     start(&s);
-    NET_UNTIL(&s.house.net, s.is_done);
+    NET_UNTIL(&s.house.net, s.sender.is_done);
     assert_result(&s, 0, ATTEMPT_DEFERRED, false, "452 4.3.1 full");
     assert_result(&s, 1, ATTEMPT_REFUSED, false, "550 5.1.1 no such user");
     close_scene(&s);
@@ -269,10 +186,10 @@ static void a_connection_that_dies_in_mid_body_is_nobodys_answer(void **state)
     start(&s);
     NET_UNTIL(&s.house.net, s.house.body_octets > 0);
     stop_at_once(&s);
-    NET_UNTIL(&s.house.net, s.is_done);
-    assert_true(s.is_over);
-    assert_int_equal(s.results[0].result, ATTEMPT_DEFERRED);
-    assert_true(s.results[0].is_local);
+    NET_UNTIL(&s.house.net, s.sender.is_done);
+    assert_true(s.sender.is_over);
+    assert_int_equal(s.sender.results[0].result, ATTEMPT_DEFERRED);
+    assert_true(s.sender.results[0].is_local);
     assert_result(&s, 1, ATTEMPT_REFUSED, false, "550 5.1.1 no such user");
     close_scene(&s);
 }
@@ -286,9 +203,9 @@ static void a_connection_that_dies_after_the_last_octet_is_uncertain(void **stat
     start(&s);
     NET_UNTIL(&s.house.net, s.house.answers_later);
     stop_at_once(&s);
-    NET_UNTIL(&s.house.net, s.is_done);
-    assert_int_equal(s.results[0].result, ATTEMPT_UNCERTAIN);
-    assert_true(s.is_over && s.results[0].is_local);
+    NET_UNTIL(&s.house.net, s.sender.is_done);
+    assert_int_equal(s.sender.results[0].result, ATTEMPT_UNCERTAIN);
+    assert_true(s.sender.is_over && s.sender.results[0].is_local);
     close_scene(&s);
 }
 
@@ -297,13 +214,13 @@ static void a_body_that_cannot_be_read_ends_the_session_before_its_last_octet(vo
     struct scene s;
     (void)state;
     open_scene(&s, 1, LARGE);
-    assert_int_equal(world_remove(&s.world, MESSAGE), RESULT_OK);
+    assert_int_equal(world_remove(&s.sender.world, MESSAGE), RESULT_OK);
     start(&s);
-    NET_UNTIL(&s.house.net, s.is_done);
+    NET_UNTIL(&s.house.net, s.sender.is_done);
     assert_result(&s, 0, ATTEMPT_DEFERRED, true, "451 4.3.0 the message is damaged");
-    assert_int_equal(s.results[0].trouble, COURIER_DAMAGED);
-    assert_true(s.is_over);
-    NET_UNTIL(&s.house.net, !s.outbound);
+    assert_int_equal(s.sender.results[0].trouble, COURIER_DAMAGED);
+    assert_true(s.sender.is_over);
+    NET_UNTIL(&s.house.net, !s.sender.outbound);
     assert_false(s.house.answers_later); /* the server saw no end */
     close_scene(&s);
 }
@@ -317,7 +234,7 @@ static void it_can_be_given_up_at_any_moment(void **state)
         open_scene(&s, 1, LARGE);
         start(&s);
         netloop_arm(&s.house.net);
-        for (int i = 0; i < turns && !s.is_done; i++)
+        for (int i = 0; i < turns && !s.sender.is_done; i++)
             assert_true(netloop_step(&s.house.net));
         close_scene(&s); /* which runs the loop to its end */
     }

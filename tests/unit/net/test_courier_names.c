@@ -1,23 +1,11 @@
 /* A courier whose transaction has a name, between a real store and a relay that plays by a script: going on in the middle, the pause, and who needs another name. */
-#include "support/netloop.h"
-#include "support/store_world.h"
+#include "courier_scene.h"
 
-#include "net/courier.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
-enum { MESSAGE = 9, LARGE = 1000 * 1000, NRCPT = 3 };
 #define TRANSID "<9.0.ab@postern-agent.invalid>"
 #define EHLO "250-relay\r\n250-PIPELINING\r\n250-CHUNKING\r\n250-8BITMIME\r\n250-XOUTCOME e1 600\r\n250 CHECKPOINT\r\n"
 
@@ -38,17 +26,7 @@ struct scene {
     struct netloop net;
     int listener;
     struct relay relay;
-    struct world world;
-    struct store_client *client;
-    struct outbound *outbound;
-    struct courier *courier;
-    struct store_job *job;
-    char *body;
-    size_t size;
-    struct courier_result results[NRCPT];
-    char replies[NRCPT][200];
-    uint64_t pauses_at; /* octets at which the session is asked to pause; 0: never */
-    bool has_asked, is_ready, is_done, is_paused, is_over, is_counted, is_client_closed;
+    struct sender sender;
 };
 
 /* ---- the relay ---- */
@@ -116,128 +94,58 @@ static void on_octets(struct net_end *end, enum stream_event event)
 
 /* ---- the client ---- */
 
-static void on_event(void *context, struct outbound *outbound, const struct outbound_event *event)
-{
-    struct scene *s = context;
-    if (event->type == OUTBOUND_SMTP && event->smtp.type == SMTP_CLIENT_BODY_WANTED && s->pauses_at > 0 && event->smtp.offset >= s->pauses_at && !s->has_asked) {
-        s->has_asked = true;
-        smtp_client_pause(outbound_core(outbound), loop_now_ms(&s->net.loop));
-    }
-    if (s->courier)
-        courier_event(s->courier, event);
-    if (event->type == OUTBOUND_SMTP && event->smtp.type == SMTP_CLIENT_PROVEN)
-        smtp_client_login(outbound_core(outbound), loop_now_ms(&s->net.loop));
-    else if (event->type == OUTBOUND_SMTP && event->smtp.type == SMTP_CLIENT_READY)
-        s->is_ready = true;
-    else if (event->type == OUTBOUND_CLOSED)
-        s->outbound = NULL;
-}
-
-static void on_done(void *context, struct courier *courier)
-{
-    struct scene *s = context;
-    assert_false(s->is_done);
-    s->is_done = true;
-    s->is_paused = courier_is_paused(courier);
-    s->is_over = courier_is_session_over(courier);
-    for (size_t i = 0; i < courier_job(courier)->nrecipients; i++) {
-        s->results[i] = courier_results(courier)[i];
-        slice_to_cstr(s->results[i].reply, s->replies[i], sizeof s->replies[i]);
-    }
-}
-
-static void on_counted(void *context, enum result result, const struct store_counts *counts)
-{
-    (void)result, (void)counts;
-    *(bool *)context = true;
-}
-
-static void on_client_closed(void *context)
-{
-    *(bool *)context = true;
-}
-
-static void put_message(struct scene *s, size_t nrcpt, size_t octets)
-{
-    s->size = octets;
-    s->body = malloc(octets);
-    assert_non_null(s->body);
-    world_make(&s->world);
-    assert_int_equal(world_open(&s->world), RESULT_OK);
-    world_fill(MESSAGE, s->body, octets);
-    memcpy(s->body + octets - 2, "\r\n", 2);
-    for (size_t i = 80; i + 2 < octets; i += 80)
-        memcpy(s->body + i, "\r\n", 2);
-    assert_int_equal(world_put(&s->world, MESSAGE, slice_of(s->body, octets), nrcpt, 0), RESULT_OK);
-    assert_int_equal(world_load(&s->world, MESSAGE, (struct slice){0}, &s->job), RESULT_OK);
-}
-
 /* A message in the store, and a session that is READY. */
 static void open_scene(struct scene *s, size_t nrcpt, size_t octets)
 {
-    struct outbound_target target = {.smtp = {.security = SMTP_SECURITY_NONE, .ehlo_name = SLICE("x.example")}};
+    struct sockaddr_storage address;
     *s = (struct scene){.relay = {.mail_reply = "250 2.1.0 well", .end_reply = "250 2.0.0 taken", .body = BUFFER(2 * LARGE)}};
     for (size_t i = 0; i < NRCPT; i++)
         s->relay.rcpt_replies[i] = "250 2.1.5 well";
-    put_message(s, nrcpt, octets);
+    sender_open(&s->sender, nrcpt, octets);
     netloop_open(&s->net);
-    s->listener = netloop_listen(&target.address);
+    s->listener = netloop_listen(&address);
     s->relay.end = (struct net_end){.got = BUFFER(2 * LARGE), .closes_at_end = true, .hook = on_octets, .hook_context = &s->relay};
-    assert_int_equal(store_client_open(&s->client, s->world.store, &s->net.loop), RESULT_OK);
-    assert_int_equal(outbound_open(&s->outbound, &s->net.loop, &target, (struct outbound_handler){on_event, s}, NULL), RESULT_OK);
+    sender_connect(&s->sender, &s->net, &address);
     int fd = accept(s->listener, NULL, NULL);
     assert_int_equal(stream_accept(&s->relay.end.stream, &s->net.loop, fd, net_end_owner(&s->relay.end), NULL), RESULT_OK);
     reply(&s->relay, "220 relay");
-    NET_UNTIL(&s->net, s->is_ready);
-    s->is_ready = false;
+    sender_await_ready(&s->sender);
 }
 
 static void start(struct scene *s, bool asks_first)
 {
     char name[] = TRANSID;
     const struct courier_naming naming = {.transid = slice_from_cstr(name), .asks_first = asks_first};
-    s->courier = courier_start(s->client, s->outbound, s->job, &naming, on_done, s);
+    sender_start(&s->sender, &naming);
     memset(name, 'x', sizeof name); /* it was copied */
-    assert_non_null(s->courier);
-    s->job = NULL;
-    outbound_pump(s->outbound);
 }
 
 static void close_scene(struct scene *s)
 {
-    courier_free(&s->courier);
-    store_job_free(&s->job);
-    if (s->outbound)
-        outbound_close(s->outbound);
-    NET_UNTIL(&s->net, !s->outbound);
+    sender_hang_up(&s->sender);
     if (s->relay.end.stream)
         stream_close(s->relay.end.stream);
     NET_UNTIL(&s->net, !s->relay.end.stream);
-    store_count(s->client, on_counted, &s->is_counted);
-    NET_UNTIL(&s->net, s->is_counted);
-    store_client_close(s->client, on_client_closed, &s->is_client_closed);
-    NET_UNTIL(&s->net, s->is_client_closed);
+    sender_close(&s->sender);
     buffer_free(&s->relay.body);
     buffer_free(&s->relay.end.got);
     close(s->listener);
     netloop_close(&s->net);
-    world_end(&s->world);
-    free(s->body);
 }
 
 /* The relay has got the message's octets from `offset` on, and no other. */
 static void assert_rest(const struct scene *s, size_t offset)
 {
     struct slice got = buffer_slice(&s->relay.body);
-    assert_int_equal(got.len, s->size - offset);
-    assert_true(got.len == 0 || memcmp(got.ptr, s->body + offset, got.len) == 0);
+    assert_int_equal(got.len, s->sender.size - offset);
+    assert_true(got.len == 0 || memcmp(got.ptr, s->sender.body + offset, got.len) == 0);
     assert_true(s->relay.has_ended);
 }
 
 static void assert_result(const struct scene *s, size_t i, enum attempt_result result, bool needs_new_name, const char *words)
 {
-    if (s->results[i].result != result || s->results[i].needs_new_name != needs_new_name || s->results[i].seq != i || !strstr(s->replies[i], words))
-        fail_msg("recipient %zu: %d, %d, %s", i, s->results[i].result, s->results[i].needs_new_name, s->replies[i]);
+    if (s->sender.results[i].result != result || s->sender.results[i].needs_new_name != needs_new_name || s->sender.results[i].seq != i || !strstr(s->sender.replies[i], words))
+        fail_msg("recipient %zu: %d, %d, %s", i, s->sender.results[i].result, s->sender.results[i].needs_new_name, s->sender.replies[i]);
 }
 
 /* ---- going on ---- */
@@ -248,7 +156,7 @@ static void a_small_message_says_its_name(void **state)
     (void)state;
     open_scene(&s, 1, 500);
     start(&s, false);
-    NET_UNTIL(&s.net, s.is_done);
+    NET_UNTIL(&s.net, s.sender.is_done);
     assert_non_null(strstr(s.relay.mail, " TRANSID=" TRANSID " XWHOLE"));
     assert_result(&s, 0, ATTEMPT_ACCEPTED, false, "250 2.0.0 taken");
     assert_rest(&s, 0);
@@ -265,16 +173,16 @@ static void a_message_goes_on_at_any_octet(void **state)
         char line[60];
         size_t offset = offsets[i];
         open_scene(&s, 1, LARGE);
-        while (offset > 0 && offset < LARGE && s.body[offset] == '\n') /* never between CR and LF */
+        while (offset > 0 && offset < LARGE && s.sender.body[offset] == '\n') /* never between CR and LF */
             offset++;
         snprintf(line, sizeof line, "355 %zu octets are here already", offset);
         s.relay.mail_reply = line;
         start(&s, true);
-        NET_UNTIL(&s.net, s.is_done);
+        NET_UNTIL(&s.net, s.sender.is_done);
         assert_null(strstr(s.relay.mail, "XWHOLE"));
         assert_result(&s, 0, ATTEMPT_ACCEPTED, false, "250 2.0.0 taken");
         assert_rest(&s, offset);
-        assert_int_equal(courier_octets(s.courier), LARGE);
+        assert_int_equal(courier_octets(s.sender.courier), LARGE);
         close_scene(&s);
     }
 }
@@ -284,10 +192,10 @@ static void a_body_in_memory_goes_on_too(void **state)
     struct scene s;
     (void)state;
     open_scene(&s, 1, 500);
-    assert_true(s.job->body.len == 500);
+    assert_true(s.sender.job->body.len == 500);
     s.relay.mail_reply = "355 160";
     start(&s, true);
-    NET_UNTIL(&s.net, s.is_done);
+    NET_UNTIL(&s.net, s.sender.is_done);
     assert_rest(&s, 160);
     assert_result(&s, 0, ATTEMPT_ACCEPTED, false, "250 2.0.0 taken");
     close_scene(&s);
@@ -302,8 +210,8 @@ static void a_chunk_on_its_way_is_let_go_of(void **state)
     open_scene(&s, 1, LARGE);
     s.relay.mail_reply = "355 655360";
     start(&s, true);
-    courier_event(s.courier, &resumed); /* before the store could answer; the relay says it again */
-    NET_UNTIL(&s.net, s.is_done);
+    courier_event(s.sender.courier, &resumed); /* before the store could answer; the relay says it again */
+    NET_UNTIL(&s.net, s.sender.is_done);
     assert_rest(&s, 655360);
     close_scene(&s);
 }
@@ -316,10 +224,10 @@ static void progress_begins_where_the_relay_is(void **state)
     s.relay.mail_reply = "355 655360";
     s.relay.is_mute = true;
     start(&s, true);
-    assert_int_equal(courier_octets(s.courier), 0);
+    assert_int_equal(courier_octets(s.sender.courier), 0);
     NET_UNTIL(&s.net, buffer_len(&s.relay.body) > 0);
-    assert_true(courier_octets(s.courier) > 655360 && courier_octets(s.courier) <= 655360 + LARGE / 2);
-    assert_memory_equal(buffer_slice(&s.relay.body).ptr, s.body + 655360, buffer_len(&s.relay.body));
+    assert_true(courier_octets(s.sender.courier) > 655360 && courier_octets(s.sender.courier) <= 655360 + LARGE / 2);
+    assert_memory_equal(buffer_slice(&s.relay.body).ptr, s.sender.body + 655360, buffer_len(&s.relay.body));
     close_scene(&s);
 }
 
@@ -359,15 +267,15 @@ static void a_pause_gives_the_message_back(void **state)
     (void)state;
     open_scene(&s, 3, LARGE);
     s.relay.rcpt_replies[1] = "550 5.1.1 no such user";
-    s.pauses_at = 3 * STORE_CHUNK;
+    s.sender.pauses_at = 3 * STORE_CHUNK;
     start(&s, false);
-    NET_UNTIL(&s.net, s.is_done);
-    assert_true(s.is_paused && !s.is_over && s.relay.nresets == 1 && !s.relay.has_ended);
+    NET_UNTIL(&s.net, s.sender.is_done);
+    assert_true(s.sender.is_paused && !s.sender.is_over && s.relay.nresets == 1 && !s.relay.has_ended);
     for (size_t i = 0; i < 3; i++)
         assert_result(&s, i, ATTEMPT_UNTRIED, false, "");
-    assert_true(buffer_len(&s.relay.body) >= s.pauses_at && buffer_len(&s.relay.body) < LARGE && buffer_len(&s.relay.body) % STORE_CHUNK == 0);
-    assert_memory_equal(buffer_slice(&s.relay.body).ptr, s.body, buffer_len(&s.relay.body));
-    NET_UNTIL(&s.net, s.is_ready); /* for the urgent one */
+    assert_true(buffer_len(&s.relay.body) >= s.sender.pauses_at && buffer_len(&s.relay.body) < LARGE && buffer_len(&s.relay.body) % STORE_CHUNK == 0);
+    assert_memory_equal(buffer_slice(&s.relay.body).ptr, s.sender.body, buffer_len(&s.relay.body));
+    NET_UNTIL(&s.net, s.sender.is_ready); /* for the urgent one */
     close_scene(&s);
 }
 
@@ -381,7 +289,7 @@ static void a_transaction_that_is_over_keeps_its_name_for_itself(void **state)
     s.relay.rcpt_replies[1] = "452 4.5.3 not in this transaction";
     s.relay.rcpt_replies[2] = "451 4.7.1 greylisted";
     start(&s, false);
-    NET_UNTIL(&s.net, s.is_done);
+    NET_UNTIL(&s.net, s.sender.is_done);
     assert_result(&s, 0, ATTEMPT_ACCEPTED, false, "250 2.0.0 taken");
     assert_result(&s, 1, ATTEMPT_UNTRIED, true, "452 4.5.3 not in this transaction");
     assert_result(&s, 2, ATTEMPT_DEFERRED, true, "451 4.7.1 greylisted");
@@ -395,7 +303,7 @@ static void a_full_relay_is_no_full_transaction(void **state)
     open_scene(&s, 2, 500);
     s.relay.rcpt_replies[1] = "452 4.3.1 disk full";
     start(&s, false);
-    NET_UNTIL(&s.net, s.is_done);
+    NET_UNTIL(&s.net, s.sender.is_done);
     assert_result(&s, 1, ATTEMPT_DEFERRED, true, "452 4.3.1 disk full");
     close_scene(&s);
 }
@@ -410,7 +318,7 @@ static void a_message_that_failed_keeps_its_name(void **state)
         s.relay.end_reply = replies[i];
         s.relay.rcpt_replies[1] = "452 4.5.3 too many";
         start(&s, false);
-        NET_UNTIL(&s.net, s.is_done);
+        NET_UNTIL(&s.net, s.sender.is_done);
         assert_result(&s, 0, i ? ATTEMPT_REFUSED : ATTEMPT_DEFERRED, false, replies[i]);
         assert_result(&s, 1, ATTEMPT_DEFERRED, false, "452 4.5.3 too many");
         close_scene(&s);
@@ -424,10 +332,10 @@ static void a_name_that_is_anothers_is_left(void **state)
     open_scene(&s, 2, 500);
     s.relay.mail_reply = "554 5.5.4 the name stands for another transaction";
     start(&s, true);
-    NET_UNTIL(&s.net, s.is_done);
+    NET_UNTIL(&s.net, s.sender.is_done);
     for (size_t i = 0; i < 2; i++)
         assert_result(&s, i, ATTEMPT_DEFERRED, true, "554 5.5.4");
-    assert_false(s.is_over);
+    assert_false(s.sender.is_over);
     close_scene(&s);
 }
 
@@ -442,7 +350,7 @@ static void nobody_gets_on(void **state)
     s.relay.rcpt_replies[1] = "451 4.7.1 greylisted";
     s.relay.end_reply = "503 5.5.1 nobody";
     start(&s, true);
-    NET_UNTIL(&s.net, s.is_done);
+    NET_UNTIL(&s.net, s.sender.is_done);
     assert_result(&s, 0, ATTEMPT_DEFERRED, true, "452 4.5.3");
     assert_result(&s, 1, ATTEMPT_DEFERRED, false, "451 4.7.1");
     close_scene(&s);
