@@ -1,6 +1,7 @@
 /* SIGKILL before any write, truncation or sync. What was acknowledged is there, once and whole, and nothing is half; also when it happens again and
  * again to one database, in its opening too. POSTERN_SEEDS says how many kills (default 80). */
 #include "support/fault_vfs.h"
+#include "support/random.h"
 #include "support/store_model.h"
 
 #include <setjmp.h>
@@ -68,7 +69,7 @@ static void whoever_is_killed_finds_what_he_promised(void **state)
             world_seal(&w, 1);
             *m = (struct model){.seed = i};
         }
-        uint64_t at = i < 20 ? i + 1 : 1 + fault_random(&random) % 200;
+        uint64_t at = i < 20 ? i + 1 : 1 + random_draw(&random) % 200;
         bool is_checked = i % 3 == 2; /* two kills may follow each other without a life between them */
         w.seal.is_wanted = i / 5 % 2; /* so that sealing and unsealing are killed, too */
         nkilled += one_life(&w, m, at);

@@ -1,6 +1,7 @@
 /* Power cuts. The disk loses, tears or garbles what was not synced; what was acknowledged is there whole afterwards, and nothing is half.
  * POSTERN_SEEDS says how many (default 60); a failure names its seed, and POSTERN_SEED=n repeats that one. */
 #include "support/fault_vfs.h"
+#include "support/random.h"
 #include "support/store_model.h"
 
 #include <setjmp.h>
@@ -35,11 +36,11 @@ static void cut_once(struct world *w, struct model *m, uint64_t seed)
     if (seed % 2)
         world_seal(w, 1);
     w->config.log_kib = 256; /* so that checkpoints are among what is cut */
-    fault_vfs_arm(FAULT_POWER, 1 + fault_random(&random) % 700, true);
+    fault_vfs_arm(FAULT_POWER, 1 + random_draw(&random) % 700, true);
     if (world_open(w) == RESULT_OK)
-        model_run(w, m, 20 + (uint32_t)(fault_random(&random) % 40), 1 + (uint32_t)(fault_random(&random) % 8));
+        model_run(w, m, 20 + (uint32_t)(random_draw(&random) % 40), 1 + (uint32_t)(random_draw(&random) % 8));
     world_close(w);
-    fault_vfs_power_cut(fault_random(&random));
+    fault_vfs_power_cut(random_draw(&random));
 }
 
 static void after_a_power_cut_nothing_is_lost_or_half(void **state)

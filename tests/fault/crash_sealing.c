@@ -1,6 +1,7 @@
 /* The power or the disk fails while a database with mail is sealed or unsealed: at every start the mail is there whole, and when it is sealed at
  * last nothing of it is left in the clear. POSTERN_SEEDS says how many databases (default 8); each meets several faults in a row. */
 #include "support/fault_vfs.h"
+#include "support/random.h"
 #include "support/store_model.h"
 
 #include <setjmp.h>
@@ -62,10 +63,10 @@ static void assert_whole(struct world *w, uint64_t seed)
 static bool start_with_fault(struct world *w, uint64_t seed, uint64_t *random)
 {
     static const enum fault_kind kinds[] = {FAULT_POWER, FAULT_POWER, FAULT_IO, FAULT_FULL, FAULT_SHORT, FAULT_SYNC};
-    enum fault_kind kind = kinds[fault_random(random) % 6];
-    w->seal.is_wanted = fault_random(random) % 3 > 0;
+    enum fault_kind kind = kinds[random_draw(random) % 6];
+    w->seal.is_wanted = random_draw(random) % 3 > 0;
     w->config.vfs = "fault";
-    fault_vfs_arm(kind, 1 + fault_random(random) % 500, kind == FAULT_POWER || fault_random(random) % 2);
+    fault_vfs_arm(kind, 1 + random_draw(random) % 500, kind == FAULT_POWER || random_draw(random) % 2);
     enum result result = world_open(w);
     bool has_fired = fault_vfs_has_fired();
     if (kind != FAULT_POWER)
@@ -77,7 +78,7 @@ static bool start_with_fault(struct world *w, uint64_t seed, uint64_t *random)
     world_close(w);
     if (kind == FAULT_POWER) {
         char shm[128];
-        fault_vfs_power_cut(fault_random(random));
+        fault_vfs_power_cut(random_draw(random));
         snprintf(shm, sizeof shm, "%s-shm", w->path);
         unlink(shm);
     }
@@ -121,8 +122,8 @@ static void no_fault_loses_mail_or_leaves_it_in_the_clear(void **state)
         world_seal(&w, 7);
         for (int i = 0; i < STARTS; i++) {
             nfired += start_with_fault(&w, seed, &random);
-            if (fault_random(&random) % 4 == 0)
-                start_well(&w, seed, fault_random(&random) % 2);
+            if (random_draw(&random) % 4 == 0)
+                start_well(&w, seed, random_draw(&random) % 2);
         }
         start_well(&w, seed, true);
         assert_nothing_on_disk(&w, seed);

@@ -36,6 +36,13 @@ def house(make_relay, make_sink, make_agent):
             self.agent = make_agent(pin=pin_of(self.relay), ways=[f"{self.proxy.port} tls"], conf=agent_conf, start=start)
             return self
 
+        def send_to_gate(self, message, octets):
+            """Stops the line when so many octets have passed; the message's id."""
+            self.proxy.set_gate(octets)
+            id = self.agent.send(message=message)
+            self.proxy.wait_at_gate()
+            return id
+
         def wait_held(self, least):
             """Until the relay has so many octets of the half on its disk."""
             def look():
@@ -78,9 +85,7 @@ def test_cuts_before_a_chunk_is_whole_get_it_through_too(house):
 def test_a_small_message_overtakes(house):
     message = big_message(10 * MEGABYTE)
     house.open()
-    house.proxy.set_gate(2 * MEGABYTE)
-    large = house.agent.send(message=message)
-    house.proxy.wait_at_gate()
+    large = house.send_to_gate(message, 2 * MEGABYTE)
     entry = house.agent.entry(large)
     assert entry["state"] == "sending" and 0 < entry["progress"]["octets"] < entry["progress"]["of"] == entry["size"]
     assert f"sending      {large}, " in house.agent.run("status").stdout
@@ -96,9 +101,7 @@ def test_a_small_message_overtakes(house):
 
 def test_progress_is_told_of_what_was_interrupted(house):
     house.open()
-    house.proxy.set_gate(2 * MEGABYTE)
-    id = house.agent.send(message=big_message(5 * MEGABYTE))
-    house.proxy.wait_at_gate()
+    id = house.send_to_gate(big_message(5 * MEGABYTE), 2 * MEGABYTE)
     house.wait_held(2 * MEGABYTE - 4 * CHUNK)
     house.relay.kill()
     wait_for(lambda: house.agent.entry(id)["state"] != "sending", "the end of the session")
@@ -126,9 +129,7 @@ def test_everybody_once_with_many_recipients(house, cut):
 def test_an_agent_killed_in_mid_message_asks_and_goes_on(house):
     message = big_message(5 * MEGABYTE)
     house.open()
-    house.proxy.set_gate(3 * MEGABYTE)
-    id = house.agent.send(message=message)
-    house.proxy.wait_at_gate()
+    id = house.send_to_gate(message, 3 * MEGABYTE)
     house.wait_held(3 * MEGABYTE - 4 * CHUNK)
     house.agent.kill()
     house.proxy.set_gate(None)
@@ -141,9 +142,7 @@ def test_an_agent_killed_in_mid_message_asks_and_goes_on(house):
 def test_a_relay_killed_in_mid_message_goes_on(house):
     message = big_message(5 * MEGABYTE)
     house.open()
-    house.proxy.set_gate(3 * MEGABYTE)
-    id = house.agent.send(message=message)
-    house.proxy.wait_at_gate()
+    id = house.send_to_gate(message, 3 * MEGABYTE)
     house.wait_held(3 * MEGABYTE - 4 * CHUNK)
     house.relay.kill()
     house.relay.start()

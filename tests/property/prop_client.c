@@ -3,6 +3,7 @@
  * parsing a reply undoes writing it. Seeds are counted up, so a failure names the one to look at. */
 #include "smtp/stuff.h"
 #include "support/client_play.h"
+#include "support/random.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,20 +14,6 @@
 #include <cmocka.h>
 
 enum { SEEDS = 3000, FLIGHTS_MAX = 12, FLIGHT_MAX = 2048 };
-
-/* splitmix64 */
-static uint64_t draw(uint64_t *seed)
-{
-    uint64_t z = *seed += 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-
-static size_t below(uint64_t *seed, size_t bound)
-{
-    return (size_t)(draw(seed) % bound);
-}
 
 /* ---- dialogues ---- */
 
@@ -51,17 +38,17 @@ static void write_flight(uint64_t *seed, size_t number, size_t kind, char *out)
         snprintf(out, FLIGHT_MAX, "220 mx\r\n");
     else if (number == 1)
         snprintf(out, FLIGHT_MAX, "%s", ehlos[kind]);
-    else if (number == 2 && (kind == 1 || kind == 2) && below(seed, 4) > 0)
-        snprintf(out, FLIGHT_MAX, "%s", flights[below(seed, 4)]);
+    else if (number == 2 && (kind == 1 || kind == 2) && random_below(seed, 4) > 0)
+        snprintf(out, FLIGHT_MAX, "%s", flights[random_below(seed, 4)]);
     else
-        snprintf(out, FLIGHT_MAX, "%s%s", replies[below(seed, sizeof replies / sizeof *replies)], below(seed, 4) ? "" : replies[below(seed, sizeof replies / sizeof *replies)]);
+        snprintf(out, FLIGHT_MAX, "%s%s", replies[random_below(seed, sizeof replies / sizeof *replies)], random_below(seed, 4) ? "" : replies[random_below(seed, sizeof replies / sizeof *replies)]);
 }
 
 static void write_dialogue(uint64_t seed, struct dialogue *d)
 {
-    size_t kind = below(&seed, 4);
-    d->nflights = 3 + below(&seed, FLIGHTS_MAX - 2);
-    d->piece = 1 + below(&seed, 40);
+    size_t kind = random_below(&seed, 4);
+    d->nflights = 3 + random_below(&seed, FLIGHTS_MAX - 2);
+    d->piece = 1 + random_below(&seed, 40);
     for (size_t i = 0; i < d->nflights; i++)
         write_flight(&seed, i, kind, d->flights[i]);
 }
@@ -71,7 +58,7 @@ static void feed_flight(struct play *p, struct slice flight, size_t max, uint64_
 {
     p->keeps_output = true;
     while (flight.len > 0) {
-        size_t len = max == SIZE_MAX ? flight.len : 1 + below(seed, max);
+        size_t len = max == SIZE_MAX ? flight.len : 1 + random_below(seed, max);
         play_feed(p, slice_take(flight, len));
         flight = slice_skip(flight, len);
     }
@@ -137,7 +124,7 @@ struct early {
 
 static size_t pick(uint64_t *seed, size_t n)
 {
-    return below(seed, 3) ? 0 : below(seed, n);
+    return random_below(seed, 3) ? 0 : random_below(seed, n);
 }
 
 static void write_early(uint64_t seed, struct early *e)
@@ -152,11 +139,11 @@ static void write_early(uint64_t seed, struct early *e)
                                         "250 ok\r\n550 a\r\n550 b\r\n550 c\r\n554 nobody\r\n", "552 no\r\n503 a\r\n503 b\r\n503 c\r\n503 d\r\n",
                                         "250 ok\r\n250 a\r\n250 b\r\n250 c\r\n451 later\r\n", "250 ok\r\n250 a\r\n", "421 bye\r\n", "555 what\r\n"};
     size_t greeting = pick(&seed, 6), ehlo = pick(&seed, 8), auth = pick(&seed, 7), mail = pick(&seed, 8);
-    bool is_cut = below(&seed, 8) == 0;
+    bool is_cut = random_below(&seed, 8) == 0;
     snprintf(e->replies, sizeof e->replies, "%s%s%s%s", greetings[greeting], ehlos[ehlo], auths[auth], mails[mail]);
     if (is_cut)
-        e->replies[below(&seed, strlen(e->replies) + 1)] = '\0';
-    e->left = below(&seed, 8) ? SIZE_MAX : below(&seed, 300);
+        e->replies[random_below(&seed, strlen(e->replies) + 1)] = '\0';
+    e->left = random_below(&seed, 8) ? SIZE_MAX : random_below(&seed, 300);
     e->has_accepted = greeting < 2 && ehlo < 5 && auth == 0 && mail < 2 && !is_cut && e->left == SIZE_MAX;
     e->is_good = e->has_accepted && ehlo == 0;
 }
@@ -204,9 +191,9 @@ static void early_pieces_do_not_matter(void **state)
 static size_t write_lines(uint64_t *seed, char *out, size_t size)
 {
     size_t len = 0;
-    for (size_t nlines = below(seed, 20); nlines > 0; nlines--) {
-        for (size_t n = below(seed, 6); n > 0 && len + 3 < size; n--) {
-            char c = "..a\t \xff"[below(seed, 6)];
+    for (size_t nlines = random_below(seed, 20); nlines > 0; nlines--) {
+        for (size_t n = random_below(seed, 6); n > 0 && len + 3 < size; n--) {
+            char c = "..a\t \xff"[random_below(seed, 6)];
             out[len++] = c;
         }
         if (len + 2 <= size) {
@@ -244,7 +231,7 @@ static void unstuffing_undoes_stuffing(void **state)
         struct buffer out = {0};
         size_t len = write_lines(&s, body, sizeof body);
         for (size_t at = 0, n; at < len; at += n) {
-            n = 1 + below(&s, len - at);
+            n = 1 + random_below(&s, len - at);
             assert_int_equal(smtp_stuff_write(&stuff, slice_of(body + at, n), &out), RESULT_OK);
         }
         assert_int_equal(smtp_stuff_end(&stuff, &out), RESULT_OK);
@@ -260,8 +247,8 @@ static size_t write_text(uint64_t *seed, char *out, size_t size)
 {
     static const char *const bits[] = {"a", "ok", " ", "-", "250 ", "\t", "\n", "\xc3\xbc", "\xf0\x9f\x93\xa7", ".", "x y z"};
     size_t len = 0;
-    for (size_t n = below(seed, 40); n > 0; n--) {
-        const char *bit = bits[below(seed, sizeof bits / sizeof *bits)];
+    for (size_t n = random_below(seed, 40); n > 0; n--) {
+        const char *bit = bits[random_below(seed, sizeof bits / sizeof *bits)];
         if (len + strlen(bit) <= size) {
             memcpy(out + len, bit, strlen(bit));
             len += strlen(bit);
@@ -276,12 +263,12 @@ static void parsing_undoes_writing(void **state)
     for (uint64_t seed = 1; seed < 20 * SEEDS; seed++) {
         char text[200];
         uint64_t s = seed;
-        struct smtp_reply reply = {.code = 200 + (int)below(&s, 400)}, back;
+        struct smtp_reply reply = {.code = 200 + (int)random_below(&s, 400)}, back;
         struct buffer out = {0}, kept = {0};
         size_t used;
         reply.text = slice_of(text, write_text(&s, text, sizeof text));
-        if (reply.code / 100 != 3 && below(&s, 2))
-            reply.status = (struct smtp_status){(unsigned short)(reply.code / 100), (unsigned short)below(&s, 1000), (unsigned short)below(&s, 1000)};
+        if (reply.code / 100 != 3 && random_below(&s, 2))
+            reply.status = (struct smtp_status){(unsigned short)(reply.code / 100), (unsigned short)random_below(&s, 1000), (unsigned short)random_below(&s, 1000)};
         assert_int_equal(smtp_reply_write(&reply, &out), RESULT_OK);
         size_t len = buffer_len(&out);
         assert_int_equal(buffer_append_cstr(&out, "250 next"), RESULT_OK);

@@ -1,6 +1,7 @@
 /* Of the client core: a message with a name is whole at its relay, once, however often the connection is cut at whatever octet and the message paused; and nothing is sent again that the relay said it had.
  * Seeds are counted up, so a failure names the one to look at. */
 #include "support/client_play.h"
+#include "support/random.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,20 +12,6 @@
 #include <cmocka.h>
 
 enum { SEEDS = 2000, BODY_MAX = 300, CONNECTIONS_MAX = 300 };
-
-/* splitmix64 */
-static uint64_t draw(uint64_t *seed)
-{
-    uint64_t z = *seed += 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-
-static size_t below(uint64_t *seed, size_t bound)
-{
-    return (size_t)(draw(seed) % bound);
-}
 
 /* A relay that keeps every octet it got, tells of them where the last line begins, and answers whatever is asked. */
 struct keeper {
@@ -116,16 +103,16 @@ static bool connect_once(struct keeper *k, struct slice body, bool asks_first, s
     struct buffer out = {0};
     bool is_sent = false, asks = asks_first;
     play_open(&p, &(struct smtp_client_config){.ehlo_name = SLICE("laptop")});
-    p.piece = 1 + below(seed, 60);
+    p.piece = 1 + random_below(seed, 60);
     p.keeps_output = true;
     play_server(&p, "220 relay\r\n");
     for (bool moves = true; moves;) {
         struct slice said = slice_take(smtp_client_output(p.client), left);
-        size_t len = said.len > 1 && below(seed, 2) ? 1 + below(seed, said.len) : said.len;
+        size_t len = said.len > 1 && random_below(seed, 2) ? 1 + random_below(seed, said.len) : said.len;
         hear(k, slice_take(said, len), &out);
         play_take(&p, len);
         left -= len;
-        if (below(seed, 12) == 0) {
+        if (random_below(seed, 12) == 0) {
             smtp_client_pause(p.client, p.now_ms);
             asks = true;
         }
@@ -150,9 +137,9 @@ static bool connect_once(struct keeper *k, struct slice body, bool asks_first, s
 static size_t write_body(uint64_t *seed, char *out)
 {
     size_t len = 0;
-    for (size_t nlines = 1 + below(seed, 12); nlines > 0; nlines--) {
-        for (size_t n = below(seed, 20); n > 0; n--)
-            out[len++] = "..ab c"[below(seed, 6)];
+    for (size_t nlines = 1 + random_below(seed, 12); nlines > 0; nlines--) {
+        for (size_t n = random_below(seed, 20); n > 0; n--)
+            out[len++] = "..ab c"[random_below(seed, 6)];
         out[len++] = '\r';
         out[len++] = '\n';
     }
@@ -169,9 +156,9 @@ static void a_message_is_there_once_however_often_it_is_cut(void **state)
         struct keeper k = {.heard = BUFFER(65536)};
         struct slice body = slice_of(text, write_body(&s, text));
         bool is_accepted = false;
-        size_t patience = 20 + below(&s, 300);
+        size_t patience = 20 + random_below(&s, 300);
         for (size_t n = 0; n < CONNECTIONS_MAX && !is_accepted; n++, nconnections++)
-            is_accepted = connect_once(&k, body, n > 0, n < 20 ? below(&s, patience) : SIZE_MAX, &s);
+            is_accepted = connect_once(&k, body, n > 0, n < 20 ? random_below(&s, patience) : SIZE_MAX, &s);
         if (!is_accepted || k.ntaken != 1 || !slice_equal(slice_of(k.held, k.nheld), body))
             fail_msg("seed %llu: %d, taken %u times, %zu of %zu octets", (unsigned long long)seed, is_accepted, k.ntaken, k.nheld, body.len);
         buffer_free(&k.heard);

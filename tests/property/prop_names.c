@@ -1,6 +1,6 @@
 /* Sessions name transactions, send, pause, lose their ways and come back, kill the program, in any order: a name is in one state, a half holds what was committed, what is over
  * stays so, and of each name there is one message, whole. POSTERN_SEEDS: how many sequences (default 3). */
-#include "support/fault_vfs.h" /* fault_random */
+#include "support/random.h"
 #include "support/store_names.h"
 
 #include <setjmp.h>
@@ -39,7 +39,7 @@ struct run {
 
 static uint64_t pick(struct run *run, uint64_t n)
 {
-    return fault_random(&run->seed) % n;
+    return random_draw(&run->seed) % n;
 }
 
 static struct store_claim claim_of(size_t name)

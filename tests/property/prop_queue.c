@@ -1,6 +1,8 @@
 /* Random weeks of a queue against a model that is nothing but a list. After every step: (1) an item is in exactly one state, and the counts agree;
  * (2) active items keep to the limits; (3) an item added twice is one; (4) when nothing more is given, nothing ready waits that has room. And what is
  * given is ready, unblocked and the oldest of its hop, (5) large only when nothing else there is due; the deadline tells the truth; hops take turns. */
+#include "support/random.h"
+
 #include "queue/queue.h"
 
 #include <setjmp.h>
@@ -32,14 +34,6 @@ struct model {
     uint64_t seed;
     int64_t now;
 };
-
-static uint64_t draw(struct model *m)
-{
-    uint64_t z = m->seed += 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
 
 static unsigned count(const struct model *m, size_t hop, enum state state)
 {
@@ -87,9 +81,9 @@ static void forget_hop_if_empty(struct model *m, size_t h)
 
 static void step_add(struct model *m, struct queue *q)
 {
-    uint64_t message = 1 + draw(m) % MESSAGES;
-    size_t h = draw(m) % HOPS;
-    int64_t due = m->now + (int64_t)(draw(m) % 1000) - 200;
+    uint64_t message = 1 + random_draw(&m->seed) % MESSAGES;
+    size_t h = random_draw(&m->seed) % HOPS;
+    int64_t due = m->now + (int64_t)(random_draw(&m->seed) % 1000) - 200;
     struct model_item *item = &m->items[message][h];
     assert_int_equal(queue_add(q, message, HOP[h], due), item->state == ABSENT ? RESULT_OK : RESULT_EXISTS);
     if (item->state != ABSENT)
@@ -101,7 +95,7 @@ static void step_add(struct model *m, struct queue *q)
 /* A random item of that state; message 0: there is none. */
 static uint64_t pick(struct model *m, enum state state, size_t *hop)
 {
-    unsigned nth = count(m, HOPS, state) ? (unsigned)(draw(m) % count(m, HOPS, state)) : 0;
+    unsigned nth = count(m, HOPS, state) ? (unsigned)(random_draw(&m->seed) % count(m, HOPS, state)) : 0;
     for (uint64_t i = 1; i <= MESSAGES; i++)
         for (*hop = 0; *hop < HOPS; ++*hop)
             if (m->items[i][*hop].state == state && nth-- == 0)
@@ -116,8 +110,8 @@ static void step_give_back(struct model *m, struct queue *q)
     if (message == 0)
         return;
     struct model_item *item = &m->items[message][h];
-    int64_t due = m->now + (int64_t)(draw(m) % 2000);
-    if (draw(m) % 2) {
+    int64_t due = m->now + (int64_t)(random_draw(&m->seed) % 2000);
+    if (random_draw(&m->seed) % 2) {
         queue_finish(q, message, HOP[h]);
         item->state = ABSENT;
     } else {
@@ -129,7 +123,7 @@ static void step_give_back(struct model *m, struct queue *q)
 
 static void step_wish(struct model *m, struct queue *q)
 {
-    uint64_t message = 1 + draw(m) % MESSAGES, wish = draw(m) % 3;
+    uint64_t message = 1 + random_draw(&m->seed) % MESSAGES, wish = random_draw(&m->seed) % 3;
     bool is_there = false;
     for (size_t h = 0; h < HOPS; h++) {
         struct model_item *item = &m->items[message][h];
@@ -154,7 +148,7 @@ static void step_wish(struct model *m, struct queue *q)
 
 static void step_flush(struct model *m, struct queue *q)
 {
-    uint64_t message = draw(m) % 4 == 0 ? 0 : 1 + draw(m) % MESSAGES;
+    uint64_t message = random_draw(&m->seed) % 4 == 0 ? 0 : 1 + random_draw(&m->seed) % MESSAGES;
     for (size_t h = 0; h < HOPS; h++) {
         for (uint64_t i = 1; i <= MESSAGES; i++)
             if ((message == 0 || i == message) && m->items[i][h].state == WAITING && m->items[i][h].due > m->now)
@@ -169,9 +163,9 @@ static void step_flush(struct model *m, struct queue *q)
 
 static void step_block(struct model *m, struct queue *q)
 {
-    size_t h = draw(m) % HOPS;
-    bool blocks = draw(m) % 2;
-    int64_t until = m->now + (int64_t)(draw(m) % 1500);
+    size_t h = random_draw(&m->seed) % HOPS;
+    bool blocks = random_draw(&m->seed) % 2;
+    int64_t until = m->now + (int64_t)(random_draw(&m->seed) % 1500);
     if (blocks)
         queue_block_hop(q, HOP[h], until);
     else
@@ -184,8 +178,8 @@ static void step_block(struct model *m, struct queue *q)
 /* An item that comes later is not large, whatever its message's others are. */
 static void step_size(struct model *m, struct queue *q)
 {
-    uint64_t message = 1 + draw(m) % MESSAGES;
-    bool is_large = draw(m) % 2;
+    uint64_t message = 1 + random_draw(&m->seed) % MESSAGES;
+    bool is_large = random_draw(&m->seed) % 2;
     for (size_t h = 0; h < HOPS; h++)
         m->is_large[message][h] = is_large;
     queue_set_large(q, message, is_large);
@@ -247,8 +241,8 @@ static void step_next(struct model *m, struct queue *q)
 
 static void step(struct model *m, struct queue *q)
 {
-    uint64_t what = draw(m) % 100;
-    m->now += draw(m) % 3 ? 0 : (int64_t)(draw(m) % 100);
+    uint64_t what = random_draw(&m->seed) % 100;
+    m->now += random_draw(&m->seed) % 3 ? 0 : (int64_t)(random_draw(&m->seed) % 100);
     if (what < 25)
         step_add(m, q);
     else if (what < 65)

@@ -1,6 +1,6 @@
 /* After any sequence of requests, restarts among them, the store holds what the table of schema/README.md says: every recipient is in exactly one
  * state, and jobs, the queue, listings and counts agree with it. POSTERN_SEEDS: how many sequences (default 3). */
-#include "support/fault_vfs.h" /* fault_random */
+#include "support/random.h"
 #include "support/store_fixture.h"
 
 #include <setjmp.h>
@@ -31,7 +31,7 @@ struct run {
 
 static uint64_t pick(struct run *run, uint64_t n)
 {
-    return fault_random(&run->seed) % n;
+    return random_draw(&run->seed) % n;
 }
 
 static bool is_unfinished(enum store_state s)

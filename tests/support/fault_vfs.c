@@ -1,5 +1,7 @@
 #include "support/fault_vfs.h"
 
+#include "support/random.h"
+
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
@@ -37,15 +39,6 @@ struct fault_file {
 };
 
 enum operation { OP_READ, OP_WRITE, OP_TRUNCATE, OP_SYNC };
-
-uint64_t fault_random(uint64_t *seed)
-{
-    *seed += 0x9e3779b97f4a7c15u;
-    uint64_t z = *seed;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
-}
 
 static bool concerns(enum fault_kind kind, enum operation op)
 {
@@ -337,7 +330,7 @@ static void redo_torn(int fd, const struct change *c, uint64_t *seed)
 {
     for (size_t at = 0; at < c->len; at += SECTOR) {
         size_t len = c->len - at < SECTOR ? c->len - at : (size_t)SECTOR;
-        if (fault_random(seed) % 2)
+        if (random_draw(seed) % 2)
             put(fd, c->after + at, len, c->offset + (int64_t)at);
     }
 }
@@ -345,13 +338,13 @@ static void redo_torn(int fd, const struct change *c, uint64_t *seed)
 static void redo_rubbish(int fd, const struct change *c, uint64_t *seed)
 {
     for (size_t i = 0; i < c->len; i++)
-        c->after[i] = (unsigned char)(fault_random(seed) >> 11);
+        c->after[i] = (unsigned char)(random_draw(seed) >> 11);
     put(fd, c->after, c->len, c->offset);
 }
 
 static void redo(int fd, const struct change *c, uint64_t *seed)
 {
-    unsigned fate = (unsigned)(fault_random(seed) % 100);
+    unsigned fate = (unsigned)(random_draw(seed) % 100);
     if (c->len == SIZE_MAX) {
         if (fate < 50 && ftruncate(fd, c->offset) != 0)
             abort();

@@ -31,7 +31,4 @@ void fault_vfs_disarm(void);
 /* After FAULT_POWER, when all files are closed: what is left on the disk. Disarms. */
 void fault_vfs_power_cut(uint64_t seed);
 
-/* A generator for tests: the same numbers for the same seed. */
-uint64_t fault_random(uint64_t *seed);
-
 #endif

@@ -34,7 +34,7 @@ int house_drop_identity(void **state)
 
 /* ---- the policy ---- */
 
-static bool house_opened(void *context, struct service_session *session, void **session_context, const char **refusal)
+bool house_on_open(void *context, struct service_session *session, void **session_context, const char **refusal)
 {
     struct house *house = context;
     *session_context = house;
@@ -98,7 +98,7 @@ static void house_event(void *session_context, struct service_session *session, 
     }
 }
 
-static void house_closed(void *session_context, struct service_session *session)
+void house_on_closed(void *session_context, struct service_session *session)
 {
     struct house *house = session_context;
     house->closed++;
@@ -115,7 +115,7 @@ void house_on_stopped(void *context)
 
 struct service_config house_config(struct house *house)
 {
-    return (struct service_config){.smtp = {.hostname = SLICE("relay.example")}, .tls = server_tls, .handler = {house, house_opened, house_event, house_closed}};
+    return (struct service_config){.smtp = {.hostname = SLICE("relay.example")}, .tls = server_tls, .handler = {house, house_on_open, house_event, house_on_closed}};
 }
 
 void house_listen(struct house *house, enum service_mode mode)

@@ -1,5 +1,7 @@
 #include "support/smtp_sink.h"
 
+#include "support/random.h"
+
 #include "smtp/sasl.h"
 
 #include <stdio.h>
@@ -290,11 +292,7 @@ struct smtp_server_config smtp_sink_config(void)
 
 uint32_t smtp_dice_roll(struct smtp_dice *dice, uint32_t bound)
 {
-    /* splitmix64: any seed will do. */
-    uint64_t z = dice->state += UINT64_C(0x9e3779b97f4a7c15);
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return (uint32_t)((z ^ (z >> 31)) % bound);
+    return (uint32_t)random_below(&dice->state, bound);
 }
 
 static const struct slice WORDS[] = {

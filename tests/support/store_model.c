@@ -1,6 +1,6 @@
 #include "support/store_model.h"
 
-#include "support/fault_vfs.h"
+#include "support/random.h"
 
 #include <sqlite3.h>
 #include <stdio.h>
@@ -55,7 +55,7 @@ static void on_finished(void *context, enum result result)
 {
     struct flow *f = context;
     message_of(f)->finish = step_of(f, result);
-    if (result == RESULT_OK && fault_random(&f->load->m->seed) % 5 == 0)
+    if (result == RESULT_OK && random_draw(&f->load->m->seed) % 5 == 0)
         remove_it(f);
     else
         begin(f);
@@ -77,7 +77,7 @@ static void on_put(void *context, enum result result)
 {
     struct flow *f = context;
     message_of(f)->put = step_of(f, result);
-    uint64_t next = fault_random(&f->load->m->seed) % 10;
+    uint64_t next = random_draw(&f->load->m->seed) % 10;
     if (result != RESULT_OK || next < 4)
         begin(f);
     else if (next == 4)
@@ -166,7 +166,7 @@ static void pause_it(struct flow *f)
     char text[TRANSID_MAX];
     struct store_naming naming = naming_of(f->which, text, 0);
     f->has_paused = f->is_pausing = true;
-    if (fault_random(&f->load->m->seed) % 2)
+    if (random_draw(&f->load->m->seed) % 2)
         store_intake_suspend(&f->intake);
     else
         store_intake_sync(f->intake);
@@ -216,7 +216,7 @@ static void begin(struct flow *f)
     f->which = load->m->count++;
     f->sent = 0;
     f->has_paused = f->is_pausing = false;
-    uint64_t random = fault_random(&load->m->seed);
+    uint64_t random = random_draw(&load->m->seed);
     *message_of(f) = (struct model_message){.size = SIZES[random % 7], .put = STEP_ASKED, .has_name = random / 7 % 3 == 0};
     f->intake = store_intake_new(load->w->client, ID_FIRST + f->which, push, f);
     if (message_of(f)->has_name && !give_name(f))

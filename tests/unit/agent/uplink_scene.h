@@ -119,16 +119,6 @@ static inline void on_body(struct scene *s, struct service_session *session, str
     }
 }
 
-static inline bool on_open(void *context, struct service_session *session, void **session_context, const char **refusal)
-{
-    struct scene *s = context;
-    (void)refusal;
-    s->house.opened++;
-    s->house.newest = session;
-    *session_context = s;
-    return true;
-}
-
 static inline void say(struct service_session *session, struct smtp_reply reply)
 {
     service_answer(session, &reply);
@@ -162,13 +152,6 @@ static inline void on_event(void *context, struct service_session *session, cons
     case SMTP_SERVER_BODY_BEGIN: say(session, SMTP_REPLY(250, 2, 0, 0, "yes")); break;
     default: break;
     }
-}
-
-static inline void on_closed(void *context, struct service_session *session)
-{
-    struct scene *s = context;
-    (void)session;
-    s->house.closed++;
 }
 
 /* ---- the agent's side ---- */
@@ -239,7 +222,7 @@ static inline void open_scene_with(struct scene *s, size_t octets, uint64_t firs
     if (offers_names)
         assert_int_equal(naming_open(&s->naming, &s->world.loop, s->world.client), RESULT_OK);
     struct service_config config = house_config(&s->house);
-    config.handler = (struct service_handler){s, on_open, on_event, on_closed};
+    config.handler = (struct service_handler){s, house_on_open, on_event, house_on_closed};
     config.smtp.auth_mechanisms = SASL_PLAIN;
     config.smtp.offers_smtputf8 = true;
     config.smtp.offers_checkpoint = offers_names;

@@ -61,7 +61,7 @@ static void set_up(struct scene *s)
     world_make(&s->world);
 }
 
-static void open_scene(struct scene *s, size_t nrcpt)
+static void open_office(struct scene *s, size_t nrcpt)
 {
     assert_int_equal(crypto_init(), RESULT_OK);
     assert_int_equal(world_open(&s->world), RESULT_OK);
@@ -82,6 +82,12 @@ static void open_scene(struct scene *s, size_t nrcpt)
     s->job->message.received_at_ms = wall_now_ms() - MINUTE_MS;
     s->job->message.expires_at_ms = wall_now_ms() + 1000 * MINUTE_MS;
     s->job->message.header_octets = 21;
+}
+
+static void open_scene(struct scene *s, size_t nrcpt)
+{
+    set_up(s);
+    open_office(s, nrcpt);
 }
 
 static void result(struct scene *s, size_t i, enum attempt_result result, const char *reply, bool is_local)
@@ -122,7 +128,6 @@ static void accepted_by_all_is_done(void **state)
 {
     struct scene s;
     (void)state;
-    set_up(&s);
     open_scene(&s, 2);
     result(&s, 0, ATTEMPT_ACCEPTED, "250 2.0.0 ok", false);
     result(&s, 1, ATTEMPT_ACCEPTED, "250 2.0.0 ok", false);
@@ -140,7 +145,6 @@ static void one_of_each(void **state)
     struct store_job *rest;
     int64_t before_ms = wall_now_ms();
     (void)state;
-    set_up(&s);
     open_scene(&s, 4);
     result(&s, 0, ATTEMPT_ACCEPTED, "250 2.0.0 ok", false);
     result(&s, 1, ATTEMPT_REFUSED, "550 5.1.1 no such user", false);
@@ -166,7 +170,6 @@ static void a_refusal_is_reported_with_headers_only(void **state)
 {
     struct scene s;
     (void)state;
-    set_up(&s);
     open_scene(&s, 2);
     result(&s, 0, ATTEMPT_ACCEPTED, "250 2.0.0 ok", false);
     result(&s, 1, ATTEMPT_REFUSED, "550 5.1.1 no such user", false);
@@ -191,7 +194,6 @@ static void what_no_server_said_is_not_told_as_its_words(void **state)
 {
     struct scene s;
     (void)state;
-    set_up(&s);
     open_scene(&s, 1);
     result(&s, 0, ATTEMPT_REFUSED, "552 5.3.4 too large", true);
     record(&s, false);
@@ -206,7 +208,6 @@ static void a_report_may_bring_the_whole_message(void **state)
 {
     struct scene s;
     (void)state;
-    set_up(&s);
     open_scene(&s, 1);
     s.job->message.envelope.ret = DSN_RET_FULL;
     s.office.report_from_sender = true;
@@ -223,7 +224,6 @@ static void a_report_may_bring_the_whole_message(void **state)
 static unsigned nreports(enum attempt_result how, bool is_dsn, bool has_sender, unsigned notify, bool next_hop_tells)
 {
     struct scene s;
-    set_up(&s);
     open_scene(&s, 1);
     s.job->message.is_dsn = is_dsn;
     if (!has_sender)
@@ -252,7 +252,6 @@ static void a_lifetime_that_is_over_is_a_failure_whatever_the_attempt(void **sta
 {
     struct scene s;
     (void)state;
-    set_up(&s);
     open_scene(&s, 2);
     s.job->message.expires_at_ms = wall_now_ms() - 1;
     attempt_record_all(&s.office, s.job, (struct slice){0}, ATTEMPT_UNTRIED, SLICE("no way is open"), (struct slice){0}, on_recorded, &s);
@@ -279,7 +278,6 @@ static void lose_connection(bool is_uncertain)
 {
     for (int forgives = 0; forgives < 2; forgives++) {
         struct scene s;
-        set_up(&s);
         open_scene(&s, 1);
         s.office.forgives_lost_connections = forgives;
         result(&s, 0, is_uncertain ? ATTEMPT_UNCERTAIN : ATTEMPT_DEFERRED, "the connection was closed", true);
@@ -315,7 +313,6 @@ static void what_a_line_is_not_to_blame_for_waits(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct scene s;
-        set_up(&s);
         open_scene(&s, 1);
         s.office.forgives_lost_connections = true;
         result(&s, 0, rows[i].result, "451 4.3.0 words", true);
@@ -348,7 +345,6 @@ static void uncertain_stays_so_until_somebody_is_reached(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct scene s;
-        set_up(&s);
         open_scene(&s, 1);
         s.office.forgives_lost_connections = true;
         s.office.accepted_state = STORE_RELAYED;
@@ -386,7 +382,6 @@ static void what_the_relay_took_is_asked_about(void **state)
     for (int is_asked = 0; is_asked < 2; is_asked++)
         for (int is_taken = 0; is_taken < 2; is_taken++) {
             struct scene s;
-            set_up(&s);
             open_scene(&s, 2);
             s.office.accepted_state = STORE_RELAYED;
             s.office.ask_at_ms = is_asked ? ask_in_a_moment : NULL;
@@ -408,7 +403,6 @@ static void a_later_transaction_follows_at_once(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct scene s;
-        set_up(&s);
         open_scene(&s, 1);
         s.job->nlater = 3;
         result(&s, 0, rows[i].result, "451 4.2.1 busy", false);
@@ -424,7 +418,6 @@ static void what_a_person_removed_meanwhile_is_done(void **state)
 {
     struct scene s;
     (void)state;
-    set_up(&s);
     open_scene(&s, 1);
     assert_int_equal(world_remove(&s.world, MESSAGE), RESULT_OK);
     result(&s, 0, ATTEMPT_REFUSED, "550 5.1.1 no", false);
@@ -441,7 +434,7 @@ static void begin_with_a_broken_disk(struct scene *s)
     set_up(s);
     fault_vfs_register();
     s->world.config.vfs = "fault";
-    open_scene(s, 1);
+    open_office(s, 1);
     result(s, 0, ATTEMPT_REFUSED, "550 5.1.1 no", false);
     fault_vfs_arm(FAULT_SYNC, 1, true);
     attempt_record(&s->office, s->job, (struct slice){0}, s->results, SLICE("mx"), false, on_recorded, s);

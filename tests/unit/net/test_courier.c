@@ -12,16 +12,6 @@ struct scene {
 
 /* ---- the server ---- */
 
-static bool on_open(void *context, struct service_session *session, void **session_context, const char **refusal)
-{
-    struct scene *s = context;
-    (void)refusal;
-    s->house.opened++;
-    s->house.newest = session;
-    *session_context = s;
-    return true;
-}
-
 static void answer(struct service_session *session, const char *line)
 {
     struct buffer text = BUFFER(SMTP_REPLY_TEXT_MAX);
@@ -70,18 +60,11 @@ static void on_server_event(void *context, struct service_session *session, cons
     }
 }
 
-static void on_server_closed(void *context, struct service_session *session)
-{
-    struct scene *s = context;
-    (void)session;
-    s->house.closed++;
-}
-
 /* ---- the client ---- */
 
 static void open_scene(struct scene *s, size_t nrcpt, size_t octets)
 {
-    struct service_config config = {.smtp = {.hostname = SLICE("mx.example"), .offers_smtputf8 = true}, .handler = {s, on_open, on_server_event, on_server_closed}};
+    struct service_config config = {.smtp = {.hostname = SLICE("mx.example"), .offers_smtputf8 = true}, .handler = {s, house_on_open, on_server_event, house_on_closed}};
     *s = (struct scene){.mail_reply = "250 2.1.0 well", .end_reply = "250 2.0.0 taken"};
     sender_open(&s->sender, nrcpt, octets);
     house_open(&s->house, SERVICE_PLAIN, &config);

@@ -22,16 +22,6 @@ struct scene {
     unsigned asked;
 };
 
-static bool on_open(void *context, struct service_session *session, void **session_context, const char **refusal)
-{
-    struct scene *s = context;
-    (void)session;
-    (void)refusal;
-    *session_context = s;
-    s->house.opened++;
-    return true;
-}
-
 static void on_event(void *context, struct service_session *session, const struct smtp_server_event *event)
 {
     struct scene *s = context;
@@ -54,9 +44,8 @@ static void on_event(void *context, struct service_session *session, const struc
 static void on_closed(void *context, struct service_session *session)
 {
     struct scene *s = context;
-    (void)session;
     outcome_abandon(&s->outcome);
-    s->house.closed++;
+    house_on_closed(context, session);
 }
 
 /* A message for two, one of whom has it. */
@@ -74,7 +63,7 @@ static void begin(struct scene *s, struct net_end *client)
     config.smtp.auth_mechanisms = SASL_PLAIN;
     config.smtp.requires_auth = true;
     config.smtp.outcome = "3f9c 691200";
-    config.handler = (struct service_handler){s, on_open, on_event, on_closed};
+    config.handler = (struct service_handler){s, house_on_open, on_event, on_closed};
     world_make(&s->world);
     assert_int_equal(world_open(&s->world), RESULT_OK);
     keep_message(&s->world);
