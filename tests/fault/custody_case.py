@@ -3,8 +3,8 @@ import hashlib
 
 from agent_support import pin_of
 from daemon import wait_for
+from lines import make_line
 from relay_support import make_message
-from wire import Wire
 
 CHUNK = 64 * 1024
 ZONE = "dest.example MX 10 mx.dest.example\nmx.dest.example A {host}\n"
@@ -16,24 +16,25 @@ class Custody:
     """One way, and no session outlives its message, so that each begins with a connection."""
 
     def __init__(self, make_relay, make_agent, make_sink, mode="tls", conf=None):
-        self.make_agent, self.mode = make_agent, mode
+        self.make_agent = make_agent
         self.sink = make_sink()
         self.relay = make_relay(zone=ZONE.format(host=self.sink.host), mx_port=self.sink.port, conf=("limits.sessions_per_address = 0", *(conf or ())))
         self.relay.add_account("anna", "secret", "anna@example.org")
-        self.wire = Wire(self.relay.address(mode))
+        self.line = make_line(mode, self.relay)
+        self.wire = self.line.wire
         self.sent = {}                              # subject: digest of the text
         self.agent = self.new_agent()
 
     def new_agent(self):
-        return self.make_agent(pin=pin_of(self.relay), ways=[f"{self.wire.port} {self.mode}"],
-                               conf={"relay.keep_warm": ["20ms"], "relay.http_port": ["0"], "queue.patience": ["50ms"], "log.level": ["info"]})
+        return self.make_agent(pin=pin_of(self.relay), ways=[self.line.way],
+                               conf={"relay.keep_warm": ["20ms"], "relay.http_port": ["0"], "proxy.system": ["no"], "queue.patience": ["50ms"], "log.level": ["info"], **self.line.conf})
 
     def reconnect(self):
         """The relay listens on other ports after a restart."""
-        self.wire.server = self.relay.address(self.mode)
+        self.line.reconnect()
 
     def close(self):
-        self.wire.close()
+        self.line.close()
 
     # ---- mail ----
     def message(self, size):
@@ -66,7 +67,7 @@ class Custody:
         return self.nrelayed() > nbefore and all(c.has_ended for c in self.wire.connections)
 
     def octets_to_server(self):
-        return sum(connection.to_server for connection in self.wire.connections)
+        return self.line.octets()
 
     # ---- the judge ----
     def judge(self, relay_died=False):

@@ -2,35 +2,13 @@
 import os
 import socket
 import subprocess
-import threading
 
 import pytest
 
-from daemon import BUILD, free_port, wait_for
+from daemon import BUILD, free_port
+from proxy_support import Proxy
 
 DIAL = os.path.join(BUILD, "tests", "integration", "dial")
-
-
-class Proxy:
-    """A proxy's process; `address` is where it listens."""
-
-    def __init__(self, command, port):
-        self.port, self.address = port, f"127.0.0.1:{port}"
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        self.lines = []
-        self.reader = threading.Thread(target=lambda: self.lines.extend(self.process.stdout), daemon=True)
-        self.reader.start()
-        wait_for(self.is_listening, lambda: f"{command[0]} to listen: {self.lines}")
-
-    def is_listening(self):
-        assert self.process.poll() is None, self.lines
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
-
-    def close(self):
-        self.process.terminate()
-        self.process.wait(timeout=30)
-        self.reader.join()
 
 
 @pytest.fixture
@@ -39,14 +17,7 @@ def make_proxy(tmp_path):
     proxies = []
 
     def make(program, *options):
-        port = free_port()
-        if program == "tinyproxy":
-            conf = tmp_path / f"tinyproxy{len(proxies)}.conf"
-            conf.write_text("\n".join([f"Port {port}", "Listen 127.0.0.1", "Timeout 30", "MaxClients 20", *options, ""]))
-            command = ["tinyproxy", "-d", "-c", str(conf)]
-        else:
-            command = ["microsocks", "-i", "127.0.0.1", "-p", str(port), *options]
-        proxies.append(Proxy(command, port))
+        proxies.append(Proxy(program, tmp_path / f"proxy{len(proxies)}.conf", *options))
         return proxies[-1]
 
     yield make
