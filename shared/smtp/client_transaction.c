@@ -181,15 +181,23 @@ static void check_needs(struct smtp_client *c)
         client_judge_locally(c, SMTP_REPLY(553, 5, 1, 7, "The sender's address can't be written in SMTP"), "MAIL FROM");
 }
 
+/* LIMITS RCPTMAX; 0: none. Under a name the peer may have taken more of them than it takes today: whom it was not told of again would go in another transaction, and twice, so it says itself who
+ * is too many (schema/link.md, CHECKPOINT). */
+static uint64_t most_recipients(const struct client_transaction *t, const struct smtp_peer *peer)
+{
+    return t->has_name ? 0 : peer->nrcpt_max;
+}
+
 /* Finds where LIMITS RCPTMAX ends this transaction, and whether any recipient is ours to refuse. */
 static void plan_recipients(struct smtp_client *c)
 {
     struct client_transaction *t = &c->t;
     size_t nrcpt = t->asked.envelope->nrcpt, taken = 0;
+    uint64_t most = most_recipients(t, &c->peer);
     for (t->nrcpt_end = 0; t->nrcpt_end < nrcpt; t->nrcpt_end++) {
         struct slice address = address_of(t, t->nrcpt_end);
         bool is_ours = address.len == 0 || !is_sendable(address);
-        if (!is_ours && c->peer.nrcpt_max > 0 && taken == c->peer.nrcpt_max)
+        if (!is_ours && most > 0 && taken == most)
             break;
         t->has_local_recipients = t->has_local_recipients || is_ours;
         taken += !is_ours;
@@ -229,7 +237,8 @@ bool client_transaction_suits(const struct smtp_client *c, const struct smtp_pee
         return true;
     unsigned relied = t->relied | SMTP_CAP_PIPELINING | (t->uses_bdat ? SMTP_CAP_CHUNKING : 0);
     bool is_too_large = peer->size_max_octets > 0 && !t->asks && t->asked.size_octets > peer->size_max_octets;
-    bool is_for_too_many = peer->nrcpt_max > 0 && t->nplanned > peer->nrcpt_max;
+    uint64_t most = most_recipients(t, peer);
+    bool is_for_too_many = most > 0 && t->nplanned > most;
     return (peer->capabilities & relied) == relied && !is_too_large && !is_for_too_many;
 }
 

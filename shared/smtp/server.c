@@ -175,6 +175,7 @@ void server_end_transaction(struct smtp_server *server)
     server->envelope = (struct envelope){0};
     server->candidate = (struct envelope_recipient){0};
     server->rcpt_capacity = 0;
+    server->is_known = false;
     server->held_octets = server->body_octets = 0;
     arena_free(&server->arena);
     buffer_shrink(&server->candidate_text);

@@ -72,7 +72,7 @@ enum { SMTP_SERVER_OUTPUT_HIGH = 16 * 1024 }; /* octets of output waiting, beyon
 struct smtp_server_config {
     struct slice hostname;       /* in the greeting and after EHLO */
     uint64_t size_max_octets;    /* of a message, announced with SIZE (RFC 1870); default 52,428,800 */
-    uint32_t nrcpt_max;          /* recipients of a transaction; default 1,000; RFC 5321 4.5.3.1.8 demands 100; the next gets 452 4.5.3 */
+    uint32_t nrcpt_max;          /* recipients of a transaction; default 1,000; RFC 5321 4.5.3.1.8 demands 100; the next gets 452 4.5.3. A transaction that has more from before keeps them (smtp_server_resume) */
     uint32_t transactions_max;   /* of a session, then 421; default unlimited */
     uint32_t command_line_max;   /* octets with CRLF; default 512 + 1024 for the extensions' parameters (RFC 5321 4.5.3.1.4, 3461, 6531) + 88 (RFC 1845 2 (5)) */
     uint32_t auth_line_max;      /* octets with CRLF; default 12,288 (RFC 4954 4) */
@@ -154,7 +154,8 @@ bool smtp_server_is_parked(const struct smtp_server *server);
  * counts from now_ms. */
 void smtp_server_answer(struct smtp_server *server, const struct smtp_reply *reply, int64_t now_ms);
 /* The answer to MAIL when the transaction is known (RFC 1845): 355 with the octets of the message that are here; what comes with DATA or BDAT is behind them, and counts with them towards the largest
- * size. is_told false: 250 is said in place of 355 (XWHOLE), and the octets come from the first. Either way nrcpt recipients are known already, so that the body may come without RCPT; those that come are events as usual. */
+ * size. is_told false: 250 is said in place of 355 (XWHOLE), and the octets come from the first. Either way nrcpt recipients are known already, so that the body may come without RCPT; those that come
+ * are events as usual, at least nrcpt of them whatever nrcpt_max says now, but if there are any known already BODY_BEGIN names none: the driver has the record. */
 /* is_over: the message is here and has got its reply. What still comes of it is not measured, and is the driver's to drop. A half whose declared size is above the configured one gets 552, and ends with is_refused. */
 void smtp_server_resume(struct smtp_server *server, bool is_told, bool is_over, uint64_t held_octets, size_t nrcpt, int64_t now_ms);
 /* 334 with data, which is turned into base64 here. */

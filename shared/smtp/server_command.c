@@ -202,6 +202,8 @@ void server_mail_resumed(struct smtp_server *server, bool is_told, bool is_over,
         return;
     }
     server->is_unmeasured = is_over;
+    server->is_known = nrcpt > 0;
+    server->nknown_left = nrcpt > server->config.nrcpt_max ? (uint32_t)nrcpt : server->config.nrcpt_max;
     char words[64];
     struct smtp_reply reply = SMTP_REPLY(250, 2, 1, 0, "Sender ok");
     if (is_told) {
@@ -234,9 +236,15 @@ static enum result keep_candidate(struct smtp_server *server, const struct smtp_
     return result;
 }
 
+/* Who was accepted once is accepted again, though the limit was lowered since: his client would send to him in another transaction, and twice. */
+static bool has_all_recipients(const struct smtp_server *server)
+{
+    return server->is_known ? server->nknown_left == 0 : server->envelope.nrcpt >= server->config.nrcpt_max;
+}
+
 static void rcpt(struct smtp_server *server, const struct smtp_command *command)
 {
-    if (server->envelope.nrcpt >= server->config.nrcpt_max) {
+    if (has_all_recipients(server)) {
         server_reply(server, &too_many_rcpt);
     } else if (keep_candidate(server, command) != RESULT_OK) {
         server_reply(server, &short_of_memory);
@@ -246,11 +254,15 @@ static void rcpt(struct smtp_server *server, const struct smtp_command *command)
     }
 }
 
-/* The text of refused recipients never gets into the arena, so that a client that guesses addresses for hours fills nothing. */
+/* The text of refused recipients never gets into the arena, so that a client that guesses addresses for hours fills nothing; nor does that of recipients that the driver has on record, whose number today's limit does not bound. */
 static enum result add_recipient(struct smtp_server *server)
 {
     struct envelope *envelope = &server->envelope;
     struct envelope_recipient recipient = {.notify = server->candidate.notify};
+    if (server->is_known) {
+        server->nknown_left--;
+        return RESULT_OK;
+    }
     struct envelope_recipient *recipients = arena_grow(&server->arena, envelope->recipients, envelope->nrcpt, &server->rcpt_capacity, sizeof recipient);
     if (!recipients)
         return RESULT_MEMORY;

@@ -65,6 +65,8 @@ struct smtp_server {
     bool is_unmeasured;   /* the message is here already, what comes of it is dropped */
     bool has_transaction; /* a MAIL event was given that no TRANSACTION_ENDED or answer to BODY_END has closed */
     bool chunk_is_last;
+    bool is_known;        /* the transaction has recipients from an earlier session; those that are taken again are not in `envelope` */
+    uint32_t nknown_left; /* so many may be taken again */
     struct slice helo, user; /* on the heap */
     struct buffer secret;    /* what AUTH said, out of base64; or XDEVICE, out of xtext */
 

@@ -295,6 +295,26 @@ def test_recipients_repeated_omitted_and_foreign(relay):
     assert_once(relay, item, (BOB, CARL))
 
 
+def test_a_lowered_limit_puts_none_off_who_is_on_record(relay):
+    """What was taken, and what was begun, for more recipients than are taken today."""
+    many = [f"r{n}@dest.example" for n in range(104)]
+    with Session(relay) as session:
+        assert session.mail()[0] == 250 and session.rcpt(*many) == [250] * 104
+        taken = session.whole(LARGE)
+        session.begin(CHUNK, to=many, name="<half@laptop.example>")
+    relay.stop()
+    relay.set_conf("relay.conf", {"limits.recipients": ["100"]})
+    relay.start()
+    with Session(relay) as session:
+        assert session.offset() == len(LARGE)
+        assert session.rcpt(*many, "more@dest.example") == [250] * 104 + [452]
+        assert session.chunk(b"", True) == taken
+        offset = session.offset(name="<half@laptop.example>")
+        assert session.rcpt("more@dest.example", *many) == [452] + [250] * 104
+        item = item_of(session.whole(LARGE[offset:]))
+    assert {entry["id"]: [to["address"] for to in entry["to"]] for entry in relay.queue()} == {item_of(taken): many, item: many}
+
+
 def test_a_recipient_of_the_empty_sender_is_judged_first(relay):
     with Session(relay) as session:
         assert session.mail(sender="")[0] == 250 and session.rcpt(ANNA) == [250]

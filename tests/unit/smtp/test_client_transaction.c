@@ -458,6 +458,18 @@ static void keeps_to_rcptmax(void **state)
     play_close(&p);
 }
 
+/* Under a name the peer may have taken all of them before it lowered its limit: it says itself who is too many, or they would get it twice. */
+static void under_a_name_the_peer_counts_recipients(void **state)
+{
+    struct play p;
+    (void)state;
+    play_open_ready(&p, PIPELINING "250-CHUNKING\r\n250-CHECKPOINT\r\n250-XOUTCOME abc 604800\r\n250-LIMITS RCPTMAX=2\r\n");
+    play_send(&p, &(struct smtp_transaction){.envelope = &three, .transid = SLICE("<1@a>")}, MESSAGE);
+    play_server(&p, "250 ok\r\n250 a\r\n250 b\r\n250 c\r\n250 queued\r\n");
+    expect_told("BODY\n" R0 "250 a\n" R1 "250 b\nRECIPIENT 2: 250 c\nSENT accepted: 250 queued [end of data]\nREADY\n");
+    play_close(&p);
+}
+
 /* RFC 5321 4.5.3.1.10: 452, and 552 from old servers. */
 static void too_many_means_later(void **state)
 {
@@ -601,6 +613,7 @@ int main(void)
         cmocka_unit_test(refused_chunk_ends_the_body),
         cmocka_unit_test(refused_at_the_end),
         cmocka_unit_test(keeps_to_rcptmax),
+        cmocka_unit_test(under_a_name_the_peer_counts_recipients),
         cmocka_unit_test(too_many_means_later),
         cmocka_unit_test(names_the_phase_of_failure),
         cmocka_unit_test(refuses_an_early_yes),
