@@ -372,6 +372,7 @@ static void on_service_stopped(void *context)
 {
     struct agent *agent = context;
     agent->service = NULL;
+    wall_close(&agent->wall);
     attempt_stop(&agent->office);
     if (agent->monitor)
         monitor_stop(&agent->monitor, on_monitor_closed, agent);

@@ -453,6 +453,7 @@ static void delivery_on_stop_tick(uv_timer_t *timer)
 void delivery_stop(struct delivery *delivery, int64_t grace_ms, void (*on_stopped)(void *context), void *context)
 {
     delivery->is_stopping = true;
+    wall_close(&delivery->wall);
     delivery->on_stopped = on_stopped;
     delivery->stop_context = context;
     delivery->stop_at_ms = delivery_now_ms(delivery) + grace_ms;

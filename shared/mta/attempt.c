@@ -108,16 +108,14 @@ static bool is_transaction_over(const struct attempt *attempt)
     return true;
 }
 
-/* Before then it does not expire: of each run of the program it is given some time. */
-static int64_t granted_until_ms(const struct attempt_office *office, int64_t lifetime_ms, int64_t most_ms, int64_t now_ms)
+/* When it expires that was to end then: of each run of the program it is given some time, and of all of them together as long again. */
+static int64_t granted_until_ms(const struct attempt_office *office, int64_t lifetime_ms, int64_t end_ms, int64_t now_ms)
 {
-    int64_t run_ms = boot_now_ms() - office->started_at_boot_ms;
-    return now_ms + (lifetime_ms < most_ms ? lifetime_ms : most_ms) - run_ms;
-}
-
-static int64_t later(int64_t a_ms, int64_t b_ms)
-{
-    return a_ms > b_ms ? a_ms : b_ms;
+    int64_t run_ms = boot_now_ms() - office->started_at_boot_ms, grace_ms = lifetime_ms < ATTEMPT_GRACE_MS ? lifetime_ms : ATTEMPT_GRACE_MS;
+    int64_t until_ms = now_ms + grace_ms - run_ms, last_ms = end_ms + lifetime_ms;
+    if (until_ms > last_ms)
+        until_ms = last_ms;
+    return until_ms > end_ms ? until_ms : end_ms;
 }
 
 static struct outcome_rules rules_of(const struct attempt_office *office, const struct store_message *message, int64_t now_ms)
@@ -127,8 +125,7 @@ static struct outcome_rules rules_of(const struct attempt_office *office, const 
     return (struct outcome_rules){
         .schedule = &office->schedule,
         .now_ms = now_ms,
-        .expires_at_ms = later(end_ms, granted_until_ms(office, lifetime_ms, ATTEMPT_GRACE_MS, now_ms)),
-        .untried_expires_at_ms = later(end_ms, granted_until_ms(office, lifetime_ms, INT64_MAX, now_ms)),
+        .expires_at_ms = granted_until_ms(office, lifetime_ms, end_ms, now_ms),
         .delay_report_at_ms = notice > 0 ? message->received_at_ms + notice + lead_ms : INT64_MAX,
         .random = crypto_random_u32(),
         .is_report = message->is_dsn || message->envelope.sender.len == 0,
@@ -139,7 +136,7 @@ bool attempt_is_young(const struct attempt_office *office, const struct store_me
 {
     int64_t now_ms = wall_now_ms();
     struct outcome_rules rules = rules_of(office, message, now_ms);
-    return now_ms < rules.untried_expires_at_ms && now_ms < rules.delay_report_at_ms;
+    return now_ms < rules.expires_at_ms && now_ms < rules.delay_report_at_ms;
 }
 
 bool attempt_is_due(const struct attempt_office *office, const struct store_message *message, const struct store_recipient *recipients, size_t n)

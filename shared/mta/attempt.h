@@ -38,7 +38,7 @@ struct attempt_office {
     /* How far the wall clock that a message of that time was stored by has been set ahead since: its lifetime and the moment of its delay report come so much later. NULL: 0. */
     int64_t (*wall_lead_ms)(void *context, int64_t received_at_ms);
     /* When this run of the program began, on the clock that nobody sets. By which clock a message of an earlier run was given its end nobody knows: in each run it has ATTEMPT_GRACE_MS, or its lifetime if
-     * that is shorter, before it expires; and while nobody could be asked about it, its lifetime. 0: long ago. */
+     * that is shorter, before it expires; but no more once it is twice as old as it may become, or who is started often would never tell. 0: long ago. */
     int64_t started_at_boot_ms;
     void (*route)(void *context, const struct envelope *envelope, struct slice *hops);
     void (*on_queued)(void *context, const struct intake_queued *queued); /* a report is in the store */

@@ -3,14 +3,49 @@
 #include "net/stream.h"
 #include "queue/schedule.h"
 
+#include <inttypes.h>
+#include <stdio.h>
+
+static const struct slice name_of_alive = {"alive-ms", 8};
+
 struct mending {
     bool is_done;
     enum result result;
+    int64_t alive_at_ms;
 };
 
 static void on_mended(void *context, enum result result)
 {
-    *(struct mending *)context = (struct mending){true, result};
+    struct mending *mending = context;
+    mending->is_done = true;
+    mending->result = result;
+}
+
+static void on_alive(void *context, enum result result, struct slice value)
+{
+    struct mending *mending = context;
+    uint64_t ms = 0;
+    mending->is_done = true;
+    if (result == RESULT_OK && slice_to_u64(value, INT64_MAX, &ms))
+        mending->alive_at_ms = (int64_t)ms;
+}
+
+static void await(struct mending *mending, uv_loop_t *loop)
+{
+    while (!mending->is_done)
+        uv_run(loop, UV_RUN_ONCE);
+    mending->is_done = false;
+}
+
+/* Never before the store is mended: mail of another time would seem to have waited ever since. */
+static void write_alive(struct wall *wall)
+{
+    char text[24];
+    if (!wall->is_mended)
+        return;
+    wall->alive_boot_ms = boot_now_ms();
+    int len = snprintf(text, sizeof text, "%" PRId64, wall_now_ms());
+    store_setting_put(wall->store, name_of_alive, slice_of(text, (size_t)len), NULL, NULL); /* if it fails: the next time */
 }
 
 void wall_open(struct wall *wall, uv_loop_t *loop, struct store_client *store, bool has_awaited, const struct log *log)
@@ -19,11 +54,27 @@ void wall_open(struct wall *wall, uv_loop_t *loop, struct store_client *store, b
     *wall = (struct wall){.started_at_ms = wall_now_ms(), .started_at_boot_ms = boot_now_ms(), .has_awaited = has_awaited, .store = store, .log = log};
     wall->base_at_ms = wall->started_at_ms;
     wall->base_boot_ms = wall->started_at_boot_ms;
-    store_clock_mend(store, wall->started_at_ms, has_awaited, on_mended, &mending);
-    while (!mending.is_done)
-        uv_run(loop, UV_RUN_ONCE);
-    if (mending.result != RESULT_OK)
+    store_setting_get(store, name_of_alive, on_alive, &mending);
+    await(&mending, loop);
+    store_clock_mend(store, wall->started_at_ms, mending.alive_at_ms, has_awaited, on_mended, &mending);
+    await(&mending, loop);
+    wall->is_mended = mending.result == RESULT_OK;
+    if (!wall->is_mended)
         log_event(log, LOG_ERROR, "times-not-mended", LOG_TEXT("reason", result_name(mending.result)));
+    write_alive(wall);
+}
+
+/* Too far for a lead, which the next run would not know of. */
+static bool is_stepped(int64_t step_ms)
+{
+    return step_ms > STORE_PAUSE_MS || step_ms < -STORE_AHEAD_MS;
+}
+
+void wall_close(struct wall *wall)
+{
+    int64_t step_ms = (wall_now_ms() - wall->base_at_ms) - (boot_now_ms() - wall->base_boot_ms);
+    if (wall->store && !is_stepped(step_ms))
+        write_alive(wall);
 }
 
 int64_t wall_history_ms(const struct wall *wall, int64_t history_ms)
@@ -39,6 +90,13 @@ int64_t wall_step_ms(const struct wall *wall)
     return (wall_now_ms() - wall->started_at_ms) - (boot_now_ms() - wall->started_at_boot_ms);
 }
 
+static void on_turned(void *context, enum result result)
+{
+    struct wall *wall = context;
+    wall->is_mended = result == RESULT_OK;
+    write_alive(wall);
+}
+
 /* What was last heard of in the old time lies far from the new one, and what is told of it from now on does not: so the store is asked before anything is written in the new time. */
 static void turn(struct wall *wall, int64_t now_ms, int64_t boot_ms, int64_t by_ms)
 {
@@ -46,17 +104,20 @@ static void turn(struct wall *wall, int64_t now_ms, int64_t boot_ms, int64_t by_
     wall->base_boot_ms = boot_ms;
     wall->turned_by_ms = by_ms;
     log_event(wall->log, LOG_WARNING, "clock-set", LOG_INT("by_s", by_ms / 1000));
-    store_clock_mend(wall->store, now_ms, wall->has_awaited, NULL, NULL);
+    wall->is_mended = false;
+    store_clock_mend(wall->store, now_ms, now_ms - by_ms, wall->has_awaited, on_turned, wall);
 }
 
 int64_t wall_lead_ms(struct wall *wall, int64_t received_at_ms)
 {
     int64_t now_ms = wall_now_ms(), boot_ms = boot_now_ms();
     int64_t step_ms = (now_ms - wall->base_at_ms) - (boot_ms - wall->base_boot_ms);
-    if (step_ms > STORE_PAUSE_MS || step_ms < -STORE_AHEAD_MS) {
+    if (is_stepped(step_ms)) {
         turn(wall, now_ms, boot_ms, step_ms);
         step_ms = 0;
     }
+    if (boot_ms - wall->alive_boot_ms >= WALL_ALIVE_MS)
+        write_alive(wall);
     /* Read before the store had mended it: it lies near the old time, what is mended near the new one. */
     if (wall->turned_by_ms > 0 && received_at_ms < wall->base_at_ms - wall->turned_by_ms / 2)
         return wall->turned_by_ms;

@@ -44,7 +44,7 @@ static struct outcome again(enum attempt_result result, uint32_t attempts, int64
 
 static struct outcome untried(int64_t last_attempt_ms, unsigned notify, const struct outcome_rules *rules)
 {
-    if (rules->now_ms >= rules->untried_expires_at_ms)
+    if (rules->now_ms >= rules->expires_at_ms)
         return failed(REPORT_EXPIRED, notify, rules);
     struct outcome outcome = {.kind = OUTCOME_AGAIN, .next_attempt_ms = rules->now_ms};
     /* It counts, or the time of the last attempt would not move past the moment, and the sender would be told again. */

@@ -18,7 +18,6 @@ struct outcome_rules {
     const struct schedule *schedule;
     int64_t now_ms;              /* wall time, as all times here */
     int64_t expires_at_ms;
-    int64_t untried_expires_at_ms; /* while nobody could be asked; not before expires_at_ms */
     int64_t delay_report_at_ms;  /* when a sender who waits is told; INT64_MAX: never */
     uint32_t random;             /* fresh, for the jitter */
     bool is_report;              /* the message is a DSN itself: nobody is told of its fate (RFC 5321 6.1) */

@@ -7,7 +7,7 @@ struct mend_task {
     struct store_task task;
     store_done *done;
     void *context;
-    int64_t now_ms;
+    int64_t now_ms, alive_at_ms;
     bool with_awaited, is_at_awaited;
     uint64_t after;
     /* of a run, which may be made again: */
@@ -31,14 +31,24 @@ static int64_t stray_ms(int64_t lifetime_ms, bool is_elsewhere)
     return lifetime_ms / 2 < STORE_PAUSE_MS ? lifetime_ms / 2 : STORE_PAUSE_MS;
 }
 
-static enum result mend_one(struct database *db, uint64_t message, int64_t now_ms)
+static bool is_of_today(int64_t heard_ms, int64_t now_ms, int64_t stray_ms)
+{
+    return heard_ms >= now_ms - stray_ms && heard_ms <= now_ms + STORE_AHEAD_MS;
+}
+
+/* What came by the new clock already is of today, however far ahead the old one went. */
+static enum result mend_one(struct database *db, uint64_t message, int64_t now_ms, int64_t alive_at_ms)
 {
     struct query q = query_open(db, SQL_MESSAGE_HEARD);
     query_int(&q, (int64_t)message);
     bool is_there = query_row(&q);
     int64_t heard_ms = is_there ? query_get_int(&q, 0) : now_ms, stray = is_there ? stray_ms(query_get_int(&q, 1), query_get_int(&q, 2) != 0) : 0;
     enum result result = query_end(&q);
-    if (result != RESULT_OK || (heard_ms >= now_ms - stray && heard_ms <= now_ms + STORE_AHEAD_MS))
+    if (result != RESULT_OK || !is_there || is_of_today(heard_ms, now_ms, stray))
+        return result;
+    if (heard_ms < alive_at_ms)
+        heard_ms = alive_at_ms;
+    if (is_of_today(heard_ms, now_ms, stray))
         return result;
     result = move(db, SQL_MESSAGE_MOVE, message, now_ms - heard_ms);
     return result == RESULT_OK ? move(db, SQL_RECIPIENT_MOVE, message, now_ms - heard_ms) : result;
@@ -57,7 +67,7 @@ static enum result mend_run(struct store_task *task, struct database *db)
         ids[t->nseen++] = t->last = (uint64_t)query_get_int(&q, 0);
     enum result result = query_end(&q);
     for (size_t i = 0; i < t->nseen && result == RESULT_OK; i++)
-        result = mend_one(db, ids[i], t->now_ms);
+        result = mend_one(db, ids[i], t->now_ms, t->alive_at_ms);
     return result;
 }
 
@@ -89,7 +99,7 @@ static void mend_answer(struct store_task *task, bool is_wanted)
         t.done(t.context, t.task.result);
 }
 
-void store_clock_mend(struct store_client *client, int64_t now_ms, bool with_awaited, store_done *done, void *context)
+void store_clock_mend(struct store_client *client, int64_t now_ms, int64_t alive_at_ms, bool with_awaited, store_done *done, void *context)
 {
     struct mend_task *t = task_new(client, sizeof *t, mend_run, mend_answer);
     t->task.committed = mend_committed;
@@ -97,6 +107,7 @@ void store_clock_mend(struct store_client *client, int64_t now_ms, bool with_awa
     t->done = done;
     t->context = context;
     t->now_ms = now_ms;
+    t->alive_at_ms = alive_at_ms;
     t->with_awaited = with_awaited;
     writer_send(&t->task);
 }

@@ -275,11 +275,12 @@ void store_sweep(struct store_client *client, int64_t before_ms, store_done *don
 
 /* Messages that are not done with, and of which nothing was heard (received, or asked about) for STORE_PAUSE_MS or half their lifetime, or that were last heard of more than STORE_AHEAD_MS from now, come of
  * another wall clock than today's, or nobody was there: all their times are moved so that the last is now; but what was due stays due. So they have left of their lifetime what they had left. Those that the next
- * hop has, or may have, only after STORE_STRAY_MS. with_awaited: those that are asked about too (agent). */
+ * hop has, or may have, only after STORE_STRAY_MS. with_awaited: those that are asked about too (agent). alive_at_ms: when the program was last there, by the clock of that time (0: nobody knows): until then
+ * everything that is here was heard of, for to wait with nobody to ask is no pause. */
 #define STORE_PAUSE_MS (INT64_C(24) * 3600 * 1000)
 #define STORE_STRAY_MS (INT64_C(60) * 24 * 3600 * 1000)
 #define STORE_AHEAD_MS INT64_C(3600000)
-void store_clock_mend(struct store_client *client, int64_t now_ms, bool with_awaited, store_done *done, void *context);
+void store_clock_mend(struct store_client *client, int64_t now_ms, int64_t alive_at_ms, bool with_awaited, store_done *done, void *context);
 
 struct store_counts {
     uint64_t queued, held, uncertain, finished, octets;

@@ -45,6 +45,21 @@ def test_the_relay_tries_again_before_it_gives_up(relay, sink, clock, step, life
     assert len(sink.messages) == 1
 
 
+def test_who_is_started_often_gives_up_all_the_same(make_agent, service, clock):
+    """Each pause is shorter than one that counts for a step of the clock, each run shorter than the hour that mail is given in one; after twice its lifetime its sender is told."""
+    service.close()
+    agent = agent_of(make_agent, clock, conf={"queue.lifetime": ["2d"]}, **options_of(service))
+    id = agent.send()
+    for hours in range(20, 96, 20):
+        wait_searches(agent, 1)
+        agent.wait_state(id, "queued", "deferred")
+        assert hours < 96
+        clock.jump(20 * 3600, "stopped", agent)
+    agent.wait_state(id, "queued", "deferred")
+    clock.jump(20 * 3600, "stopped", agent)
+    agent.wait_state(id, "bounced")
+
+
 def test_a_run_forgets_no_history_at_its_start(make_agent, service, clock):
     agent = agent_of(make_agent, clock, **options_of(service))
     first = agent.send()

@@ -39,8 +39,7 @@ static const struct row rows[] = {
     {"deferred at its end", ATTEMPT_DEFERRED, 9, 5 * (int64_t)DAY, 5 * HOUR, 0, false, false, OUTCOME_FAILED, REPORT_EXPIRED, false, true},
     {"uncertain", ATTEMPT_UNCERTAIN, 0, HOUR, 0, 0, false, false, OUTCOME_AGAIN, REPORT_NONE, true, true},
     {"uncertain at its end", ATTEMPT_UNCERTAIN, 9, 5 * (int64_t)DAY, 5 * HOUR, 0, false, false, OUTCOME_FAILED, REPORT_EXPIRED, false, true},
-    {"untried at its end: nobody could be asked", ATTEMPT_UNTRIED, 1, 5 * (int64_t)DAY, 4 * HOUR, 0, false, false, OUTCOME_AGAIN, REPORT_NONE, false, false},
-    {"untried for the longest", ATTEMPT_UNTRIED, 0, 6 * (int64_t)DAY, 0, 0, false, false, OUTCOME_FAILED, REPORT_EXPIRED, false, true},
+    {"untried at its end", ATTEMPT_UNTRIED, 0, 5 * (int64_t)DAY, 0, 0, false, false, OUTCOME_FAILED, REPORT_EXPIRED, false, true},
     {"untried at the moment of the delay report: told, and remembered", ATTEMPT_UNTRIED, 0, 4 * HOUR, 0, 0, false, false, OUTCOME_AGAIN, REPORT_DELAYED, false, true},
     {"untried after it: told already", ATTEMPT_UNTRIED, 1, 5 * HOUR, 4 * HOUR, 0, false, false, OUTCOME_AGAIN, REPORT_NONE, false, false},
     {"untried, delay not wanted", ATTEMPT_UNTRIED, 0, 4 * HOUR, 0, DSN_NOTIFY_FAILURE, false, false, OUTCOME_AGAIN, REPORT_NONE, false, false},
@@ -55,11 +54,11 @@ static void test_rows(void **state)
     assert_int_equal(schedule_parse(SLICE("1m, 5m*2, 1h"), &schedule), RESULT_OK);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const struct row *row = &rows[i];
-        struct outcome_rules rules = {&schedule, row->now_ms, 5 * (int64_t)DAY, 6 * (int64_t)DAY, 4 * HOUR, 7, row->is_report, row->next_hop_tells};
+        struct outcome_rules rules = {&schedule, row->now_ms, 5 * (int64_t)DAY, 4 * HOUR, 7, row->is_report, row->next_hop_tells};
         struct outcome got = outcome_decide(row->result, row->attempts, row->last_attempt_ms, row->notify, &rules);
         if (got.kind != row->kind || got.report != row->report || got.is_uncertain != row->is_uncertain || got.counts != row->counts)
             fail_msg("%s: kind %d report %d uncertain %d counts %d", row->name, got.kind, got.report, got.is_uncertain, got.counts);
-        if (got.kind == OUTCOME_AGAIN && (got.next_attempt_ms < row->now_ms || got.next_attempt_ms > (row->result == ATTEMPT_UNTRIED ? rules.untried_expires_at_ms : rules.expires_at_ms)))
+        if (got.kind == OUTCOME_AGAIN && (got.next_attempt_ms < row->now_ms || got.next_attempt_ms > rules.expires_at_ms))
             fail_msg("%s: next attempt at %lld", row->name, (long long)got.next_attempt_ms);
     }
 }
@@ -69,7 +68,7 @@ static void test_untried_runs_at_once_and_deferred_waits(void **state)
     struct schedule schedule;
     (void)state;
     assert_int_equal(schedule_parse(SLICE("10m"), &schedule), RESULT_OK);
-    struct outcome_rules rules = {&schedule, HOUR, 5 * (int64_t)DAY, 6 * (int64_t)DAY, INT64_MAX, 7, false, false};
+    struct outcome_rules rules = {&schedule, HOUR, 5 * (int64_t)DAY, INT64_MAX, 7, false, false};
     assert_int_equal(outcome_decide(ATTEMPT_UNTRIED, 0, 0, 0, &rules).next_attempt_ms, HOUR);
     int64_t next = outcome_decide(ATTEMPT_DEFERRED, 0, 0, 0, &rules).next_attempt_ms;
     assert_true(next >= HOUR + 9 * 60 * 1000 && next <= HOUR + 11 * 60 * 1000);

@@ -31,11 +31,16 @@ static void finish(struct world *w, uint64_t id, enum store_state state, int64_t
     assert_int_equal(world_wait_done(w, &d), RESULT_OK);
 }
 
-static void mend(struct world *w, int64_t now_ms, bool with_awaited)
+static void mend_since(struct world *w, int64_t now_ms, int64_t alive_at_ms, bool with_awaited)
 {
     struct world_done d = {0};
-    store_clock_mend(w->client, now_ms, with_awaited, world_on_done, &d);
+    store_clock_mend(w->client, now_ms, alive_at_ms, with_awaited, world_on_done, &d);
     assert_int_equal(world_wait_done(w, &d), RESULT_OK);
+}
+
+static void mend(struct world *w, int64_t now_ms, bool with_awaited)
+{
+    mend_since(w, now_ms, 0, with_awaited);
 }
 
 struct got {
@@ -98,6 +103,24 @@ static void what_is_of_another_clock_keeps_what_it_had_left(void **state)
     assert_int_equal(get(w, 1).received_ms, NOW_MS - DAY_MS);
 }
 
+/* Who was there and could ask nobody has waited all the same; what he has not seen pass is given back, whichever way the clock went. */
+static void what_was_there_with_us_has_waited(void **state)
+{
+    struct world *w = *state;
+    put(w, 1, NOW_MS - 3 * DAY_MS);
+    put(w, 2, NOW_MS - 1000); /* came after that was written down */
+    mend_since(w, NOW_MS, NOW_MS - 600000, false);
+    assert_int_equal(get(w, 1).received_ms, NOW_MS - 3 * DAY_MS);
+    mend_since(w, NOW_MS + 3650 * DAY_MS, NOW_MS, false);
+    assert_int_equal(get(w, 1).received_ms, NOW_MS + 3650 * DAY_MS - 3 * DAY_MS);
+    assert_int_equal(get(w, 2).received_ms, NOW_MS + 3650 * DAY_MS - 1000);
+    put(w, 3, NOW_MS - 2000); /* came by the new clock before that was seen to be another */
+    mend_since(w, NOW_MS, NOW_MS + 3650 * DAY_MS, false);
+    assert_int_equal(get(w, 1).received_ms, NOW_MS - 3 * DAY_MS);
+    assert_int_equal(get(w, 2).received_ms, NOW_MS - 1000);
+    assert_int_equal(get(w, 3).received_ms, NOW_MS - 2000);
+}
+
 static void what_the_next_hop_may_have_counts_pauses(void **state)
 {
     struct world *w = *state;
@@ -154,6 +177,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(what_is_of_today_stays, world_setup_agent, world_teardown),
         cmocka_unit_test_setup_teardown(what_is_of_another_clock_keeps_what_it_had_left, world_setup_agent, world_teardown),
+        cmocka_unit_test_setup_teardown(what_was_there_with_us_has_waited, world_setup_agent, world_teardown),
         cmocka_unit_test_setup_teardown(what_the_next_hop_may_have_counts_pauses, world_setup_agent, world_teardown),
         cmocka_unit_test_setup_teardown(what_is_asked_about_is_moved_where_that_is_wanted, world_setup_agent, world_teardown),
         cmocka_unit_test_setup_teardown(all_are_moved, world_setup_agent, world_teardown),
