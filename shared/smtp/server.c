@@ -36,6 +36,7 @@ static void fill_defaults(struct smtp_server_config *config)
     set_default_u32(&config->errors_max, 20);
     set_default_u32(&config->auth_failures_max, 3);
     set_default_u32(&config->idle_commands_max, 200);
+    set_default_u32(&config->unknown_outcomes_max, 65536);
     set_default(&config->command_timeout_ms, 300000);
     set_default(&config->data_timeout_ms, 180000);
     set_default(&config->pre_auth_timeout_ms, 60000);

@@ -79,21 +79,22 @@ struct smtp_server_config {
     uint32_t text_line_max;      /* octets with CRLF in DATA; default 1,000 (RFC 5321 4.5.3.1.6); a longer one: 500 5.5.2 at the end */
     uint32_t errors_max;         /* broken or misplaced commands that are borne, the next gets 421 4.7.0 and close; a message accepted forgives; default 20 */
     uint32_t auth_failures_max;  /* that many 5yz to AUTH, and 421 4.7.0 follows the last; default 3 */
-    uint32_t idle_commands_max;  /* NOOP, RSET, VRFY, HELP, EHLO, and XOUTCOME answered 550, without a transaction between; default 200, then 421 */
+    uint32_t idle_commands_max;  /* NOOP, RSET, VRFY, HELP, EHLO without a transaction between; default 200, then 421 */
+    uint32_t unknown_outcomes_max; /* XOUTCOME answered 550, likewise; default 65,536: an agent whose relay has lost its database asks about all that it had handed over, and with a copy of none it has no message to send between */
+    unsigned auth_mechanisms;    /* set of enum sasl_mechanism offered when AUTH is allowed; 0: no AUTH. -PLUS and HT only where the channel has what they bind to */
     int64_t command_timeout_ms;  /* default 300,000 (RFC 5321 4.5.3.2.7) */
     int64_t data_timeout_ms;     /* between two pieces of a body; default 180,000 */
     int64_t pre_auth_timeout_ms; /* from the start to success of AUTH, where authentication is required; default 60,000 */
     uint64_t body_rate_min;      /* octets per second over a body, after data_timeout_ms of grace; default 0: off */
-    unsigned auth_mechanisms;    /* set of enum sasl_mechanism offered when AUTH is allowed; 0: no AUTH. -PLUS and HT only where the channel has what they bind to */
     bool offers_starttls;
     bool allows_auth_without_tls; /* only for loopback listeners and SCRAM-less clients on them */
     bool requires_tls;
     bool requires_auth;
     bool offers_device;          /* XDEVICE, to who has logged in by name and password inside TLS */
     bool offers_checkpoint;      /* CHECKPOINT (RFC 1845), inside TLS: MAIL may name its transaction */
-    const char *outcome;         /* parameters of XOUTCOME, announced inside TLS; NULL: not offered; outlives the core */
     bool offers_pipeconnect;     /* PIPECONNECT, inside TLS: octets before our greeting are welcome */
     bool offers_smtputf8, offers_binarymime; /* off where the next hop is known to lack them */
+    const char *outcome;         /* parameters of XOUTCOME, announced inside TLS; NULL: not offered; outlives the core */
     const char *ways;            /* parameters of XWAYS, announced inside TLS; NULL: none; outlives the core */
     const struct log *log;       /* state changes, at debug level; may be NULL */
     struct slice session_id;     /* for the log */

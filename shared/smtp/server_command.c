@@ -176,7 +176,7 @@ static void mail(struct smtp_server *server, const struct smtp_command *command)
 static void begin_transaction(struct smtp_server *server, enum smtp_server_state state)
 {
     server->ntransactions++;
-    server->nidle = server->nechoes = 0;
+    server->nidle = server->nechoes = server->nunknown_outcomes = 0;
     server_set_state(server, state);
 }
 
@@ -432,12 +432,22 @@ static void bdat(struct smtp_server *server, struct slice argument, const struct
         server_bdat(server, &command, refusal);
 }
 
-bool server_idles(struct smtp_server *server)
+static bool is_too_often(struct smtp_server *server, unsigned *count, uint32_t most)
 {
-    if (++server->nidle <= server->config.idle_commands_max)
+    if (++*count <= most)
         return false;
     server_close(server, &idling);
     return true;
+}
+
+bool server_idles(struct smtp_server *server)
+{
+    return is_too_often(server, &server->nidle, server->config.idle_commands_max);
+}
+
+bool server_asks_in_vain(struct smtp_server *server)
+{
+    return is_too_often(server, &server->nunknown_outcomes, server->config.unknown_outcomes_max);
 }
 
 void server_command(struct smtp_server *server, struct slice line)

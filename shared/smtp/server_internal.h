@@ -48,10 +48,9 @@ struct smtp_server {
     enum smtp_server_state state;
     enum smtp_server_owed owed;
     enum smtp_server_ending ending;
+    unsigned nevents;
     struct smtp_reply ending_reply; /* its text is on the heap; no code: the usual one */
     struct smtp_server_event events[SMTP_SERVER_EVENTS];
-    unsigned nevents;
-    unsigned nechoes; /* commands without a transaction that may be refused yet without counting, because they were pipelined behind a MAIL that was */
 
     struct buffer line;   /* a command line that came in pieces; no memory between lines */
     struct buffer output; /* no memory when all is sent */
@@ -66,7 +65,6 @@ struct smtp_server {
     bool has_transaction; /* a MAIL event was given that no TRANSACTION_ENDED or answer to BODY_END has closed */
     bool chunk_is_last;
     bool is_known;        /* the transaction has recipients from an earlier session; those that are taken again are not in `envelope` */
-    uint32_t nknown_left; /* so many may be taken again */
     struct slice helo, user; /* on the heap */
     struct buffer secret;    /* what AUTH said, out of base64; or XDEVICE, out of xtext */
 
@@ -81,11 +79,13 @@ struct smtp_server {
     uint64_t body_octets;                /* of the message so far, in this session */
     uint64_t taken_octets;               /* of bodies, as they came, since a message was last accepted */
     uint64_t chunk_octets, chunk_left;   /* of this BDAT */
+    uint32_t nknown_left; /* of is_known: so many may be taken again */
     enum smtp_server_state after_drop;   /* CHUNK_DROP: where to go on */
     const struct smtp_reply *verdict;    /* DATA_DROP, CHUNK_DROP: the reply at the end */
     struct smtp_reply refusal;           /* what the driver said of a BDAT, for verdict; its text is on the heap */
 
-    unsigned nerrors, nauth_failures, nidle, ntransactions;
+    unsigned nechoes; /* commands without a transaction that may be refused yet without counting, because they were pipelined behind a MAIL that was */
+    unsigned nerrors, nauth_failures, nidle, nunknown_outcomes, ntransactions;
     uint64_t ncommands;
     int64_t now_ms;
     int64_t start_ms;      /* of the session */
@@ -138,6 +138,8 @@ void server_auth_answered(struct smtp_server *server, const struct smtp_reply *r
 void server_device(struct smtp_server *server, const struct smtp_command *command);
 void server_device_answered(struct smtp_server *server, const struct smtp_reply *reply);
 
+/* One more question about a name that is not known. True: as below. */
+bool server_asks_in_vain(struct smtp_server *server);
 /* One more command without a message. True: it was one too many, and the session is over. */
 bool server_idles(struct smtp_server *server);
 

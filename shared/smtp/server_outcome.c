@@ -28,7 +28,7 @@ void server_outcome_answered(struct smtp_server *server, const struct smtp_reply
 {
     buffer_shrink(&server->candidate_text);
     server->since_ms = server->now_ms;
-    if (reply->code == 550 && server_idles(server)) /* who guesses names, or has none to ask about */
+    if (reply->code == 550 && server_asks_in_vain(server))
         return;
     if (smtp_reply_write_wide(reply, &server->output) != RESULT_OK)
         server_close(server, NULL);

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from agent_support import Service, pin_of
-from daemon import free_port, wait_for
+from daemon import free_port, submit, wait_for
 from relay_support import make_message
 
 IS_SANITIZED = "asan" in os.environ.get("POSTERN_BUILD", "")
@@ -173,6 +173,32 @@ def test_an_old_backup_is_filled_up(make_agent, make_relay, sink, make_sink, tmp
     agent.wait_state(third, "delivered")
     assert not agent.log("relay-lost", item=first)
     assert sorted(m.header("Subject") for m in sink.messages) == ["first", "second", "third"]
+
+
+@pytest.mark.parametrize("keeps, n", [("yes", 40 if IS_SANITIZED else 1000), ("no", 300)])
+def test_however_much_was_lost_is_asked_about_in_one_go(make_agent, make_relay, sink, keeps, n):
+    """More than a session may idle (200). What is to be handed over again is; what has no copy any more is told. Nobody is thrown out, and nothing is asked for ever."""
+    relay = make_relay(**relay_options(sink, conf=["delivery.schedule = 1h"]))
+    relay.add_account("anna", "secret", "anna@example.org")
+    sink.replies[("DATA", None)] = ["451 4.3.0 later"]
+    agent = make_agent(**agent_options(relay, queue_keep_copies=keeps))
+    with agent.client() as client:
+        client.ehlo()
+        ids = [submit(client, "anna@example.org", ["bob@dest.example"], make_message(subject=f"n{i}")) for i in range(n)]
+    wait_for(lambda: not agent.unrelayed(), "all being with the relay")
+    agent.stop()
+    begin_with(relay, None)
+    relay.add_account("anna", "secret", "anna@example.org")
+    agent.start()
+    agent.send(message=make_message(subject="other"))
+    wait_for(lambda: len(agent.log("relay-lost")) >= n, lambda: f"the relay knowing nothing of {n}; of {len(agent.log('relay-lost'))}")
+    if keeps == "yes":
+        wait_for(lambda: len(relay.queue("--all")) == n + 1, lambda: f"{n + 1} messages at the relay; {len(relay.queue('--all'))}")
+        assert not agent.unrelayed()
+    else:
+        assert all(to_of(agent, id)["state"] == "relayed" and to_of(agent, id)["next"] is None for id in ids[::50])
+    assert len(agent.log("relay-lost")) == n and len({line["item"] for line in agent.log("relay-lost")}) == n
+    assert not agent.log("outbound-failed", phase="XOUTCOME")
 
 
 def test_a_restart_of_the_relay_makes_no_second(make_agent, make_relay, sink):

@@ -258,7 +258,7 @@ static void test_nothing_is_smuggled(void **state)
     struct smtp_server_config config = smtp_sink_config();
     config.offers_starttls = false;
     config.auth_mechanisms = 0;
-    config.size_max_octets = config.errors_max = config.idle_commands_max = config.text_line_max = config.nrcpt_max = 100000;
+    config.size_max_octets = config.errors_max = config.idle_commands_max = config.unknown_outcomes_max = config.text_line_max = config.nrcpt_max = 100000;
     config.command_line_max = 10000;
     size_t nmessages = 0;
     for (uint64_t seed = first_seed(), end = seed + 12000; seed < end; seed++) {

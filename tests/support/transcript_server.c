@@ -195,6 +195,7 @@ struct smtp_server_config transcript_server_config(const struct transcript_dialo
         .errors_max = (uint32_t)transcript_number(d, "errors_max", 0),
         .auth_failures_max = (uint32_t)transcript_number(d, "auth_failures_max", 0),
         .idle_commands_max = (uint32_t)transcript_number(d, "idle_commands_max", 0),
+        .unknown_outcomes_max = (uint32_t)transcript_number(d, "unknown_outcomes_max", 0),
         .command_timeout_ms = (int64_t)transcript_number(d, "command_timeout", 0),
         .data_timeout_ms = (int64_t)transcript_number(d, "data_timeout", 0),
         .pre_auth_timeout_ms = (int64_t)transcript_number(d, "pre_auth_timeout", 0),
