@@ -49,7 +49,7 @@ static void sweep_sometimes(struct agent *agent)
     store_sweep(agent->client, before_ms, NULL, NULL);
 }
 
-static void enqueue(struct agent *agent, uint64_t message, uint64_t size_octets, int64_t due_at_ms)
+void agent_enqueue(struct agent *agent, uint64_t message, uint64_t size_octets, int64_t due_at_ms)
 {
     int64_t longest_ms = schedule_longest_ms(&agent->office.schedule);
     int64_t due_ms = schedule_on_clock(due_at_ms, wall_now_ms(), loop_now_ms(&agent->loop), longest_ms);
@@ -65,7 +65,7 @@ static void look_around(void *context);
 static void on_queued(void *context, const struct intake_queued *queued)
 {
     struct agent *agent = context;
-    enqueue(agent, queued->message->id, queued->message->size_octets, queued->due_at_ms);
+    agent_enqueue(agent, queued->message->id, queued->message->size_octets, queued->due_at_ms);
     look_around(agent);
     uplink_wake(agent->uplink, false);
     sweep_sometimes(agent);
@@ -75,7 +75,7 @@ static void on_loaded(void *context, const struct store_due *due, size_t n, bool
 {
     struct agent *agent = context;
     for (size_t i = 0; i < n; i++) {
-        enqueue(agent, due[i].message, due[i].size_octets, due[i].due_at_ms);
+        agent_enqueue(agent, due[i].message, due[i].size_octets, due[i].due_at_ms);
         if (due[i].is_held && queue_hold(agent->queue, due[i].message) != RESULT_OK)
             log_event(&agent->log, LOG_ERROR, "not-held");
     }

@@ -55,6 +55,8 @@ int agent_run(struct agent *agent, const struct dirs *dirs);
 void agent_stop(struct agent *agent, int exit_code);
 
 /* The commands of the control socket (admin.c); context is the agent. */
+/* The store has it to be sent; the queue may know already. */
+void agent_enqueue(struct agent *agent, uint64_t message, uint64_t size_octets, int64_t due_at_ms);
 void agent_command(void *context, struct control_call *call, const char *command, const json_t *arguments);
 
 /* Finds out where our own executable is. */

@@ -127,11 +127,16 @@ static void delivery_make_room(struct delivery *delivery)
 
 /* ---- carriers --------------------------------------------------------------------------------------------------- */
 
+/* The place where a message goes. It may have been loaded long ago, since it waited for the host: what a person has wished meanwhile counts. */
 static void carrier_carry(struct carrier *carrier)
 {
     struct route *route = carrier->route;
     while (lane_is_ready(carrier->lane) && !list_is_empty(&route->waiting)) {
         struct parcel *parcel = LIST_OWNER(list_take_first(&route->waiting), struct parcel, node);
+        if (queue_is_withdrawn(parcel->delivery->queue, parcel->message, parcel->hop)) {
+            parcel_return(parcel, delivery_now_ms(parcel->delivery));
+            continue;
+        }
         struct store_job *job = parcel->job;
         parcel->job = NULL;
         carrier->parcel = parcel;

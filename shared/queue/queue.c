@@ -407,6 +407,12 @@ enum result queue_remove(struct queue *q, uint64_t message)
     return result;
 }
 
+bool queue_is_withdrawn(const struct queue *q, uint64_t message, struct slice name)
+{
+    const struct item *item = find_item(q, message, find_hop(q, name));
+    return item && item->state == ITEM_ACTIVE && item->then != THEN_WAIT;
+}
+
 static void unblock(struct queue *q, struct hop *hop)
 {
     hop->blocked_until_ms = NEVER;

@@ -43,6 +43,8 @@ void queue_defer(struct queue *queue, uint64_t message, struct slice hop, int64_
 MUST_CHECK enum result queue_hold(struct queue *queue, uint64_t message);
 MUST_CHECK enum result queue_release(struct queue *queue, uint64_t message, int64_t now_ms);
 MUST_CHECK enum result queue_remove(struct queue *queue, uint64_t message);
+/* Whether an active item is to be held or removed when it is given back. Who has loaded it before a person wished that asks here in the moment in which it would go, and gives it back instead. */
+bool queue_is_withdrawn(const struct queue *queue, uint64_t message, struct slice hop);
 /* Makes due at once: a message (0: all), and forgets that its hops were blocked. What is held stays held. */
 void queue_flush(struct queue *queue, uint64_t message, int64_t now_ms);
 void queue_block_hop(struct queue *queue, struct slice hop, int64_t until_ms);

@@ -1,8 +1,10 @@
 """postern-agent's queue and status commands; what --json prints against schema/json.md."""
+import contextlib
 import json
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import tempfile
 
@@ -107,6 +109,26 @@ def test_hold_release_remove(agent):
     agent.run("queue", "remove", second)
     assert [e["id"] for e in agent.queue()] == [first]
     assert agent.run("queue", "show", second, check=False).returncode == EX_DATAERR
+
+
+def test_release_brings_back_what_the_queue_in_memory_does_not_know(make_agent, tmp_path):
+    service = Service(tmp_path)
+    agent = make_agent(conf={"queue.schedule": ["1h"]}, **service.agent_options())
+    service.replies[("DATA", None)] = ["451 4.7.1 not now", "250 ok"]
+    id = agent.send()
+    agent.wait_state(id, "deferred")
+    agent.stop()
+    with contextlib.closing(sqlite3.connect(agent.path("agent.db"), isolation_level=None)) as database:
+        database.execute("UPDATE recipient SET state = 3")
+        agent.start()
+        assert agent.status()["queue"]["queued"] == 0
+        database.execute("UPDATE recipient SET state = 1")
+    try:
+        agent.run("queue", "release", id)
+        agent.wait_state(id, "relayed")
+        assert len(service.messages) == 1
+    finally:
+        service.close()
 
 
 def test_a_held_message_stays_while_others_go(make_agent, tmp_path):

@@ -441,6 +441,32 @@ def test_hold_release_retry_remove(relay_to, make_sink):
     assert len(sink.messages) == 2
 
 
+@pytest.mark.parametrize("wish", ["hold", "remove"])
+def test_what_is_loaded_waits_for_its_host_and_is_withdrawn_meanwhile(relay_to, wish):
+    """The host is silent until a person has changed his mind about the message: it does not go. What is not withdrawn does."""
+    said = []
+    with socket.create_server(("127.0.0.8", 0)) as host:
+        relay = relay_to("dest.example A 127.0.0.8\n", host.getsockname()[1], "delivery.schedule = 1h", "delivery.concurrency_per_hop = 1")
+        id = send(relay, "bob@dest.example")
+        connection, _ = host.accept()
+        other = send(relay, "carl@dest.example")
+        relay.run("queue", wish, id)
+        with connection, connection.makefile("rwb", buffering=0) as line:
+            line.write(b"220 well\r\n")
+            for command in line:
+                said.append(command.decode().split(" ")[0].strip() if command.startswith((b"EHLO", b"DATA", b"QUIT", b"RSET")) else command.decode().strip())
+                line.write(b"250 well\r\n" if said[-1] != "DATA" else b"554 no\r\n")
+                if said[-1] == "DATA":
+                    break
+    relay.wait_state(other, "bounced")
+    assert "RCPT TO:<carl@dest.example>" in said and "RCPT TO:<bob@dest.example>" not in said, said
+    if wish == "hold":
+        entry = relay.entry(id)
+        assert entry["state"] == "held" and entry["to"][0]["attempts"] == 0
+    else:
+        assert relay.run("queue", "show", id, check=False).returncode == relay_support.EX_DATAERR
+
+
 def test_retry_all_looks_into_the_store(relay_to, make_sink):
     """What the queue in memory does not know of, whatever the reason."""
     port = free_port("127.0.0.8")

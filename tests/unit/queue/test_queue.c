@@ -150,11 +150,15 @@ static void holds_and_releases(void **state)
     assert_int_equal(queue_release(q, 9, 20), RESULT_NOT_FOUND);
     assert_string_equal(next(q, 19), "");
     assert_int_equal(strlen(next(q, 20)), strlen("1@a 1@b"));
+    assert_false(queue_is_withdrawn(q, 1, A));
     assert_int_equal(queue_hold(q, 1), RESULT_OK); /* active: when they come back */
+    assert_true(queue_is_withdrawn(q, 1, A) && queue_is_withdrawn(q, 1, B));
+    assert_false(queue_is_withdrawn(q, 9, A));
     queue_defer(q, 1, A, 0);
     assert_string_equal(next(q, 30), "");
     assert_int_equal(queue_release(q, 1, 30), RESULT_OK);
     assert_string_equal(next(q, 30), "1@a");
+    assert_false(queue_is_withdrawn(q, 1, B));
     queue_defer(q, 1, B, 40); /* the wish was taken back */
     assert_string_equal(next(q, 40), "1@b");
     assert_int_equal(queue_hold(q, 1), RESULT_OK);
