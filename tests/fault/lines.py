@@ -4,10 +4,10 @@
     443                                       laptop ---wire---> relay        to port 443, with ALPN "http/1.1"; what says "smtp" there is reset, as by firewalls that mind it
     http-connect[-login], socks5[-login]      laptop ---wire---> proxy ---door---> relay
     http-connect-starttls, socks5-starttls    the same, and STARTTLS inside
+    http-connect-443                          the same, and what comes out on port 443 has ALPN "http/1.1"
 
 The door is a wire that resets whom the proxy has not sent, so that nobody gets directly to the relay. Cuts are between laptop and proxy: the proxy's own dialogue is cut too.
 """
-import itertools
 import os
 import shutil
 
@@ -16,7 +16,7 @@ from proxy_support import Proxy
 from wire import Wire
 
 DIRECT = ("tls", "starttls", "443")
-PROXIED = ("http-connect", "http-connect-login", "http-connect-starttls", "socks5", "socks5-login", "socks5-starttls")
+PROXIED = ("http-connect", "http-connect-login", "http-connect-starttls", "http-connect-443", "socks5", "socks5-login", "socks5-starttls")
 MODES = DIRECT + PROXIED
 PROGRAMS = {"http-connect": "tinyproxy", "socks5": "microsocks"}
 SCHEMES = {"http-connect": "http", "socks5": "socks5"}
@@ -48,16 +48,14 @@ class DirectLine:
         self.wire.close()
 
 
-def wire_at_443(server):
+def wire_at_443(server, source=None):
     """On an address of its own: port 443 of the others is somebody's."""
-    for n in itertools.count():
-        address = f"127.{77 + n // 65536}.{(os.getpid() + n) // 256 % 256}.{(os.getpid() + n) % 254 + 1}"
+    for n in range(os.getpid(), os.getpid() + 100):
         try:
-            return Wire(server, at=(address, 443), hello=b"http/1.1")
+            return Wire(server, at=(f"127.77.{n // 254 % 256}.{n % 254 + 1}", 443), source=source, hello=b"http/1.1")
         except OSError as error:
-            if n >= 100 or isinstance(error, PermissionError):
-                pytest.skip(f"port 443 can't be had on loopback: {error}")
-    return None
+            why = error
+    return pytest.skip(f"port 443 can't be had on loopback: {why}")
 
 
 class ProxiedLine:
@@ -66,7 +64,8 @@ class ProxiedLine:
         self.security = "starttls" if mode.endswith("starttls") else "tls"
         if not shutil.which(PROGRAMS[via]):
             pytest.skip(f"{PROGRAMS[via]} is missing: deploy/bootstrap check")
-        self.door = Wire(relay.address(self.security), source=PROXY_ADDRESS)
+        is_web = mode.endswith("443")
+        self.door = wire_at_443(relay.address("tls"), PROXY_ADDRESS) if is_web else Wire(relay.address(self.security), source=PROXY_ADDRESS)
         has_login = mode.endswith("login")
         if via == "http-connect":
             options = [f"Bind {PROXY_ADDRESS}", *(["BasicAuth anna open-sesame"] if has_login else [])]
@@ -74,7 +73,7 @@ class ProxiedLine:
             options = ["-b", PROXY_ADDRESS, *(["-u", "anna", "-P", "open-sesame"] if has_login else [])]
         self.proxy = Proxy(PROGRAMS[via], relay.path("tinyproxy.conf"), *options)
         self.wire = Wire(("127.0.0.1", self.proxy.port))
-        self.way = f"{self.door.port} {self.security}"
+        self.way = f"{self.door.host}:443 tls" if is_web else f"{self.door.port} {self.security}"
         self.conf = {"proxy.proxy": [f"{SCHEMES[via]}://{'anna:open-sesame@' if has_login else ''}127.0.0.1:{self.wire.port}"]}
 
     def reconnect(self):

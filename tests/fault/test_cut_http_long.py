@@ -1,12 +1,11 @@
 """Cut anywhere, through an HTTP proxy: from its own dialogue on."""
 import pytest
-from lines import PROXIED
 from test_cut import make_case  # noqa: F401
 from test_cut_long import cut_hundreds
 
 pytestmark = pytest.mark.long
 
 
-@pytest.mark.parametrize("mode", [mode for mode in PROXIED if mode.startswith("http-connect")])
+@pytest.mark.parametrize("mode", ["http-connect", "http-connect-login"])
 def test_every_record_and_hundreds_of_octets(make_case, mode):  # noqa: F811
     cut_hundreds(make_case(mode=mode), mode)

@@ -1,4 +1,4 @@
-"""Cut anywhere, at every position of test_cut.py, directly to the relay; test_cut_http_long.py and test_cut_socks_long.py do it through proxies."""
+"""Cut anywhere, at every position of test_cut.py, directly to the relay; through proxies: test_cut_http_long.py, test_cut_socks_long.py, test_cut_inside_long.py. Some minutes each."""
 import pytest
 from lines import DIRECT
 from test_cut import HOWS, cut_at, cut_everywhere, make_case, positions  # noqa: F401
