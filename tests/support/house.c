@@ -101,7 +101,14 @@ static void house_event(void *session_context, struct service_session *session, 
 void house_on_closed(void *session_context, struct service_session *session)
 {
     struct house *house = session_context;
+    (void)session;
     house->closed++;
+}
+
+static void house_closed(void *session_context, struct service_session *session)
+{
+    struct house *house = session_context;
+    house_on_closed(house, session);
     for (size_t i = 0; i < house->nlater; i++)
         if (house->later[i] == session)
             house->later[i] = house->later[--house->nlater];
@@ -115,7 +122,7 @@ void house_on_stopped(void *context)
 
 struct service_config house_config(struct house *house)
 {
-    return (struct service_config){.smtp = {.hostname = SLICE("relay.example")}, .tls = server_tls, .handler = {house, house_on_open, house_event, house_on_closed}};
+    return (struct service_config){.smtp = {.hostname = SLICE("relay.example")}, .tls = server_tls, .handler = {house, house_on_open, house_event, house_closed}};
 }
 
 void house_listen(struct house *house, enum service_mode mode)

@@ -38,7 +38,7 @@ void house_listen(struct house *house, enum service_mode mode);
 /* Stops the service if the test has not, and proves that each on_open had its on_closed and that the loop is empty. */
 void house_close(struct house *house);
 void house_on_stopped(void *context);
-/* For a handler of the test's own, whose context begins with the house: it counts, and says yes unless the house refuses. */
+/* For a handler of the test's own, whose context begins with the house: these count, allocate nothing, and say yes unless the house refuses. */
 bool house_on_open(void *context, struct service_session *session, void **session_context, const char **refusal);
 void house_on_closed(void *session_context, struct service_session *session);
 bool house_story_is(const struct house *house, const char *story);
