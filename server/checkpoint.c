@@ -18,6 +18,7 @@ struct checkpoint {
     enum checkpoint_state state;
     bool is_orphan;                  /* the session has gone while the store was asked */
     struct store_checkpoint found;   /* of a half, or one that is over */
+    struct envelope_recipient *recipients; /* its */
     struct buffer reply_text;
     struct smtp_reply reply;         /* of one that is over */
     struct underway_place place;
@@ -78,10 +79,9 @@ static enum result read_reply(struct checkpoint *c, struct slice words)
 
 static enum result keep_found(struct checkpoint *c, const struct store_checkpoint *found)
 {
-    struct envelope known = {.recipients = (struct envelope_recipient *)(uintptr_t)found->recipients, .nrcpt = found->nrcpt}, kept;
-    enum result result = envelope_copy(&c->arena, &known, &kept);
+    enum result result = envelope_copy_recipients(&c->arena, found->recipients, found->nrcpt, &c->recipients);
     c->found = *found;
-    c->found.recipients = kept.recipients;
+    c->found.recipients = c->recipients;
     if (result == RESULT_OK && found->reply.len > 0)
         result = read_reply(c, found->reply);
     c->found.reply = (struct slice){0};
@@ -221,7 +221,7 @@ struct envelope checkpoint_envelope(const struct checkpoint *c, const struct env
 {
     struct envelope envelope = *mail;
     if (checkpoint_is_known(c)) {
-        envelope.recipients = (struct envelope_recipient *)(uintptr_t)c->found.recipients;
+        envelope.recipients = c->recipients;
         envelope.nrcpt = c->found.nrcpt;
     }
     return envelope;

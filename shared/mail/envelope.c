@@ -54,21 +54,28 @@ static enum result copy_recipient(struct arena *a, const struct envelope_recipie
     return result == RESULT_OK ? arena_copy(a, from->orcpt, &out->orcpt) : result;
 }
 
+enum result envelope_copy_recipients(struct arena *a, const struct envelope_recipient *from, size_t n, struct envelope_recipient **out)
+{
+    *out = NULL;
+    if (n == 0)
+        return RESULT_OK;
+    struct envelope_recipient *copy = arena_alloc(a, n * sizeof *copy);
+    enum result result = copy ? RESULT_OK : RESULT_MEMORY;
+    for (size_t i = 0; i < n && result == RESULT_OK; i++)
+        result = copy_recipient(a, &from[i], &copy[i]);
+    if (result == RESULT_OK)
+        *out = copy;
+    return result;
+}
+
 enum result envelope_copy(struct arena *a, const struct envelope *from, struct envelope *out)
 {
     struct envelope copy = *from;
     enum result result = arena_copy(a, from->sender, &copy.sender);
     if (result == RESULT_OK)
         result = arena_copy(a, from->envid, &copy.envid);
-    if (result != RESULT_OK)
-        return result;
-    copy.recipients = NULL;
-    if (from->nrcpt > 0)
-        copy.recipients = arena_alloc(a, from->nrcpt * sizeof *copy.recipients);
-    if (from->nrcpt > 0 && !copy.recipients)
-        return RESULT_MEMORY;
-    for (size_t i = 0; i < from->nrcpt && result == RESULT_OK; i++)
-        result = copy_recipient(a, &from->recipients[i], &copy.recipients[i]);
+    if (result == RESULT_OK)
+        result = envelope_copy_recipients(a, from->recipients, from->nrcpt, &copy.recipients);
     if (result == RESULT_OK)
         *out = copy;
     return result;

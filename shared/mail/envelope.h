@@ -39,5 +39,7 @@ void dsn_notify_format(unsigned notify, char *out, size_t size);
 
 /* A deep copy into an arena: RESULT_OK, RESULT_MEMORY. */
 MUST_CHECK enum result envelope_copy(struct arena *a, const struct envelope *from, struct envelope *out);
+/* Likewise, of n recipients; NULL of none. */
+MUST_CHECK enum result envelope_copy_recipients(struct arena *a, const struct envelope_recipient *from, size_t n, struct envelope_recipient **out);
 
 #endif

@@ -16,31 +16,19 @@ enum { NAME_ARENA_MAX = 8 * 1024 * 1024 /* octets: thousands of recipients */ };
 
 /* ---- the name in memory ---- */
 
-static enum result copy_recipients(struct arena *arena, struct store_naming *naming)
-{
-    struct envelope_recipient *copy = arena_alloc(arena, (naming->nrcpt + 1) * sizeof *copy);
-    enum result result = copy ? RESULT_OK : RESULT_MEMORY;
-    for (size_t i = 0; i < naming->nrcpt && result == RESULT_OK; i++) {
-        copy[i] = naming->recipients[i];
-        result = arena_copy(arena, copy[i].address, &copy[i].address);
-        if (result == RESULT_OK)
-            result = arena_copy(arena, copy[i].orcpt, &copy[i].orcpt);
-    }
-    naming->recipients = copy;
-    return result;
-}
-
 struct half_name *half_name_new(const struct store_naming *naming)
 {
     struct half_name *name = calloc(1, sizeof *name);
     if (!name)
         return NULL;
     *name = (struct half_name){.arena = ARENA(NAME_ARENA_MAX), .naming = *naming};
+    struct envelope_recipient *recipients = NULL;
     enum result result = store_claim_copy(&name->arena, &name->naming.claim);
     if (result == RESULT_OK)
         result = arena_copy(&name->arena, naming->reply, &name->naming.reply);
     if (result == RESULT_OK)
-        result = copy_recipients(&name->arena, &name->naming);
+        result = envelope_copy_recipients(&name->arena, naming->recipients, naming->nrcpt, &recipients);
+    name->naming.recipients = recipients;
     if (result != RESULT_OK)
         half_name_free(&name);
     return name;

@@ -150,10 +150,10 @@ static void on_claimed(void *context, enum result result, const struct store_che
     claimed->result = result;
     if (result != RESULT_OK)
         return;
-    struct envelope from = {.recipients = (struct envelope_recipient *)(uintptr_t)found->recipients, .nrcpt = found->nrcpt}, kept;
-    assert_int_equal(envelope_copy(&claimed->arena, &from, &kept), RESULT_OK);
+    struct envelope_recipient *kept;
+    assert_int_equal(envelope_copy_recipients(&claimed->arena, found->recipients, found->nrcpt, &kept), RESULT_OK);
     claimed->found = *found;
-    claimed->found.recipients = kept.recipients;
+    claimed->found.recipients = kept;
     slice_to_cstr(found->reply, claimed->reply, sizeof claimed->reply);
 }
 
