@@ -26,7 +26,5 @@ int64_t schedule_longest_ms(const struct schedule *schedule);
 /* A time of the wall on the clock that the queue runs on, so that setting the wall clock neither hurries nor stops the mail. What lies longer than longest_ms ahead was written by another
  * wall clock than today's and says nothing: it is due now, as is what is past. */
 int64_t schedule_on_clock(int64_t wall_ms, int64_t wall_now_ms, int64_t clock_now_ms, int64_t longest_ms);
-/* A wall clock that is ahead by less is not taken for one that was set. */
-enum { SCHEDULE_LEAD_MS = 3600 * 1000 };
 
 #endif

@@ -4,9 +4,7 @@
 enum { MEND_STEP = 100 }; /* messages looked at in one transaction, so that new mail never waits long */
 
 struct mend_task {
-    struct store_task task;
-    store_done *done;
-    void *context;
+    struct done_task base;
     int64_t now_ms, alive_at_ms;
     bool with_awaited, is_at_awaited;
     uint64_t after;
@@ -89,25 +87,21 @@ static bool go_on(struct mend_task *t)
 
 static void mend_answer(struct store_task *task, bool is_wanted)
 {
-    struct mend_task t = *(struct mend_task *)task;
-    if (is_wanted && task->result == RESULT_OK && go_on((struct mend_task *)task)) {
+    if (is_wanted && task->result == RESULT_OK && go_on((struct mend_task *)task))
         writer_send(task);
-        return;
-    }
-    task_free(task);
-    if (is_wanted && t.done)
-        t.done(t.context, t.task.result);
+    else
+        done_answer(task, is_wanted);
 }
 
 void store_clock_mend(struct store_client *client, int64_t now_ms, int64_t alive_at_ms, bool with_awaited, store_done *done, void *context)
 {
     struct mend_task *t = task_new(client, sizeof *t, mend_run, mend_answer);
-    t->task.committed = mend_committed;
-    t->task.is_urgent = true;
-    t->done = done;
-    t->context = context;
+    t->base.done = done;
+    t->base.context = context;
+    t->base.task.committed = mend_committed;
+    t->base.task.is_urgent = true;
     t->now_ms = now_ms;
     t->alive_at_ms = alive_at_ms;
     t->with_awaited = with_awaited;
-    writer_send(&t->task);
+    writer_send(&t->base.task);
 }
