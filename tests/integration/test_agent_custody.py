@@ -127,12 +127,17 @@ def test_bounced_at_the_relay_is_shown_and_reported_by_it_alone(make_agent, rela
 
 # ---- a relay that forgets ----
 
-def test_a_relay_that_lost_its_database_is_refilled(make_agent, make_relay, sink, make_sink):
+def make_stranded(make_agent, make_relay, sink, make_sink):
+    """A relay that reaches nobody beyond it, and tries again in an hour."""
     dead_end = make_sink()
     dead_end.close()
     relay = make_relay(**relay_options(sink, mx_port=dead_end.port, conf=["delivery.schedule = 1h"]))
     relay.add_account("anna", "secret", "anna@example.org")
-    agent = make_agent(**agent_options(relay))
+    return make_agent(**agent_options(relay)), relay
+
+
+def test_a_relay_that_lost_its_database_is_refilled(make_agent, make_relay, sink, make_sink):
+    agent, relay = make_stranded(make_agent, make_relay, sink, make_sink)
     id = agent.send(message=make_message(subject="once"))
     wait_for(lambda: to_of(agent, id)["reply"] and "tries again" in to_of(agent, id)["reply"], "the relay's word on it")
     relay.conf["delivery.mx_port"] = [str(sink.port)]
@@ -150,11 +155,7 @@ def test_a_relay_that_lost_its_database_is_refilled(make_agent, make_relay, sink
 
 def test_an_old_backup_is_filled_up(make_agent, make_relay, sink, make_sink, tmp_path):
     """The backup knows the first message, the second came after it: only that is handed over again."""
-    dead_end = make_sink()
-    dead_end.close()
-    relay = make_relay(**relay_options(sink, mx_port=dead_end.port, conf=["delivery.schedule = 1h"]))
-    relay.add_account("anna", "secret", "anna@example.org")
-    agent = make_agent(**agent_options(relay))
+    agent, relay = make_stranded(make_agent, make_relay, sink, make_sink)
     first = agent.send(message=make_message(subject="first"))
     wait_for(lambda: "tries again" in (to_of(agent, first)["reply"] or ""), "the relay's word on the first")
     keep_backup(relay, tmp_path / "backup.db")
