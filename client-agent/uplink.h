@@ -10,9 +10,11 @@
  *      |   +-----------------------------------|---------------------------- leaving
  *      +--(mail, whose time has not come)------+
  *
- * resting: no mail is due, no session, no timer but the inquiry's, and that only while the fate of something is awaited. searching and waiting are the path core's; waiting is also for the mail's own time. login: a session has proved itself. ready: a session stands, kept
- * warm for a while. sending: a message is read from the store, or on its way. leaving: QUIT is said; what comes meanwhile waits for the next session. New settings begin a search anew, and send ready
- * to leaving. A network that is left, a laptop that slept, an own address that is gone end login, ready, sending and leaving at once. uplink_stop ends any state: stopped.
+ * resting: no mail is due, no session, no timer but the inquiry's, and that only while the fate of something is awaited. searching and waiting are
+ * the path core's; waiting is also for the mail's own time. login: a session has proved itself. ready: a session stands, kept warm for a while.
+ * sending: a message is read from the store, or on its way. leaving: QUIT is said; what comes meanwhile waits for the next session. New settings
+ * begin a search anew, and send ready to leaving. A network that is left, a laptop that slept, an own address that is gone end login, ready, sending
+ * and leaving at once. uplink_stop ends any state: stopped.
  *
  * Invariants: 1 one session at most is past PROVEN, but for those that were given up and are closing; 2 AUTH is sent on it alone, after the losers of the race were told to close; 3 of the message
  * under way what consignment.h says; 4 at rest there is no timer; 5 neither a search nor a session that fails makes mail fail: only the message's own lifetime
