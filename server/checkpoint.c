@@ -238,6 +238,7 @@ void checkpoint_name(const struct checkpoint *c, const struct envelope *envelope
     *naming = (struct store_naming){
         .claim = c->config.claim,
         .generation = is_half ? c->found.generation : 0,
+        .session = slice_from_cstr(service_id(c->config.session)),
         .recipients = envelope->recipients,
         .nrcpt = envelope->nrcpt,
         .served_now_ms = served_now,

@@ -288,16 +288,10 @@ static void session_on_reply(void *owner, const struct smtp_reply *reply)
 /* What has come of a body with a name is kept, unless the core has refused it. */
 static void session_end_transaction(struct session *session, bool is_refused)
 {
-    char id[MESSAGE_ID_TEXT];
-    if (session->intake && is_refused) {
+    if (session->intake && is_refused)
         intake_drop(&session->intake);
-    } else if (session->intake && intake_is_half(session->intake)) {
-        message_id_format(intake_id(session->intake), id);
-        log_event(session_log(session), LOG_INFO, "transaction-suspended", LOG_TEXT("session", service_id(session->service)), LOG_TEXT("item", id),
-                  LOG_STR("user", session->account->name));
-    } else if (session->checkpoint && is_refused) {
+    else if (session->checkpoint && is_refused && !session->intake)
         checkpoint_forget(session->checkpoint);
-    }
     intake_free(&session->intake);
     checkpoint_free(&session->checkpoint);
 }

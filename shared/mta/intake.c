@@ -25,6 +25,7 @@ struct intake {
     bool is_orphan; /* the owner has gone: no callback to it */
     bool is_judged;
     bool is_named;
+    bool keeps_half; /* it was refused, for no fault of its own */
     bool is_resuming; /* the store reads the half back: `store` is still to come */
     bool is_whole;    /* the end came meanwhile */
     bool is_paused;   /* likewise, the owner was told to */
@@ -98,6 +99,15 @@ bool intake_has_message_id(const struct intake *intake)
 
 /* ---- refusing --------------------------------------------------------------------------------------------------- */
 
+/* Of a body that is refused. A half that there is merely no room or time for now stays: its sender comes back and goes on where it ends. */
+static void drop_or_keep(struct intake *intake)
+{
+    if (intake->store && intake->keeps_half)
+        store_intake_suspend(&intake->store);
+    else if (intake->store)
+        store_intake_abort(&intake->store);
+}
+
 static void refuse(struct intake *intake, const struct smtp_reply *reply)
 {
     if (intake->state != INTAKE_OPEN)
@@ -109,8 +119,7 @@ static void refuse(struct intake *intake, const struct smtp_reply *reply)
         len = sizeof intake->refusal_text - 1;
     intake->refusal.text = slice_of(intake->refusal_text, (size_t)len);
     submission_free(&intake->submission);
-    if (intake->store)
-        store_intake_abort(&intake->store);
+    drop_or_keep(intake);
 }
 
 struct smtp_reply intake_refusal_of(const struct submission *submission)
@@ -128,6 +137,8 @@ static void refuse_by_submission(struct intake *intake)
 static void refuse_by_result(struct intake *intake, enum result result)
 {
     struct smtp_reply reply = intake_reply_of(result);
+    if (intake->state == INTAKE_OPEN)
+        intake->keeps_half = intake->is_named && (result == RESULT_FULL || result == RESULT_IO || result == RESULT_BUSY || result == RESULT_MEMORY);
     refuse(intake, &reply);
 }
 
@@ -361,8 +372,8 @@ static void end_resuming(struct intake *intake, enum result result)
     intake->is_resuming = false;
     if (intake->state == INTAKE_OPEN && result != RESULT_OK)
         refuse_by_result(intake, result);
-    if (intake->state != INTAKE_OPEN && intake->store)
-        store_intake_abort(&intake->store);
+    if (intake->state != INTAKE_OPEN)
+        drop_or_keep(intake);
     if (intake->state == INTAKE_OPEN && intake->half.has_8bit_body)
         store_intake_note(intake->store, &intake->half);
     bool pauses = append(intake, buffer_slice(&intake->held));
@@ -487,11 +498,6 @@ void intake_drop(struct intake **intake)
     assert(!(*intake)->is_whole);
     refuse_by_result(*intake, RESULT_CANCELLED);
     intake_free(intake);
-}
-
-bool intake_is_half(const struct intake *intake)
-{
-    return intake->is_named && intake->state == INTAKE_OPEN && !intake->is_whole && intake->half.header_came > 0;
 }
 
 uint64_t intake_id(const struct intake *intake)

@@ -69,13 +69,11 @@ MUST_CHECK bool intake_feed(struct intake *intake, struct slice octets);
 void intake_finish(struct intake *intake);
 /* What has come so far of a message with a name goes to the disk: the sender is silent. */
 void intake_sync(struct intake *intake);
-/* Whether intake_free would leave a half of it for who comes back: it has a name, and a whole header, and neither was it refused nor is it at its end. */
-bool intake_is_half(const struct intake *intake);
 /* Whether it brought a Message-ID: of its own; at BODY_END or later. */
 bool intake_has_message_id(const struct intake *intake);
 /* The message's number; after a positive reply to one that had come before, that one's. */
 uint64_t intake_id(const struct intake *intake);
-/* At any time, after on_reply at the latest. A message with a name that is not whole stays on the disk for who comes back for it, unless it was refused. Before intake_finish it drops what was
+/* At any time, after on_reply at the latest. A message with a name that is not whole stays on the disk for who comes back for it, unless it was refused for what it is (and not for want of room, memory or disk). Before intake_finish it drops what was
  * gathered of any other; after it the commit takes its course. */
 void intake_free(struct intake **intake);
 /* The same, but what has come of a message with a name is not kept: the session has refused its body. Before intake_finish. */

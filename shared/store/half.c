@@ -27,6 +27,8 @@ struct half_name *half_name_new(const struct store_naming *naming)
     if (result == RESULT_OK)
         result = arena_copy(&name->arena, naming->reply, &name->naming.reply);
     if (result == RESULT_OK)
+        result = arena_copy(&name->arena, naming->session, &name->naming.session);
+    if (result == RESULT_OK)
         result = envelope_copy_recipients(&name->arena, naming->recipients, naming->nrcpt, &recipients);
     name->naming.recipients = recipients;
     if (result != RESULT_OK)
@@ -318,6 +320,19 @@ enum result half_end(struct database *db, const struct checkpoint_row *row, uint
         return result;
     *end = 0; /* octets that the row promises are not there: the sender has them all */
     return RESULT_OK;
+}
+
+enum result half_came(struct database *db, uint64_t message, uint32_t generation, uint64_t *came)
+{
+    struct checkpoint_row row;
+    uint64_t end = 0;
+    enum result result = get_ours(db, message, generation, &row);
+    if (result == RESULT_OK)
+        result = half_end(db, &row, &end);
+    if (result == RESULT_CANCELLED || (result == RESULT_OK && end == 0))
+        return RESULT_NOT_FOUND;
+    *came = end - row.half.header_stored + row.half.header_came;
+    return result;
 }
 
 /* Read first, for it may be cut. */

@@ -19,6 +19,8 @@
  * 3 `result` is never RESULT_BUSY: to the owner that is no failure but a pause that ends (store_intake_append), and after a failure no drain comes. */
 #include "store/half.h"
 
+#include "mail/message_id.h"
+
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -274,6 +276,51 @@ void store_intake_sync(struct store_intake *intake)
         intake->nsynced = intake->len;
 }
 
+/* Behind the last chunk: it tells of what is there. */
+struct suspend_task {
+    struct store_task task;
+    struct store_intake *intake;
+    uint64_t came;
+};
+
+static enum result suspend_run(struct store_task *task, struct database *db)
+{
+    struct suspend_task *t = (struct suspend_task *)task;
+    return half_came(db, t->intake->id, half_generation(t->intake->name), &t->came);
+}
+
+static void suspend_committed(struct store_task *task)
+{
+    const struct suspend_task *t = (struct suspend_task *)task;
+    const struct store_naming *naming = &t->intake->name->naming;
+    char id[MESSAGE_ID_TEXT];
+    if (task->result != RESULT_OK)
+        return;
+    message_id_format(t->intake->id, id);
+    log_event(client_store(task->client)->log, LOG_INFO, "transaction-suspended", LOG_STR("session", naming->session), LOG_TEXT("item", id), LOG_STR("user", naming->claim.account),
+              LOG_INT("octets", (int64_t)t->came));
+}
+
+static void suspend_answer(struct store_task *task, bool is_wanted)
+{
+    struct store_intake *intake = ((struct suspend_task *)task)->intake;
+    (void)is_wanted;
+    task_free(task);
+    intake->ntasks--;
+    release(intake);
+}
+
+static void send_suspend(struct store_intake *intake)
+{
+    if (!intake->has_begun || !client_is_open(intake->client))
+        return;
+    struct suspend_task *t = task_new(intake->client, sizeof *t, suspend_run, suspend_answer);
+    t->task.committed = suspend_committed;
+    t->intake = intake;
+    intake->ntasks++;
+    writer_send(&t->task);
+}
+
 void store_intake_suspend(struct store_intake **intake)
 {
     struct store_intake *given = *intake;
@@ -284,6 +331,7 @@ void store_intake_suspend(struct store_intake **intake)
     *intake = NULL;
     if (is_worth_syncing(given))
         send_chunk(given);
+    send_suspend(given);
     give_up(given);
 }
 
@@ -454,6 +502,12 @@ static void commit_committed(struct store_task *task)
     intake->job = NULL;
 }
 
+/* Nothing is wrong with the body: its chunks that are there are fine, and who comes back goes on behind them. */
+static bool is_of_the_moment(enum result result)
+{
+    return result == RESULT_FULL || result == RESULT_IO || result == RESULT_BUSY || result == RESULT_MEMORY;
+}
+
 static void commit_answer(struct store_task *task, bool is_wanted)
 {
     struct store_intake *intake = (struct store_intake *)task;
@@ -462,7 +516,9 @@ static void commit_answer(struct store_task *task, bool is_wanted)
     store_commit_done *done_once = intake->done_once;
     void *context = intake->done_context;
     uint64_t earlier = intake->earlier;
-    if (result != RESULT_OK)
+    if (result != RESULT_OK && intake->name && is_of_the_moment(result))
+        send_suspend(intake);
+    else if (result != RESULT_OK)
         send_abort(intake);
     intake->ntasks--;
     release(intake);

@@ -150,7 +150,7 @@ struct store_intake *store_intake_new(struct store_client *client, uint64_t id, 
  * every later call; abort it. */
 MUST_CHECK enum result store_intake_append(struct store_intake *intake, struct slice octets);
 /* Ends the body and makes it a message: envelope, recipients (each under hops[i], the name of the next hop it waits for; hops may be NULL: all "")
- * and the last chunk in one commit. Takes the intake; on a failure what was on the disk of it is dropped. A body that fits one chunk costs exactly
+ * and the last chunk in one commit. Takes the intake; on a failure what was on the disk of it is dropped, but for a named body that there was no room or memory for, or whose commit the disk failed: that is suspended. A body that fits one chunk costs exactly
  * one request. `message` is copied; its id and nchunks are filled in by the store, size_octets too. due_at_ms: wall time of the first attempt. done:
  * RESULT_OK, RESULT_FULL, RESULT_IO, RESULT_BUSY, RESULT_MEMORY, RESULT_EXISTS (the id is taken); of a named body also RESULT_EXISTS (the name is over) and RESULT_CANCELLED (another
  * session has the name). */
@@ -177,8 +177,9 @@ struct store_half {
 void store_intake_note(struct store_intake *intake, const struct store_half *half);
 /* Writes what is gathered of a named body, so that no more than what comes later can be lost; goes on. No answer. */
 void store_intake_sync(struct store_intake *intake);
-/* The sender has gone: what is gathered of a named body stays on the disk until it is resumed. Takes the intake. As abort for one without a name or a whole header. No answer.
- * Not for a body that was refused: who went on behind what was refused would not see it any more. */
+/* The sender has gone, or there is no room for more at present: what is gathered of a named body stays on the disk until it is resumed; of one that has failed, what came to the disk before. Takes the intake. As abort for one without a name
+ * or a whole header. No answer; but when all of it is on the disk, that is logged, with the offset that a 355 would tell (transaction-suspended).
+ * Not for a body that was refused for what it is: who went on behind what was refused would not see it any more. */
 void store_intake_suspend(struct store_intake **intake);
 /* Drops what was gathered, on disk too. Takes the intake. No answer. */
 void store_intake_abort(struct store_intake **intake);
@@ -365,6 +366,7 @@ struct store_naming {
     struct store_claim claim;
     uint32_t generation;
     struct slice reply;                          /* told when it is committed */
+    struct slice session;                        /* for the log */
     const struct envelope_recipient *recipients;
     size_t nrcpt;
     int64_t (*served_now_ms)(const void *served); /* the relay's running time when something is written, so that a name is known for its time from its commit on, not from MAIL; on the client's loop.

@@ -451,6 +451,32 @@ static void a_drop_is_told_once_and_when_it_is_committed(void **state)
     assert_int_equal(world_open(w), RESULT_OK);
 }
 
+/* Its chunks that were committed before are fine: the sender goes on behind them. */
+static void a_commit_that_the_disk_fails_leaves_the_half(void **state)
+{
+    struct world *w = *state;
+    const size_t end = NAMES_HEADER + NAMES_ADDED + (STORE_CHUNK - NAMES_HEADER - NAMES_ADDED) / 50 * 50;
+    world_close(w);
+    fault_vfs_register();
+    w->config.vfs = "fault";
+    assert_int_equal(world_open(w), RESULT_OK);
+    struct store_intake *intake = names_begin(w, 5, names_naming(names_plain("t1"), 0));
+    names_note(intake, true);
+    names_append(intake, 0, STORE_CHUNK + 1000);
+    names_settle(w);
+    fault_vfs_arm(FAULT_SYNC, 1, true);
+    assert_int_equal(names_commit(w, intake), RESULT_IO);
+    fault_vfs_disarm();
+    names_settle(w);
+    struct names_claimed c = names_claim(w, names_plain("t1"));
+    assert_int_equal(c.result, RESULT_OK);
+    assert_int_equal(c.came_octets, names_came(end));
+    intake = names_go_on(w, "t1");
+    names_append(intake, end, NAMES_BODY);
+    assert_int_equal(names_commit(w, intake), RESULT_OK);
+    names_assert_body(w, 5, NAMES_BODY);
+}
+
 /* ---- what became of it ---- */
 
 static void outcomes_are_told(void **state)
@@ -486,6 +512,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_chunk_touches_its_name, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(an_account_has_so_many_halves, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(a_drop_is_told_once_and_when_it_is_committed, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_commit_that_the_disk_fails_leaves_the_half, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(outcomes_are_told, world_setup, world_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
