@@ -53,7 +53,7 @@ $(B)/obj/%.o: %.c | $(B)/gen/schema.h
 	@mkdir -p $(@D)
 	@echo "  CC   $<"
 	@$(CC) $(CPPFLAGS) -Itests $(CFLAGS) -MMD -MP -c -o $@ $<
-$(B)/obj/tests/unit/agent/%.o $(B)/obj/tests/fuzz/fuzz_agent_%.o $(B)/obj/tests/fault/oom_agent.o: CPPFLAGS += -Iclient-agent
+$(B)/obj/tests/unit/agent/%.o $(B)/obj/tests/fuzz/fuzz_agent_%.o $(B)/obj/tests/fault/oom_agent.o $(B)/obj/tests/fault/oom_agent_%.o: CPPFLAGS += -Iclient-agent
 $(B)/obj/tests/unit/server/%.o $(B)/obj/tests/fault/oom_gate.o: CPPFLAGS += -Iserver
 $(B)/obj/gen/%.o: $(B)/gen/%.c
 	@mkdir -p $(@D)
@@ -101,7 +101,7 @@ PRELOADS     := $(B)/tests/fault/failing.so
 LIBS          = $(B)/libsupport.a $(B)/libserver.a $(B)/libagent.a $(B)/libpostern.a
 # The two programs use the same words for the like things of theirs, so a test sees one of them: the agent in */agent/, fuzz_agent_* and oom_agent*, else the relay.
 not_linked    = $(if $(findstring /tests/,$@),$(if $(findstring /agent/,$@)$(findstring /fuzz_agent_,$@)$(findstring /oom_agent,$@),$(B)/libserver.a,$(B)/libagent.a))
-WRAP          = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup
+WRAP          = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup,--wrap=sodium_malloc
 
 $(UNIT_TESTS) $(BENCH_EXE): $(B)/tests/%: $(B)/obj/tests/%.o $(LIBS)
 	@mkdir -p $(@D)

@@ -133,11 +133,13 @@ static void sqlite_without_memory(void **state)
 
 /* ---- ours ---- */
 
-static void allowed(enum result result, enum result wanted)
+static void check_allowed(enum result result, enum result wanted, int line)
 {
     if (result != wanted && !(oom_has_failed() && result == RESULT_MEMORY))
-        fail_msg("got %s", result_name(result));
+        fail_msg("line %d: got %s", line, result_name(result));
 }
+
+#define allowed(result, wanted) check_allowed(result, wanted, __LINE__)
 
 struct got {
     bool is_last;
@@ -205,6 +207,37 @@ static void use_devices(struct world *w)
     allowed(world_wait_done(w, &d[1]), two == RESULT_OK ? RESULT_OK : RESULT_NOT_FOUND);
     store_device_remove(w->client, SLICE("two"), world_on_done, &d[2]);
     allowed(world_wait_done(w, &d[2]), two == RESULT_OK ? RESULT_OK : RESULT_NOT_FOUND);
+}
+
+static void on_due(void *context, const struct store_due *due, size_t n, bool is_last, enum result result)
+{
+    (void)due, (void)n;
+    *(struct got *)context = (struct got){is_last, result};
+}
+
+static void on_octets(void *context, enum result result, struct slice octets)
+{
+    (void)octets;
+    *(struct got *)context = (struct got){true, result};
+}
+
+/* What is read at a start, and by whom asks. */
+static void use_lists(struct world *w, bool is_there)
+{
+    struct got got[4] = {{0}};
+    store_queue_load(w->client, on_due, &got[0]);
+    world_wait(w, &got[0].is_last);
+    allowed(got[0].result, RESULT_OK);
+    store_message_get(w->client, 1, on_rows, &got[1]);
+    world_wait(w, &got[1].is_last);
+    allowed(got[1].result, is_there ? RESULT_OK : RESULT_NOT_FOUND);
+    store_setting_get(w->client, SLICE("name"), on_octets, &got[2]);
+    world_wait(w, &got[2].is_last);
+    if (!oom_has_failed() || got[2].result != RESULT_NOT_FOUND) /* which could not be written then */
+        allowed(got[2].result, RESULT_OK);
+    store_served_latest(w->client, on_octets, &got[3]);
+    world_wait(w, &got[3].is_last);
+    allowed(got[3].result, RESULT_OK);
 }
 
 static void on_claimed(void *context, enum result result, const struct store_checkpoint *c)
@@ -292,9 +325,44 @@ static void use_names(struct world *w)
     allowed(world_wait_done(w, &d[1]), RESULT_OK);
 }
 
-static void use(struct world *w)
+static char octets[100000];
+
+static bool is_whole(struct world *w, uint64_t id)
 {
-    static char octets[100000];
+    struct slice body = world_body(w, id);
+    bool is_same = body.len == sizeof octets && memcmp(body.ptr, octets, sizeof octets) == 0;
+    if (body.len != SIZE_MAX)
+        free((char *)(uintptr_t)body.ptr);
+    return is_same;
+}
+
+/* Relayed with its copy kept, and lost by the relay. */
+static void use_copy(struct world *w, bool is_there)
+{
+    const struct store_outcome outcomes[] = {{.seq = 0, .state = STORE_RELAYED, .counts = true, .next_attempt_ms = 5, .reply = SLICE("250 taken"), .host = SLICE("relay")},
+                                             {.seq = 1, .state = STORE_RELAYED, .counts = true, .next_attempt_ms = 5, .reply = SLICE("250 taken"), .host = SLICE("relay")}};
+    struct world_done d[2] = {{0}};
+    store_attempt_finish(w->client, 1, outcomes, 2, 1000, NULL, true, world_on_done, &d[0]);
+    enum result finished = world_wait_done(w, &d[0]);
+    allowed(finished, is_there ? RESULT_OK : RESULT_NOT_FOUND);
+    store_message_requeue(w->client, 1, 2000, world_on_done, &d[1]);
+    allowed(world_wait_done(w, &d[1]), finished == RESULT_OK ? RESULT_OK : RESULT_NOT_FOUND);
+    assert_true(is_whole(w, 1) || oom_has_failed());
+}
+
+/* With memory again: what was taken is there, whole, and more is taken. */
+static void go_on(struct world *w, bool is_there)
+{
+    struct store_job *job;
+    assert_true(!is_there || is_whole(w, 1));
+    assert_int_equal(world_put(w, 99, SLICE("more"), 1, 0), RESULT_OK);
+    assert_int_equal(world_load(w, 99, SLICE(""), &job), RESULT_OK);
+    store_job_free(&job);
+}
+
+/* True: message 1 was taken. */
+static bool use(struct world *w)
+{
     struct store_job *job;
     struct got got = {0};
     struct world_done d = {0};
@@ -315,23 +383,29 @@ static void use(struct world *w)
     allowed(got.result, RESULT_NOT_FOUND);
     store_setting_put(w->client, SLICE("name"), SLICE("value"), world_on_done, &d);
     allowed(world_wait_done(w, &d), RESULT_OK);
+    use_lists(w, put == RESULT_OK);
     use_devices(w);
     use_names(w);
+    use_copy(w, put == RESULT_OK);
     allowed(world_remove(w, 2), small == RESULT_OK ? RESULT_OK : RESULT_NOT_FOUND);
+    return put == RESULT_OK;
 }
 
+/* context: whether it is sealed. */
 static void scenario(void *context)
 {
     struct world w;
-    (void)context;
     oom_suspend();
     world_make(&w);
+    if (*(const bool *)context)
+        world_seal(&w, 1);
     oom_resume();
     enum result opened = world_open(&w);
     allowed(opened, RESULT_OK);
-    if (opened == RESULT_OK)
-        use(&w);
+    bool is_there = opened == RESULT_OK && use(&w);
     oom_suspend();
+    if (opened == RESULT_OK)
+        go_on(&w, is_there);
     world_end(&w);
     oom_resume();
 }
@@ -340,15 +414,28 @@ static void the_loop_without_memory(void **state)
 {
     (void)state;
     arm(0, false);
-    size_t n = oom_loop(400, scenario, NULL);
+    bool is_sealed = false;
+    size_t n = oom_loop(400, scenario, &is_sealed);
     assert_true(n > 20);
+}
+
+/* Its writer, reader and keeper as well, with what is sealed and without. */
+static void all_threads_without_memory(void **state)
+{
+    (void)state;
+    arm(0, false);
+    for (int sealed = 0; sealed < 2; sealed++) {
+        bool is_sealed = sealed;
+        size_t n = oom_loop_everywhere(2000, scenario, &is_sealed);
+        print_message("%zu allocations\n", n);
+        assert_true(n > 50);
+    }
 }
 
 /* What there is already is sealed, and unsealed, at opening. */
 static void turn(void *context)
 {
     struct world w;
-    static char octets[100000];
     (void)context;
     oom_suspend();
     world_make(&w);
@@ -385,6 +472,6 @@ int main(void)
     static const sqlite3_mem_methods METHODS = {get, give_back, resize, size_of, round_up, start, end, NULL};
     if (sqlite3_config(SQLITE_CONFIG_MALLOC, &METHODS) != SQLITE_OK)
         return 1;
-    const struct CMUnitTest tests[] = {cmocka_unit_test(sqlite_without_memory), cmocka_unit_test(the_loop_without_memory), cmocka_unit_test(sealing_without_memory)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(sqlite_without_memory), cmocka_unit_test(the_loop_without_memory), cmocka_unit_test(all_threads_without_memory), cmocka_unit_test(sealing_without_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 #include "support/oom.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,18 +14,41 @@ static _Thread_local struct {
     unsigned suspended;
 } oom;
 
+/* The same for all threads at once, when is_on. */
+static struct {
+    atomic_bool is_on, is_lasting, has_failed;
+    atomic_long left;
+    atomic_uint suspended;
+} everywhere;
+
 /* The linker binds these names, so no header declares them. */
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);
 void *__real_realloc(void *old, size_t size);
 char *__real_strdup(const char *text);
+void *__real_sodium_malloc(size_t size);
 void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t count, size_t size);
 void *__wrap_realloc(void *old, size_t size);
 char *__wrap_strdup(const char *text);
+void *__wrap_sodium_malloc(size_t size);
+
+static bool is_refused_everywhere(void)
+{
+    if (everywhere.suspended > 0)
+        return false;
+    long left = atomic_fetch_sub(&everywhere.left, 1);
+    if (left > 1)
+        return false;
+    everywhere.has_failed = true;
+    errno = ENOMEM;
+    return left == 1 || everywhere.is_lasting;
+}
 
 static bool is_refused(void)
 {
+    if (everywhere.is_on)
+        return is_refused_everywhere();
     if (oom.suspended > 0 || oom.left == 0)
         return false;
     if (oom.has_failed) {
@@ -59,6 +83,12 @@ char *__wrap_strdup(const char *text)
     return is_refused() ? NULL : __real_strdup(text);
 }
 
+/* What secrets are kept in. */
+void *__wrap_sodium_malloc(size_t size)
+{
+    return is_refused() ? NULL : __real_sodium_malloc(size);
+}
+
 /* One run in which allocation n fails. True when it came to that. */
 static bool run(size_t n, bool is_lasting, void (*scenario)(void *), void *context)
 {
@@ -71,11 +101,23 @@ static bool run(size_t n, bool is_lasting, void (*scenario)(void *), void *conte
     return oom.has_failed;
 }
 
-static size_t loop(size_t max, bool may_vary, void (*scenario)(void *context), void *context)
+static bool run_everywhere(size_t n, bool is_lasting, void (*scenario)(void *), void *context)
+{
+    everywhere.has_failed = false;
+    everywhere.is_lasting = is_lasting;
+    everywhere.suspended = 0;
+    everywhere.left = (long)n;
+    everywhere.is_on = true;
+    scenario(context);
+    everywhere.is_on = false;
+    return everywhere.has_failed;
+}
+
+static size_t loop(size_t max, bool may_vary, bool (*run_one)(size_t n, bool is_lasting, void (*scenario)(void *), void *context), void (*scenario)(void *context), void *context)
 {
     for (size_t n = 1; n <= max; n++) {
-        bool has_failed_once = run(n, false, scenario, context);
-        bool has_failed_lasting = run(n, true, scenario, context);
+        bool has_failed_once = run_one(n, false, scenario, context);
+        bool has_failed_lasting = run_one(n, true, scenario, context);
         if (has_failed_once != has_failed_lasting && !may_vary) {
             fprintf(stderr, "oom_loop: allocation %zu was reached in one run of two: the scenario varies\n", n);
             abort();
@@ -89,25 +131,32 @@ static size_t loop(size_t max, bool may_vary, void (*scenario)(void *context), v
 
 size_t oom_loop(size_t max, void (*scenario)(void *context), void *context)
 {
-    return loop(max, false, scenario, context);
+    return loop(max, false, run, scenario, context);
 }
 
 size_t oom_loop_varying(size_t max, void (*scenario)(void *context), void *context)
 {
-    return loop(max, true, scenario, context);
+    return loop(max, true, run, scenario, context);
+}
+
+size_t oom_loop_everywhere(size_t max, void (*scenario)(void *context), void *context)
+{
+    return loop(max, true, run_everywhere, scenario, context);
 }
 
 bool oom_has_failed(void)
 {
-    return oom.has_failed;
+    return everywhere.is_on ? everywhere.has_failed : oom.has_failed;
 }
 
 void oom_suspend(void)
 {
     oom.suspended++;
+    everywhere.suspended++;
 }
 
 void oom_resume(void)
 {
     oom.suspended--;
+    everywhere.suspended--;
 }

@@ -14,10 +14,10 @@
  * The scenario must do the same each time, release what it took (AddressSanitizer's leak check sees to that in
  * `make check-asan`), and accept a failure only when oom_has_failed().
  *
- * It works by the linker: a test that uses this is linked with --wrap for malloc, calloc, realloc and strdup, so calls
+ * It works by the linker: a test that uses this is linked with --wrap for malloc, calloc, realloc, strdup and sodium_malloc, so calls
  * from our own objects and static libraries are caught, those inside shared libraries (libc, SQLite) are not. What
  * allocates in other ways (strndup, asprintf, getline) escapes; the pure layers may not use it (tests/lint/layers). Each
- * thread has its own count, so other threads are left in peace. */
+ * thread has its own count, so other threads are left in peace, unless the loop is oom_loop_everywhere. */
 #ifndef POSTERN_TESTS_SUPPORT_OOM_H
 #define POSTERN_TESTS_SUPPORT_OOM_H
 
@@ -31,10 +31,13 @@ size_t oom_loop(size_t max, void (*scenario)(void *context), void *context);
 /* The same of a scenario that passes through sockets and threads, and allocates a little more or less each time: ends with the first n that neither run reached. */
 size_t oom_loop_varying(size_t max, void (*scenario)(void *context), void *context);
 
+/* The allocations of all threads in one count: for what works on threads of its own (the store, the verifier). Which one is the n-th differs from run to run. */
+size_t oom_loop_everywhere(size_t max, void (*scenario)(void *context), void *context);
+
 /* Has an allocation been refused in this run? */
 bool oom_has_failed(void);
 
-/* Between the two, allocations succeed and do not count: for what the test itself needs. */
+/* Between the two, allocations succeed and do not count (with oom_loop_everywhere: those of all threads): for what the test itself needs. */
 void oom_suspend(void);
 void oom_resume(void);
 

@@ -261,7 +261,12 @@ static void on_chunk(void *context, enum result result, struct slice octets)
     b->result = result;
     if (result != RESULT_OK)
         return;
-    b->octets = realloc(b->octets, b->len + octets.len + 1);
+    char *longer = realloc(b->octets, b->len + octets.len + 1);
+    if (!longer) { /* a test without memory (oom.h) */
+        b->result = RESULT_MEMORY;
+        return;
+    }
+    b->octets = longer;
     if (octets.len > 0)
         memcpy(b->octets + b->len, octets.ptr, octets.len);
     b->len += octets.len;
