@@ -225,7 +225,7 @@ static void on_changed(void *context, uint64_t message, enum queue_change change
     case QUEUE_CHANGE_RELEASED:
         /* One that was loaded as held is no job, and the queue may have let go of it before it heard of the hold. */
         if (queue_release(agent->queue, message, loop_now_ms(&agent->loop)) == RESULT_NOT_FOUND)
-            agent_enqueue(agent, message, 0, wall_now_ms());
+            backlog_add(&agent->backlog, message, 0, wall_now_ms());
         queue_flush(agent->queue, message, loop_now_ms(&agent->loop)); /* one that was not held, but deferred */
         uplink_wake(agent->uplink, true);
         break;

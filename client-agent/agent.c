@@ -49,42 +49,35 @@ static void sweep_sometimes(struct agent *agent)
     store_sweep(agent->client, before_ms, NULL, NULL);
 }
 
-void agent_enqueue(struct agent *agent, uint64_t message, uint64_t size_octets, int64_t due_at_ms)
-{
-    int64_t longest_ms = schedule_longest_ms(&agent->office.schedule);
-    int64_t due_ms = schedule_on_clock(due_at_ms, wall_now_ms(), loop_now_ms(&agent->loop), longest_ms);
-    enum result result = queue_add(agent->queue, message, (struct slice){0}, due_ms);
-    queue_set_large(agent->queue, message, consignment_is_large(size_octets));
-    /* Out of memory: it is safe on the disk, and found again at the next start. */
-    if (result != RESULT_OK && result != RESULT_EXISTS)
-        log_event(&agent->log, LOG_ERROR, "not-scheduled", LOG_TEXT("why", result_name(result)));
-}
-
 static void look_around(void *context);
 
 static void on_queued(void *context, const struct intake_queued *queued)
 {
     struct agent *agent = context;
-    agent_enqueue(agent, queued->message->id, queued->message->size_octets, queued->due_at_ms);
+    backlog_add(&agent->backlog, queued->message->id, queued->message->size_octets, queued->due_at_ms);
     look_around(agent);
     uplink_wake(agent->uplink, false);
     sweep_sometimes(agent);
 }
 
-static void on_loaded(void *context, const struct store_due *due, size_t n, bool is_last, enum result result)
+/* At the start a database that can't be read ends it; later, or when it is memory that is short, it is read again. */
+static void on_backlog(void *context, enum result result)
 {
     struct agent *agent = context;
-    for (size_t i = 0; i < n; i++) {
-        agent_enqueue(agent, due[i].message, due[i].size_octets, due[i].due_at_ms);
-        if (due[i].is_held && queue_hold(agent->queue, due[i].message) != RESULT_OK)
-            log_event(&agent->log, LOG_ERROR, "not-held");
-    }
-    if (result != RESULT_OK) {
+    if (result != RESULT_OK && result != RESULT_MEMORY && !agent->has_backlog) {
         agent_fail(EX_IOERR, "the queue could not be read from the database (%s)", result_name(result));
         agent_stop(agent, EX_IOERR);
-    } else if (is_last) {
-        uplink_wake(agent->uplink, false);
+        return;
     }
+    if (result != RESULT_OK)
+        log_event(&agent->log, LOG_ERROR, "queue-not-read", LOG_TEXT("why", result_name(result)), LOG_TEXT("next", "tried again soon"));
+    agent->has_backlog = agent->has_backlog || result == RESULT_OK;
+    uplink_wake(agent->uplink, false);
+}
+
+static void on_unscheduled(void *context)
+{
+    backlog_read_later(&((struct agent *)context)->backlog);
 }
 
 /* ---- where we are, and the way from there ----------------------------------------------------------------------- */
@@ -137,6 +130,7 @@ static int make_uplink(struct agent *agent, struct tls_context *tls, struct slic
         .dir = agent->dirs->dir,
         .log = &agent->log,
         .look_around = look_around,
+        .on_unscheduled = on_unscheduled,
         .context = agent,
     });
     return agent->uplink ? EX_OK : agent_fail(EX_OSERR, "out of memory");
@@ -390,6 +384,7 @@ void agent_stop(struct agent *agent, int exit_code)
     agent->exit_code = exit_code;
     log_event(&agent->log, LOG_INFO, "stopping");
     diagnosis_cancel(&agent->diagnosis);
+    backlog_stop(&agent->backlog);
     if (agent->control)
         control_server_close(agent->control, NULL, NULL);
     if (agent->service)
@@ -437,6 +432,8 @@ static int start_store(struct agent *agent)
         .on_queued = on_queued,
         .context = agent,
     };
+    agent->backlog = (struct backlog){.loop = &agent->loop, .store = agent->client, .queue = agent->queue, .schedule = &agent->office.schedule, .log = &agent->log, .on_read = on_backlog, .context = agent};
+    backlog_open(&agent->backlog);
     return agent->queue ? EX_OK : agent_fail(EX_OSERR, "out of memory");
 }
 
@@ -458,7 +455,7 @@ static int start(struct agent *agent)
     if ((code = start_uplink(agent)) != EX_OK || (code = start_reception(agent)) != EX_OK ||
         (code = start_service(agent)) != EX_OK || (code = start_control(agent)) != EX_OK)
         return code;
-    store_queue_load(agent->client, on_loaded, agent);
+    backlog_read(&agent->backlog);
     return EX_OK;
 }
 

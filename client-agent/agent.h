@@ -7,6 +7,7 @@
 #ifndef POSTERN_AGENT_AGENT_H
 #define POSTERN_AGENT_AGENT_H
 
+#include "backlog.h"
 #include "reception.h"
 #include "consignment.h"
 #include "diagnosis.h"
@@ -29,6 +30,7 @@ struct agent {
     struct store_client *client;
     struct message_id_source ids;
     struct queue *queue;
+    struct backlog backlog;
     struct attempt_office office;
     struct reception *reception;
     struct service *service;
@@ -43,7 +45,7 @@ struct agent {
     uv_timer_t last_patience; /* at the end, for a resolver that is silent */
     struct wall wall;
     int64_t swept_at_ms; /* wall time */
-    bool has_loop, has_signals, has_started, is_stopping;
+    bool has_loop, has_signals, has_started, has_backlog, is_stopping;
     struct monitor_event network;       /* the monitor's last word; up until it has come */
     bool is_hangup_early, is_end_early; /* signals that came during the start */
     int exit_code;
@@ -55,8 +57,6 @@ int agent_run(struct agent *agent, const struct dirs *dirs);
 void agent_stop(struct agent *agent, int exit_code);
 
 /* The commands of the control socket (admin.c); context is the agent. */
-/* The store has it to be sent; the queue may know already. */
-void agent_enqueue(struct agent *agent, uint64_t message, uint64_t size_octets, int64_t due_at_ms);
 void agent_command(void *context, struct control_call *call, const char *command, const json_t *arguments);
 
 /* Finds out where our own executable is. */

@@ -95,8 +95,9 @@ bool bond_open(struct bond *bond, const struct settings *settings)
     struct buffer *buffers[] = {&bond->host, &bond->user, &bond->named_host, &bond->named_user, &bond->saved_host, &bond->saved_user};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
         *buffers[i] = BUFFER(BOND_TEXT_MAX);
-    if (set(&bond->host, settings->values.relay_host) != RESULT_OK || set(&bond->user, settings->values.user) != RESULT_OK || uv_timer_init(bond->loop, &bond->retry) < 0)
+    if (set(&bond->host, settings->values.relay_host) != RESULT_OK || set(&bond->user, settings->values.user) != RESULT_OK)
         return false;
+    uv_timer_init(bond->loop, &bond->retry); /* never fails */
     bond->retry.data = bond;
     read_setting(bond);
     return true;

@@ -75,9 +75,11 @@ static void enqueue(struct inquiry *inquiry, uint64_t message, int64_t due_at_ms
     enum result result = queue_add(inquiry->config.queue, message, (struct slice){0}, due_ms);
     if (due_ms <= now_ms)
         queue_flush(inquiry->config.queue, message, now_ms); /* others of its recipients may wait for their time */
-    /* Out of memory: it is found again at the next start. */
-    if (result != RESULT_OK && result != RESULT_EXISTS)
-        log_event(inquiry->config.log, LOG_ERROR, "not-scheduled", LOG_TEXT("why", result_name(result)));
+    if (result == RESULT_OK || result == RESULT_EXISTS)
+        return;
+    log_event(inquiry->config.log, LOG_ERROR, "not-scheduled", LOG_TEXT("why", result_name(result)));
+    if (inquiry->config.on_unscheduled)
+        inquiry->config.on_unscheduled(inquiry->config.unscheduled_context);
 }
 
 /* All that the store owed has come. What is queued on the disk is queued here, whatever became of the rest. */
@@ -511,11 +513,14 @@ struct inquiry *inquiry_new(const struct inquiry_config *config, const struct se
     inquiry->config = *config;
     inquiry->bond = (struct bond){.loop = config->loop, .store = config->store, .log = config->log, .on_bound = on_bound, .context = inquiry};
     inquiry->restoring = (struct restoring){.store = config->store, .log = config->log, .custody = &inquiry->custody, .on_end = on_restored, .context = inquiry};
-    if (uv_timer_init(config->loop, &inquiry->timer) < 0 || restoring_open(&inquiry->restoring, config->loop) != RESULT_OK || !bond_open(&inquiry->bond, settings)) {
+    /* What can fail first: the loop must know no timer of what is freed here. */
+    if (!bond_open(&inquiry->bond, settings)) {
         bond_free(&inquiry->bond);
         free(inquiry);
         return NULL;
     }
+    restoring_open(&inquiry->restoring, config->loop);
+    uv_timer_init(config->loop, &inquiry->timer);
     inquiry->timer.data = inquiry;
     return inquiry;
 }

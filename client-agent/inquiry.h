@@ -28,6 +28,8 @@ struct inquiry_config {
     const struct naming *naming;   /* outlives it; NULL: nothing has a name, nothing is asked */
     void (*on_free)(void *context);     /* the session is free again, custody is bound, something is on the disk: what is next? Never from inside a call */
     void (*on_wake)(void *context);     /* a session is to be looked for */
+    void (*on_unscheduled)(void *context); /* the queue had no room in memory for what is due on the disk: it is to be read again. NULL: it is found at the next start */
+    void *unscheduled_context;
     void *context;
 };
 

@@ -79,10 +79,10 @@ static void read_page(struct restoring *restoring)
     store_message_list(restoring->store, STORE_LIST_AWAITED, restoring->after, RESTORING_PAGE, on_rows, restoring);
 }
 
-enum result restoring_open(struct restoring *restoring, uv_loop_t *loop)
+void restoring_open(struct restoring *restoring, uv_loop_t *loop)
 {
+    uv_timer_init(loop, &restoring->retry); /* never fails */
     restoring->retry.data = restoring;
-    return uv_timer_init(loop, &restoring->retry) < 0 ? RESULT_IO : RESULT_OK;
 }
 
 void restoring_begin(struct restoring *restoring)

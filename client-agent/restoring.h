@@ -26,7 +26,7 @@ struct restoring {
     uv_timer_t retry; /* active: the page is tried again then */
 };
 
-MUST_CHECK enum result restoring_open(struct restoring *restoring, uv_loop_t *loop);
+void restoring_open(struct restoring *restoring, uv_loop_t *loop);
 /* From the beginning; what is in custody already stays as it is. One that is under way begins anew. */
 void restoring_begin(struct restoring *restoring);
 /* Custody was cleared, and is to stay so: what is under way adds nothing more. */

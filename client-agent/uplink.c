@@ -409,6 +409,7 @@ static struct inquiry *make_inquiry(struct uplink *uplink)
         .log = config->log,
         .on_free = on_inquiry,
         .on_wake = on_inquiry_due,
+        .on_unscheduled = config->on_unscheduled, .unscheduled_context = config->context,
         .context = uplink,
     }, config->settings);
 }
@@ -435,8 +436,7 @@ struct uplink *uplink_new(const struct uplink_config *config)
         .on_progress = on_progress,
         .context = uplink,
     });
-    if (uplink->search && uv_timer_init(config->loop, &uplink->timer) == 0)
-        uplink->inquiry = make_inquiry(uplink);
+    uplink->inquiry = uplink->search ? make_inquiry(uplink) : NULL;
     if (!uplink->inquiry) {
         search_free(&uplink->search);
         free(uplink);
@@ -444,6 +444,7 @@ struct uplink *uplink_new(const struct uplink_config *config)
     }
     uplink->config.settings = settings_ref(config->settings);
     uplink->config.tls = NULL; /* the search's */
+    uv_timer_init(config->loop, &uplink->timer); /* never fails, and comes after all that may fail: a loop must know no timer of what is freed */
     uplink->timer.data = uplink;
     uplink->planned_ms = INT64_MAX;
     uplink->aging = (struct aging){.store = config->store, .queue = config->queue, .office = config->office, .begun = &uplink->consignment.begun, .words = uplink->trouble, .on_end = on_aged, .context = uplink};

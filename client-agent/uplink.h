@@ -55,6 +55,7 @@ struct uplink_config {
     const char *dir;                  /* of --dir, for hints; outlives the uplink; NULL: the usual places */
     const struct log *log;
     void (*look_around)(void *context); /* a timer has fired: has the machine slept meanwhile? NULL: nobody would know */
+    void (*on_unscheduled)(void *context); /* as in inquiry.h */
     void *context;
 };
 
