@@ -4,8 +4,9 @@
 
 #include "support/oom.h"
 #include "tracer.h"
+#include "uplink_internal.h"
 
-enum { ALLOCATIONS_MAX = 3000, ROUNDS = 50, SMALL = 500 };
+enum { ALLOCATIONS_MAX = 3000, ROUNDS = 50, SMALL = 500, HUGE_OCTETS = 1100 * 1000 };
 
 struct hand_over {
     struct scene scene; /* first: the handler's context */
@@ -28,7 +29,7 @@ static void settle_with_memory(struct hand_over *h)
     oom_suspend();
     netloop_arm(&s->house.net);
     while (!is_settled(s)) {
-        queue_flush(s->queue, h->message, loop_now_ms(&s->house.net.loop));
+        queue_flush(s->queue, 0, loop_now_ms(&s->house.net.loop));
         uplink_wake(s->uplink, true);
         if (!netloop_step(&s->house.net))
             fail_msg("message %llu is stuck; the uplink: %s", (unsigned long long)h->message, s->states);
@@ -99,16 +100,66 @@ static void hand_over(void *context)
     oom_resume();
 }
 
-static void run(size_t octets)
+/* ---- a small one overtakes -------------------------------------------------------------------------------------- */
+
+/* The large one stands in its middle, has had its turn, and a small one comes. */
+static void begin_overtaking(struct hand_over *h)
+{
+    struct scene *s = &h->scene;
+    begin(h);
+    s->octets = 0;
+    s->is_paused = false;
+    s->pause_at = HUGE_OCTETS / 4;
+    uplink_wake(s->uplink, false);
+    NET_UNTIL(&s->house.net, s->is_paused);
+    s->uplink->consignment.since_ms -= CONSIGNMENT_TURN_MS;
+    add(h, SMALL);
+}
+
+static void overtake(void *context)
+{
+    struct hand_over *h = context;
+    struct scene *s = &h->scene;
+    char large[NAMING_TEXT], small[NAMING_TEXT];
+    oom_suspend();
+    begin_overtaking(h);
+    oom_resume();
+    service_resume(s->held);
+    uplink_wake(s->uplink, false);
+    run_until_failed(s);
+    settle_with_memory(h);
+    oom_suspend();
+    naming_format(&s->naming, h->message - 1, 0, large);
+    naming_format(&s->naming, h->message, 0, small);
+    assert_string_equal(s->records[0].name, large);
+    assert_string_equal(s->records[1].name, small);
+    assert_string_equal(s->records[2].name, "");
+    assert_true(s->records[0].is_over && s->records[1].is_over);
+    assert_int_equal(s->records[0].held, HUGE_OCTETS); /* neither too little nor twice the same */
+    assert_int_equal(s->records[1].held, SMALL);
+    assert_true(s->ntaken == 2 || (oom_has_failed() && s->ntaken > 2));
+    if (!oom_has_failed() && strstr(s->mails, "whole whole ask@") != s->mails)
+        fail_msg("it was not overtaken: %s", s->mails);
+    assert_string_equal(world_state(&s->world, h->message - 1), "relayed");
+    assert_string_equal(world_state(&s->world, h->message), "relayed");
+    oom_resume();
+}
+
+static void run_with(size_t octets, void (*scenario)(void *))
 {
     static struct hand_over h;
     h = (struct hand_over){.octets = octets, .message = MESSAGE};
     open_scene_with(&h.scene, SMALL, MESSAGE, "[queue]\npatience = 50ms\n");
     h.scene.office.wall_lead_ms = long_ahead;
-    size_t n = oom_loop_varying(ALLOCATIONS_MAX, hand_over, &h);
+    size_t n = oom_loop_varying(ALLOCATIONS_MAX, scenario, &h);
     print_message("%zu allocations\n", n);
     assert_in_range(n, 10, ALLOCATIONS_MAX);
     close_scene(&h.scene);
+}
+
+static void run(size_t octets)
+{
+    run_with(octets, hand_over);
 }
 
 static void a_small_one_arrives_whatever_fails(void **state)
@@ -121,6 +172,12 @@ static void a_large_one_arrives_whatever_fails(void **state)
 {
     (void)state;
     run(LARGE);
+}
+
+static void both_arrive_whatever_fails(void **state)
+{
+    (void)state;
+    run_with(HUGE_OCTETS, overtake);
 }
 
 /* ---- what became of it ------------------------------------------------------------------------------------------ */
@@ -183,6 +240,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_small_one_arrives_whatever_fails),
         cmocka_unit_test(a_large_one_arrives_whatever_fails),
+        cmocka_unit_test(both_arrive_whatever_fails),
         cmocka_unit_test(an_answer_is_understood_or_nothing_is),
     };
     return cmocka_run_group_tests_name("agent without memory", tests, house_make_identity, house_drop_identity);
