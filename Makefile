@@ -54,7 +54,7 @@ $(B)/obj/%.o: %.c | $(B)/gen/schema.h
 	@echo "  CC   $<"
 	@$(CC) $(CPPFLAGS) -Itests $(CFLAGS) -MMD -MP -c -o $@ $<
 $(B)/obj/tests/unit/agent/%.o $(B)/obj/tests/fuzz/fuzz_agent_%.o $(B)/obj/tests/fault/oom_agent.o $(B)/obj/tests/fault/oom_agent_%.o: CPPFLAGS += -Iclient-agent
-$(B)/obj/tests/unit/server/%.o $(B)/obj/tests/fault/oom_gate.o: CPPFLAGS += -Iserver
+$(B)/obj/tests/unit/server/%.o $(B)/obj/tests/fault/oom_gate.o $(B)/obj/tests/fault/oom_served.o: CPPFLAGS += -Iserver
 $(B)/obj/gen/%.o: $(B)/gen/%.c
 	@mkdir -p $(@D)
 	@$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
