@@ -95,7 +95,7 @@ static enum result make_secret(struct search *search)
 {
     char *made = crypto_secret_alloc(TEXT + 1);
     if (!made)
-        return RESULT_MEMORY;
+        return say(search, RESULT_MEMORY, "out of memory");
     draw(search);
     memcpy(made, search->text, TEXT + 1);
     enum result result = secret_child_put(search->program, search->name, made);
@@ -153,7 +153,7 @@ static enum result find_key(void *context, const uint8_t id[static SEAL_SALT], b
     search.key->where[0] = '\0';
     search.text = crypto_secret_alloc(TEXT + 1);
     if (!search.text)
-        return RESULT_MEMORY;
+        return say(&search, RESULT_MEMORY, "out of memory");
     enum result result = search_all(&search, is_sealed);
     if (result == RESULT_OK && !crypto_hex_decode(slice_of(search.text, TEXT), key, CRYPTO_KEY))
         result = RESULT_DENIED;
