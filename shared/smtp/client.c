@@ -379,6 +379,14 @@ static int64_t transaction_timeout_ms(const struct smtp_client *c)
     return c->state == CLIENT_FINAL ? c->config.final_timeout_ms : c->config.command_timeout_ms;
 }
 
+/* The times of RFC 5321 4.5.3.2 are long because who gives up too early has a message taken twice (RFC 1047). By its name it is not, and BDAT is
+ * answered piece by piece, so that so long a silence is no slow line: perhaps a proxy's, whose far side is dead. */
+static int64_t named_timeout_ms(const struct smtp_client *c)
+{
+    int64_t timeout = transaction_timeout_ms(c);
+    return c->t.has_name && c->t.uses_bdat && timeout > SMTP_CLIENT_NAMED_TIMEOUT_MS ? SMTP_CLIENT_NAMED_TIMEOUT_MS : timeout;
+}
+
 /* 0: none. */
 static int64_t timeout_ms(const struct smtp_client *c)
 {
@@ -393,7 +401,7 @@ static int64_t timeout_ms(const struct smtp_client *c)
     case CLIENT_OUTCOME: return early_timeout_ms(c) > 0 ? early_timeout_ms(c) : c->config.command_timeout_ms;
     case CLIENT_ENVELOPE:
     case CLIENT_BODY:
-    case CLIENT_FINAL: return transaction_timeout_ms(c);
+    case CLIENT_FINAL: return named_timeout_ms(c);
     case CLIENT_QUIT: return SMTP_CLIENT_QUIT_TIMEOUT_MS;
     case CLIENT_PROVEN:
     case CLIENT_READY: return early_timeout_ms(c);

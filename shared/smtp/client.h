@@ -56,6 +56,7 @@ enum {
     SMTP_CLIENT_CHUNK_MAX = 64 * 1024,    /* octets of one smtp_client_body */
     SMTP_CLIENT_OUTPUT_MAX = 128 * 1024,  /* octets that may wait in the output */
     SMTP_CLIENT_QUIT_TIMEOUT_MS = 10000,
+    SMTP_CLIENT_NAMED_TIMEOUT_MS = 120000, /* in a transaction with a name and BDAT, where the times below are longer */
     SMTP_CLIENT_BINDINGS_MAX = 4,
     SMTP_WAYS_MAX = 480,                  /* octets of XWAYS' parameters that are kept, in whole words */
     SMTP_DEVICE_ID_MAX = 64,              /* letters and digits of a device's id */
