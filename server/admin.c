@@ -1,5 +1,6 @@
 #include "admin.h"
 
+#include "mail/message_id.h"
 #include "mta/queue_commands.h"
 
 #include <stdlib.h>
@@ -99,6 +100,31 @@ static void admin_retry_all(const struct admin *admin, struct control_call *call
     control_result(call, json_pack("{s:I}", "count", (json_int_t)counts.waiting));
 }
 
+/* ---- halves ----------------------------------------------------------------------------------------------------- */
+
+static json_t *half_json(const struct store_half_entry *half)
+{
+    char id[MESSAGE_ID_TEXT];
+    message_id_format(half->message, id);
+    return json_pack("{s:s, s:s%, s:s%, s:I, s:i}", "id", id, "account", half->account.ptr, half->account.len, "device", half->device.ptr ? half->device.ptr : "", half->device.len, "octets",
+                     (json_int_t)half->octets, "recipients", (int)half->nrcpt);
+}
+
+static void admin_on_halves(void *context, enum result result, const struct store_half_entry *entries, size_t n)
+{
+    struct control_call *call = context;
+    json_t *list = json_array();
+    for (size_t i = 0; i < n && result == RESULT_OK; i++)
+        if (json_array_append_new(list, half_json(&entries[i])) != 0)
+            result = RESULT_MEMORY;
+    if (result == RESULT_OK) {
+        control_result(call, list);
+        return;
+    }
+    json_decref(list);
+    control_error(call, EX_TEMPFAIL, "the halves could not be read (%s)", result_name(result));
+}
+
 void admin_handle(void *context, struct control_call *call, const char *command, const json_t *arguments)
 {
     struct admin *admin = context;
@@ -106,6 +132,8 @@ void admin_handle(void *context, struct control_call *call, const char *command,
     bool is_all = json_is_true(json_object_get(arguments, "all"));
     if (strcmp(command, "status") == 0)
         admin_status(admin, call);
+    else if (strcmp(command, "queue halves") == 0)
+        store_half_list(admin->store, admin_on_halves, call);
     else if (strcmp(command, "queue retry") == 0 && is_all)
         admin_retry_all(admin, call);
     else if (!queue_command(&queue, call, command, arguments) && !account_command(admin, call, command, arguments) &&

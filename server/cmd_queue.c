@@ -12,6 +12,25 @@ int cmd_queue_show(struct command_context *context)
     return console_run(&context->console, "queue show", json_pack("{s:s}", "id", context->line.words[0]), console_print_entry);
 }
 
+static void print_halves(FILE *out, const json_t *halves)
+{
+    size_t i;
+    json_t *half;
+    char size[16];
+    if (json_array_size(halves) == 0)
+        fputs("There are no halves: no message is here in part\n", out);
+    json_array_foreach((json_t *)(uintptr_t)halves, i, half) {
+        console_format_size(json_integer_value(json_object_get(half, "octets")), size, sizeof size);
+        fprintf(out, "%s  %9s  of %s%s%s, for %" JSON_INTEGER_FORMAT " recipients\n", console_text(half, "id"), size, console_text(half, "account"),
+                *console_text(half, "device") ? ", device " : "", console_text(half, "device"), json_integer_value(json_object_get(half, "recipients")));
+    }
+}
+
+int cmd_queue_halves(struct command_context *context)
+{
+    return console_run(&context->console, "queue halves", json_object(), print_halves);
+}
+
 /* One after the other; the first failure's exit code is ours, and the others are done all the same. */
 static int for_each(struct command_context *context, const char *command)
 {

@@ -35,10 +35,11 @@ static const struct command commands[] = {
     {"queue list", "[--all] [--json]", "messages that are not finished (--all: also those that are)", OPTION_ALL | OPTION_JSON, 0, 0, false,
      cmd_queue_list},
     {"queue show", "ID [--json]", "one message with all its recipients", OPTION_JSON, 1, 1, false, cmd_queue_show},
+    {"queue halves", "[--json]", "messages that are here in part, for their senders to go on with", OPTION_JSON, 0, 0, false, cmd_queue_halves},
     {"queue retry", "ID ... | --all", "try again now", OPTION_ALL | OPTION_JSON, 0, COMMAND_WORDS_MAX, false, cmd_queue_retry},
     {"queue hold", "ID ...", "keep it until it is released", OPTION_JSON, 1, COMMAND_WORDS_MAX, false, cmd_queue_hold},
     {"queue release", "ID ...", "let it go again", OPTION_JSON, 1, COMMAND_WORDS_MAX, false, cmd_queue_release},
-    {"queue remove", "ID ...", "forget it; nobody is told", OPTION_JSON, 1, COMMAND_WORDS_MAX, false, cmd_queue_remove},
+    {"queue remove", "ID ...", "forget it, or a half; nobody is told", OPTION_JSON, 1, COMMAND_WORDS_MAX, false, cmd_queue_remove},
 };
 enum { NCOMMANDS = sizeof commands / sizeof commands[0] };
 

@@ -63,6 +63,7 @@ int cmd_device_revoke(struct command_context *context);
 int cmd_key_show(struct command_context *context);
 int cmd_queue_list(struct command_context *context);
 int cmd_queue_show(struct command_context *context);
+int cmd_queue_halves(struct command_context *context);
 int cmd_queue_retry(struct command_context *context);
 int cmd_queue_hold(struct command_context *context);
 int cmd_queue_release(struct command_context *context);

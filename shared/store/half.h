@@ -46,6 +46,8 @@ MUST_CHECK enum result half_commit(struct database *db, const struct half_name *
 MUST_CHECK enum result half_abort(struct database *db, uint64_t message, uint32_t generation);
 /* How many of its stored octets can be gone on behind: up to a whole line, if it has lines. 0: none, because the header is not whole. */
 MUST_CHECK enum result half_end(struct database *db, const struct checkpoint_row *row, uint64_t *end);
+/* By a person's hand, whoever has it. RESULT_NOT_FOUND: it is none. */
+MUST_CHECK enum result half_remove(struct database *db, uint64_t message);
 /* How many octets of the sender's a claim would find. RESULT_NOT_FOUND: none, or it is somebody else's. */
 MUST_CHECK enum result half_came(struct database *db, uint64_t message, uint32_t generation, uint64_t *came);
 /* Cuts it off there; the octets of the chunk that is begun go to memory that is the caller's to free. RESULT_NOT_FOUND, RESULT_CANCELLED. */

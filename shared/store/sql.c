@@ -111,6 +111,8 @@ const char *const store_sql[SQL_COUNT] = {
     [SQL_CHECKPOINT_REMOVE] = "DELETE FROM checkpoint WHERE message = ?1",
     [SQL_CHECKPOINT_HALVES] = "SELECT message, octets, device = ifnull((SELECT device FROM checkpoint WHERE message = ?2), '') FROM checkpoint WHERE "
                               "reply = '' AND account = ?1 ORDER BY touched_at DESC",
+    [SQL_CHECKPOINT_LISTED] = "SELECT message, account, device, octets, (SELECT count(*) FROM checkpoint_recipient WHERE checkpoint_recipient.message = checkpoint.message) FROM checkpoint "
+                              "WHERE reply = '' ORDER BY account, touched_at LIMIT ?1",
     [SQL_CHECKPOINT_OLD] = "SELECT message, reply = '', octets FROM checkpoint WHERE touched_at < ?1 LIMIT ?2",
     [SQL_CHECKPOINT_OF] = "SELECT message, reply = '', octets FROM checkpoint WHERE account = ?1 LIMIT ?2",
     /* Two that will bear one name when the device has gone. */

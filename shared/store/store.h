@@ -113,6 +113,8 @@ typedef void store_device_done(void *context, enum result result, const struct s
 typedef void store_device_row(void *context, enum result result, const struct store_device *devices, size_t n, bool is_last);
 typedef void store_checkpoint_done(void *context, enum result result, const struct store_checkpoint *checkpoint);
 typedef void store_recipients_done(void *context, enum result result, const struct store_recipient *recipients, size_t n, uint32_t total);
+struct store_half_entry;
+typedef void store_halves_done(void *context, enum result result, const struct store_half_entry *entries, size_t n);
 typedef void store_account_row(void *context, enum result result, const struct store_account *accounts, size_t n, bool is_last);
 
 /* ---- taking mail in ------------------------------------------------------------------------------------------- */
@@ -270,6 +272,7 @@ void store_message_get(struct store_client *client, uint64_t id, store_listing_r
 /* RESULT_NOT_FOUND: no such message, or none of its recipients is in a state that this applies to. */
 void store_message_hold(struct store_client *client, uint64_t id, store_done *done, void *context);
 void store_message_release(struct store_client *client, uint64_t id, int64_t now_ms, store_done *done, void *context); /* and retry: due now */
+/* A half, too: who goes on with it is told that it is gone, and begins anew. */
 void store_message_remove(struct store_client *client, uint64_t id, store_done *done, void *context);
 /* Forgets messages that were received and finished before before_ms; not those that are asked about, nor those whose name is known (checkpoints). */
 void store_sweep(struct store_client *client, int64_t before_ms, store_done *done, void *context);
@@ -357,6 +360,15 @@ struct store_checkpoint {
  * drops the one untouched for longest, but never the one that grows; so does a device that goes, whose halves are then the account's. At once, for what comes after; from any thread. */
 enum { STORE_HALVES_DEVICES = 4 /* who has a laptop, a desk and two to spare meets no bound but each device's own; who enrols without end does */ };
 void store_limit_halves(struct store *store, uint64_t most, uint64_t most_octets);
+/* The halves, account by account, those untouched for longest first, at most STORE_HALVES_LISTED. */
+enum { STORE_HALVES_LISTED = 1000 };
+struct store_half_entry {
+    uint64_t message;
+    struct slice account, device; /* device empty: none */
+    uint64_t octets;              /* as they lie here */
+    uint32_t nrcpt;
+};
+void store_half_list(struct store_client *client, store_halves_done *done, void *context);
 /* RESULT_OK: known; RESULT_NOT_FOUND: to this session it is not, and may be begun (XWHOLE: a half was dropped); RESULT_DENIED: known, with another digest; RESULT_IO, RESULT_FULL, RESULT_MEMORY. Valid during the callback. */
 void store_checkpoint_claim(struct store_client *client, const struct store_claim *claim, store_checkpoint_done *done, void *context);
 /* A half that this claim's session has no use for is dropped. RESULT_NOT_FOUND: there is none any more, or another has claimed it since. */

@@ -718,6 +718,25 @@ def test_what_is_told_of_a_half_is_on_the_disk(relay):
         assert told["user"] == "anna" and relay.log("transaction-resumed", item=told["item"])
 
 
+def test_the_keeper_sees_and_drops_halves(relay):
+    assert relay.json("queue", "halves") == [] and "no halves" in relay.run("queue", "halves").stdout
+    first = Session(relay).begin(3 * CHUNK, to=(BOB, CARL))
+    first.cut(relay)
+    [half] = relay.json("queue", "halves")
+    assert set(half) == {"id", "account", "device", "octets", "recipients"}
+    assert half["account"] == "anna" and half["device"] == "" and half["octets"] > 2 * CHUNK and half["recipients"] == 2
+    assert relay.run("queue", "halves").stdout.startswith(half["id"])
+    with Session(relay) as second:
+        assert second.offset() > 2 * CHUNK    # somebody goes on with it
+        assert relay.json("queue", "remove", half["id"]) == {"id": half["id"]}
+        assert relay.json("queue", "halves") == [] and relay.json("status")["halves"]["count"] == 0
+        assert second.whole(LARGE[3 * CHUNK:])[0] == 451
+    assert relay.run("queue", "remove", half["id"], check=False).returncode == 65
+    with Session(relay) as third:
+        assert third.mail()[0] == 250 and third.rcpt(BOB) == [250]
+        assert_once(relay, item_of(third.whole(LARGE)))
+
+
 # ---- XOUTCOME ----
 
 def outcome(session, name=NAME, first=None):
