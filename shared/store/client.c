@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RESERVE_TASKS = 16 };
+/* As many as there may be askers of a loop at once: the relay has 2000 sessions over all its loops, if nobody has set it higher. Pages that nobody touched cost nothing. */
+enum { RESERVE_TASKS = 4096 };
 
 struct reserve_task {
     _Alignas(max_align_t) char memory[TASK_SIZE_MAX];
@@ -155,7 +156,7 @@ void *task_new(struct store_client *client, size_t size, enum result (*run)(stru
     bool is_emergency = !task;
     if (is_emergency)
         task = reserve_take(client);
-    if (!task) { /* seventeen askers at once without memory: no promise can be kept any more, and nothing acknowledged is lost by ending here */
+    if (!task) { /* no promise can be kept any more, and nothing acknowledged is lost by ending here */
         log_event(client->store->log, LOG_ERROR, "out-of-memory", LOG_TEXT("where", "store client"));
         abort();
     }

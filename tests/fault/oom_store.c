@@ -420,6 +420,50 @@ static void the_loop_without_memory(void **state)
     assert_true(n > 20);
 }
 
+struct crowd {
+    size_t nruns, nanswered, nrefused;
+};
+
+static void on_asked(void *context, enum result result, struct slice value)
+{
+    struct crowd *crowd = context;
+    (void)value;
+    allowed(result, RESULT_NOT_FOUND);
+    crowd->nanswered++;
+    crowd->nrefused += result == RESULT_MEMORY;
+}
+
+/* In the first run of each kind; further ones only look for the end of the loop. */
+static void ask_in_a_crowd(void *context)
+{
+    struct crowd *crowd = context;
+    size_t n = crowd->nruns++ < 2 ? 1000 : 1;
+    struct world w;
+    oom_suspend();
+    world_make(&w);
+    assert_int_equal(world_open(&w), RESULT_OK);
+    crowd->nanswered = 0;
+    oom_resume();
+    for (size_t i = 0; i < n; i++)
+        store_setting_get(w.client, SLICE("nobody"), on_asked, crowd);
+    oom_suspend();
+    while (crowd->nanswered < n)
+        uv_run(&w.loop, UV_RUN_ONCE);
+    go_on(&w, false);
+    world_end(&w);
+    oom_resume();
+}
+
+/* All sessions of a loop ask at once, and there is no memory for any of their questions. */
+static void each_of_a_crowd_is_answered(void **state)
+{
+    struct crowd crowd = {0};
+    (void)state;
+    arm(0, false);
+    oom_loop(10, ask_in_a_crowd, &crowd);
+    assert_true(crowd.nrefused >= 1000);
+}
+
 /* Its writer, reader and keeper as well, with what is sealed and without. */
 static void all_threads_without_memory(void **state)
 {
@@ -475,6 +519,6 @@ int main(void)
         return 1;
     if (access("/dev/shm", W_OK) == 0) /* hundreds of stores, and nothing here is about the disk */
         setenv("TMPDIR", "/dev/shm", 0);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(sqlite_without_memory), cmocka_unit_test(the_loop_without_memory), cmocka_unit_test(all_threads_without_memory), cmocka_unit_test(sealing_without_memory)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(sqlite_without_memory), cmocka_unit_test(the_loop_without_memory), cmocka_unit_test(each_of_a_crowd_is_answered), cmocka_unit_test(all_threads_without_memory), cmocka_unit_test(sealing_without_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
