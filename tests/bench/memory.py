@@ -60,7 +60,7 @@ def large(report, rounds, factor):
         agent.start()
         agent.submit(SENDER, RECIPIENT, SMALL_MESSAGE)
         sink.wait_for(1)
-        agent.wait_for_states("relayed")
+        agent.wait_handed_over(1)
         pids = {"postern-agent": agent.process.popen.pid, "postern-relay": peer.pid}
         for pid in pids.values():
             forget_peak(pid)

@@ -5,7 +5,7 @@ import time
 
 import capture
 from netlab import LAPTOP
-from postern import WAIT_S, wait_until
+from postern import HANDED_OVER, WAIT_S, wait_until
 from traveller import secrets
 
 STARTTLS_PORTS = (587, 2525, 25)
@@ -32,7 +32,7 @@ class Expectations:
         assert limit_s is None or took_s <= limit_s, f"it arrived after {took_s:.2f} s"
 
     def expect_waits(self):
-        states = [entry["state"] for entry in self.agent.queue() if entry["state"] != "relayed"]
+        states = [entry["state"] for entry in self.agent.queue() if entry["state"] not in HANDED_OVER]
         assert states and set(states) <= {"queued", "deferred", "sending", "uncertain"}, f"nothing waits: {states}"
         assert not self.destination.has_more(), "something arrived"
 
@@ -86,7 +86,7 @@ class Expectations:
 
     def expect_reason(self, *words):
         wanted = " ".join(map(str, words)).lower()
-        reasons = [entry["reason"] or "" for entry in self.agent.json("queue", "list") if entry["state"] != "relayed"]
+        reasons = [entry["reason"] or "" for entry in self.agent.json("queue", "list") if entry["state"] not in HANDED_OVER]
         assert reasons and all(wanted in reason.lower() for reason in reasons), f"the reasons are {reasons}, not {wanted!r}"
 
     def expect_diagnosis(self, *words):

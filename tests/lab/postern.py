@@ -22,6 +22,7 @@ FOLDER = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(FOLDER))
 BUILD = os.environ.get("POSTERN_BUILD") or os.path.join(TOP, "build")
 WAIT_S = 20
+HANDED_OVER = ("relayed", "delivered", "bounced")   # states of what the relay has; the last two when it has told
 STOP_S = 60     # a relay waits for sessions in mid-message, which a laptop may have left behind
 POLL_S = 0.02
 PROXY_SETTINGS = [name for name in os.environ if name.lower().endswith("_proxy")]    # this machine's are nobody's business in there
@@ -169,6 +170,13 @@ class Agent(Program):
             status = self.status()
             return status if status["network"] == state else None
         return wait_until(claim, lambda: f"network {state}: {json.dumps(self.status(), indent=1)}\n{self.process.tail()}", within_s)
+
+    def wait_handed_over(self, count, within_s=WAIT_S):
+        """Its count messages, once the relay has all of them, whatever it has told about them since."""
+        def claim():
+            entries = self.queue()
+            return entries if len(entries) == count and all(entry["state"] in HANDED_OVER for entry in entries) else None
+        return wait_until(claim, lambda: f"{count} messages with the relay: {json.dumps(self.queue(), indent=1)}\n{self.process.tail()}", within_s)
 
     def wait_for_states(self, *states, within_s=WAIT_S):
         """Its messages, oldest first, once they are in these states."""

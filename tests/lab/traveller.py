@@ -88,7 +88,7 @@ class Traveller:
             missing.discard(found[0])
             self.arrived.add(found[0])
         if len(self.arrived) == len(self.sent):
-            self.agent.wait_for_states(*["relayed"] * len(self.sent))
+            self.agent.wait_handed_over(len(self.sent))
         return octets
 
     def expect_nothing_given_away(self, *ports):
