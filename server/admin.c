@@ -2,6 +2,7 @@
 
 #include "mail/message_id.h"
 #include "mta/queue_commands.h"
+#include "net/stream.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,15 @@ static void admin_on_changed(void *context, uint64_t message, enum queue_change 
         delivery_remove(admin->delivery, message);
         break;
     }
+}
+
+/* What is due is tried now, not when it became due. */
+static void admin_live(void *context, uint64_t message, struct queue_live *out)
+{
+    const struct admin *admin = context;
+    (void)message;
+    if (admin->delivery)
+        out->not_before_ms = wall_now_ms();
 }
 
 /* ---- status ----------------------------------------------------------------------------------------------------- */
@@ -128,7 +138,7 @@ static void admin_on_halves(void *context, enum result result, const struct stor
 void admin_handle(void *context, struct control_call *call, const char *command, const json_t *arguments)
 {
     struct admin *admin = context;
-    const struct queue_commands queue = {.store = admin->store, .on_changed = admin_on_changed, .context = context};
+    const struct queue_commands queue = {.store = admin->store, .on_changed = admin_on_changed, .live = admin_live, .context = context};
     bool is_all = json_is_true(json_object_get(arguments, "all"));
     if (strcmp(command, "status") == 0)
         admin_status(admin, call);

@@ -272,6 +272,21 @@ static void print_field(FILE *out, const char *name, const char *text)
     fputc('\n', out);
 }
 
+static bool was_tried(const json_t *recipient)
+{
+    return json_integer_value(json_object_get(recipient, "attempts")) > 0;
+}
+
+static bool was_any_tried(const json_t *entry)
+{
+    size_t i;
+    json_t *recipient;
+    json_array_foreach(json_object_get(entry, "to"), i, recipient)
+        if (was_tried(recipient))
+            return true;
+    return false;
+}
+
 static void print_recipient(FILE *out, const json_t *recipient)
 {
     fprintf(out, "%-13s ", "to");
@@ -294,7 +309,8 @@ static void print_recipient(FILE *out, const json_t *recipient)
     print_field(out, "", console_text(recipient, "words"));
     if (!*console_text(recipient, "next"))
         return;
-    fprintf(out, "%-13s %s at %s\n", "", is_relayed ? "asked again" : "tried again", console_text(recipient, "next"));
+    const char *what = is_relayed ? "asked again" : is_uncertain || was_tried(recipient) ? "tried again" : "to be tried";
+    fprintf(out, "%-13s %s at %s\n", "", what, console_text(recipient, "next"));
 }
 
 void console_print_entry(FILE *out, const json_t *entry)
@@ -312,7 +328,7 @@ void console_print_entry(FILE *out, const json_t *entry)
     print_field(out, "size", size);
     print_field(out, "sent", progress);
     print_field(out, "since", console_text(entry, "since"));
-    print_field(out, "next attempt", console_text(entry, "next_attempt"));
+    print_field(out, was_any_tried(entry) ? "next attempt" : "first attempt", console_text(entry, "next_attempt"));
     print_field(out, "reason", console_text(entry, "reason"));
     print_field(out, "expires", console_text(entry, "expires"));
     json_array_foreach(json_object_get(entry, "to"), i, recipient)
@@ -321,5 +337,6 @@ void console_print_entry(FILE *out, const json_t *entry)
 
 void console_print_done(FILE *out, const json_t *result)
 {
-    fprintf(out, "%s: done\n", console_text(result, "id"));
+    bool is_already = json_is_true(json_object_get(result, "already"));
+    fprintf(out, "%s: %s\n", console_text(result, "id"), is_already ? "is held already" : "done");
 }

@@ -46,7 +46,7 @@ const char *console_text(const json_t *object, const char *key);
 void console_print_text(FILE *out, const char *text);
 void console_print_queue(FILE *out, const json_t *entries);
 void console_print_entry(FILE *out, const json_t *entry);
-void console_print_done(FILE *out, const json_t *result); /* "0d5r8k3mzq1vt: done" */
+void console_print_done(FILE *out, const json_t *result); /* "0d5r8k3mzq1vt: done", or "is held already" */
 /* Of {"octets", "of"}: "12.3 of 20.0 MB" */
 enum { CONSOLE_PROGRESS = 48 }; /* octets that it needs */
 void console_format_progress(const json_t *progress, char *out, size_t size);

@@ -56,13 +56,28 @@ static bool is_awaited(const struct store_recipient *r)
     return r->state == STORE_RELAYED && r->next_attempt_ms > 0;
 }
 
-/* When something is done about it by itself: tried, or the relay asked. A time that has passed is not one to come: without the program nobody asks. */
-static json_t *next_json(const struct store_recipient *r, const struct queue_live *live)
+/* When it is tried by itself; 0: it is not. A time that has passed is not one to come: it is on its way now, or nobody runs that would try. */
+static int64_t tried_at_ms(const struct store_recipient *r, const struct queue_live *live)
+{
+    if (!is_open(r) || live->state)
+        return 0;
+    if (live->not_before_ms > 0)
+        return r->next_attempt_ms < live->not_before_ms ? live->not_before_ms : r->next_attempt_ms;
+    return r->next_attempt_ms < wall_now_ms() ? 0 : r->next_attempt_ms;
+}
+
+static int64_t asked_at_ms(const struct store_recipient *r, const struct queue_live *live)
 {
     int64_t now_ms = wall_now_ms();
-    if (is_awaited(r) && r->next_attempt_ms < now_ms)
-        return queue_time_json(live->ask_at_ms > now_ms ? live->ask_at_ms : 0);
-    return is_open(r) || is_awaited(r) ? queue_time_json(r->next_attempt_ms) : json_null();
+    if (r->next_attempt_ms >= now_ms)
+        return r->next_attempt_ms;
+    return live->ask_at_ms > now_ms ? live->ask_at_ms : 0;
+}
+
+/* When something is done about it by itself: tried, or the relay asked. */
+static json_t *next_json(const struct store_recipient *r, const struct queue_live *live)
+{
+    return queue_time_json(is_awaited(r) ? asked_at_ms(r, live) : tried_at_ms(r, live));
 }
 
 /* The time that a relay's promise names, with what follows; empty: there is none, or it is still to come. */
@@ -160,14 +175,24 @@ static const struct store_recipient *most_telling(const struct store_listing *en
     return best;
 }
 
-/* 0: nothing is waiting. */
+/* The first of its recipients'; 0: nothing is to be tried, as far as anybody knows. */
 static int64_t next_attempt_ms(const struct store_listing *entry, const struct queue_live *live)
 {
     int64_t next_ms = 0;
+    for (size_t i = 0; i < entry->nrecipients; i++) {
+        int64_t at_ms = tried_at_ms(&entry->recipients[i], live);
+        if (at_ms > 0 && (next_ms == 0 || at_ms < next_ms))
+            next_ms = at_ms;
+    }
+    return next_ms;
+}
+
+static bool has_open(const struct store_listing *entry)
+{
     for (size_t i = 0; i < entry->nrecipients; i++)
-        if (is_open(&entry->recipients[i]) && (next_ms == 0 || entry->recipients[i].next_attempt_ms < next_ms))
-            next_ms = entry->recipients[i].next_attempt_ms;
-    return next_ms > 0 && next_ms < live->not_before_ms ? live->not_before_ms : next_ms;
+        if (is_open(&entry->recipients[i]))
+            return true;
+    return false;
 }
 
 /* A next hop's own word on a recipient that waits says more than that there is no way at present; ours of an earlier day says less. */
@@ -179,7 +204,7 @@ static json_t *reason_json(const struct store_listing *entry, const struct queue
     if (telling && telling->state == STORE_UNCERTAIN)
         return words_json(telling, live);
     bool is_hops_word = telling && is_open(telling) && telling->host.len > 0;
-    if (live->reason && !is_hops_word && next_attempt_ms(entry, live) > 0)
+    if (live->reason && !is_hops_word && has_open(entry))
         return text_json(slice_from_cstr(live->reason));
     return telling ? reply_json(telling) : json_null();
 }
@@ -215,6 +240,7 @@ struct work {
     uint64_t id;
     json_t *rows;
     enum result result; /* of list and show: the first failure */
+    bool is_there, is_held; /* what could not be changed */
 };
 
 static struct work *work_new(const struct queue_commands *commands, struct control_call *call)
@@ -240,7 +266,7 @@ static void fail(struct control_call *call, enum result result, uint64_t id)
     char text[MESSAGE_ID_TEXT];
     message_id_format(id, text);
     if (result == RESULT_NOT_FOUND)
-        control_error(call, EX_DATAERR, "no message %s that this can be done to; see: queue list", text);
+        control_error(call, EX_DATAERR, "no message %s; see: queue list", text);
     else
         control_error(call, EX_TEMPFAIL, "the database could not be used (%s); is the disk full?", result_name(result));
 }
@@ -319,11 +345,43 @@ static void show(const struct queue_commands *commands, struct control_call *cal
 
 /* ---- hold, release, retry, remove ------------------------------------------------------------------------------- */
 
+/* Who wants what is so already has nothing to mend; whom the message has outrun is told so; and a slip of the pen is told from both. */
+static void explain(const struct work *work)
+{
+    char id[MESSAGE_ID_TEXT];
+    message_id_format(work->id, id);
+    if (work->result != RESULT_OK || !work->is_there)
+        fail(work->call, work->result == RESULT_OK ? RESULT_NOT_FOUND : work->result, work->id);
+    else if (work->is_held)
+        control_result(work->call, json_pack("{s:s, s:b}", "id", id, "already", true));
+    else
+        control_error(work->call, EX_DATAERR, "nothing of message %s waits any more; see: queue show %s", id, id);
+}
+
+static void on_unchanged(void *context, enum result result, const struct store_listing *rows, size_t n, bool is_last)
+{
+    struct work *work = context;
+    if (work->result == RESULT_OK && result != RESULT_NOT_FOUND)
+        work->result = result;
+    work->is_there = work->is_there || n > 0;
+    for (size_t i = 0; i < n; i++)
+        for (size_t at = 0; at < rows[i].nrecipients; at++)
+            work->is_held = work->is_held || rows[i].recipients[at].state == STORE_HELD;
+    if (!is_last)
+        return;
+    explain(work);
+    work_free(work);
+}
+
 static void on_changed(void *context, enum result result)
 {
     struct work *work = context;
     char id[MESSAGE_ID_TEXT];
     message_id_format(work->id, id);
+    if (result == RESULT_NOT_FOUND && work->change != QUEUE_CHANGE_REMOVED) {
+        store_message_get(work->commands.store, work->id, on_unchanged, work);
+        return;
+    }
     if (result == RESULT_OK && work->commands.on_changed)
         work->commands.on_changed(work->commands.context, work->id, work->change);
     if (result == RESULT_OK)

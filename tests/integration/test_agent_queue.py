@@ -103,6 +103,10 @@ def test_hold_release_remove(agent):
     first, second = agent.send(), agent.send()
     assert agent.json("queue", "hold", first) == {"id": first}
     assert [agent.entry(id)["state"] for id in (first, second)] == ["held", "queued"]
+    again = agent.run("queue", "hold", first)
+    assert again.stdout == f"{first}: is held already\n" and agent.json("queue", "hold", first) == {"id": first, "already": True}
+    unknown = agent.run("queue", "hold", "0000000000001", check=False)
+    assert unknown.returncode == EX_DATAERR and "no message 0000000000001" in unknown.stderr
     assert agent.status()["queue"]["held"] == 1
     assert agent.run("queue", "release", first).stdout == f"{first}: done\n"
     assert agent.entry(first)["state"] == "queued"

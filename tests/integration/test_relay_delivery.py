@@ -450,6 +450,8 @@ def test_what_is_loaded_waits_for_its_host_and_is_withdrawn_meanwhile(relay_to, 
         id = send(relay, "bob@dest.example")
         connection, _ = host.accept()
         other = send(relay, "carl@dest.example")
+        entry = relay.entry(other)   # due, and its host has no room: not at a time that has passed
+        assert entry["next_attempt"] == entry["to"][0]["next"] >= entry["since"] and "\nfirst attempt 2" in relay.run("queue", "show", other).stdout, entry
         relay.run("queue", wish, id)
         with connection, connection.makefile("rwb", buffering=0) as line:
             line.write(b"220 well\r\n")
@@ -494,6 +496,7 @@ def test_queue_commands_without_a_running_relay(relay_to, make_sink):
     relay.stop()
     relay.run("queue", "hold", first)
     relay.run("queue", "retry", second)
+    assert relay.entry(second)["next_attempt"] is None   # its time has come, and nobody runs
     sink = make_sink(host="127.0.0.8", port=port)
     relay.start()
     relay.wait_state(second, "delivered")

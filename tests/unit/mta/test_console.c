@@ -196,7 +196,7 @@ static void an_entry_for_people(void **state)
 }
 
 static const char RELAYED[] = "{\"id\": \"0d5r8k3mzq1vt\", \"to\": [{\"address\": \"b@x\", \"state\": \"relayed\", \"reply\": \"the relay tries again\", \"host\": \"mx\", \"next\": \"2026-01-01T00:00:00Z\", "
-                              "\"words\": \"it is asked\"}, {\"address\": \"c@x\", \"state\": \"uncertain\", \"host\": \"relay\", \"next\": \"2026-01-02T00:00:00Z\"}], \"size\": 1, \"state\": \"uncertain\"}";
+                              "\"words\": \"it is asked\"}, {\"address\": \"c@x\", \"state\": \"uncertain\", \"host\": \"relay\", \"attempts\": 1, \"next\": \"2026-01-02T00:00:00Z\"}], \"size\": 1, \"state\": \"uncertain\"}";
 
 static void one_with_the_relay_for_people(void **state)
 {
@@ -204,6 +204,32 @@ static void one_with_the_relay_for_people(void **state)
     char *out = printed(console_print_entry, RELAYED);
     assert_non_null(strstr(out, "to            b@x  relayed\n              the relay tries again\n              said by mx\n              it is asked\n              asked again at 2026-01-01T00:00:00Z\n"));
     assert_non_null(strstr(out, "to            c@x  uncertain, perhaps taken by relay\n              tried again at 2026-01-02T00:00:00Z\n"));
+    free(out);
+}
+
+/* What was never tried is not tried again. */
+static void the_first_attempt_is_told_as_such(void **state)
+{
+    char entry[512];
+    (void)state;
+    for (int attempts = 0; attempts < 2; attempts++) {
+        snprintf(entry, sizeof entry, "{\"id\": \"i\", \"to\": [{\"address\": \"b@x\", \"state\": \"queued\", \"attempts\": %d, \"next\": \"2026-01-02T00:00:00Z\"}], \"size\": 1, "
+                 "\"next_attempt\": \"2026-01-02T00:00:00Z\"}", attempts);
+        char *out = printed(console_print_entry, entry);
+        assert_non_null(strstr(out, attempts ? "\nnext attempt  2026-01-02T00:00:00Z\n" : "\nfirst attempt 2026-01-02T00:00:00Z\n"));
+        assert_non_null(strstr(out, attempts ? "              tried again at 2026-01-02T00:00:00Z\n" : "              to be tried at 2026-01-02T00:00:00Z\n"));
+        free(out);
+    }
+}
+
+static void a_change_is_told_in_a_word(void **state)
+{
+    (void)state;
+    char *out = printed(console_print_done, "{\"id\": \"i\"}");
+    assert_string_equal(out, "i: done\n");
+    free(out);
+    out = printed(console_print_done, "{\"id\": \"i\", \"already\": true}");
+    assert_string_equal(out, "i: is held already\n");
     free(out);
 }
 
@@ -276,6 +302,8 @@ int main(void)
         cmocka_unit_test(sizes_are_short),
         cmocka_unit_test(an_entry_for_people),
         cmocka_unit_test(one_with_the_relay_for_people),
+        cmocka_unit_test(the_first_attempt_is_told_as_such),
+        cmocka_unit_test(a_change_is_told_in_a_word),
         cmocka_unit_test(one_under_way_for_people),
         cmocka_unit_test(progress_is_told_in_the_unit_of_the_whole),
         cmocka_unit_test(a_queue_for_people),

@@ -15,6 +15,10 @@
 
 #include <cmocka.h>
 
+/* A time to come, whatever the day. */
+#define LATER_MS INT64_C(29378764800000)
+#define LATER "2900-12-23T00:00:00Z"
+
 struct scene {
     struct world world;
     struct queue_commands commands;
@@ -173,7 +177,7 @@ static void uncertain_is_told_in_words(void **state)
 {
     (void)state;
     for (int is_once = 0; is_once < 2; is_once++) {
-        struct store_recipient r = {.envelope = {.address = SLICE("bob@x")}, .state = STORE_UNCERTAIN, .reply = SLICE("the connection was closed"), .next_attempt_ms = 60000};
+        struct store_recipient r = {.envelope = {.address = SLICE("bob@x")}, .state = STORE_UNCERTAIN, .reply = SLICE("the connection was closed"), .next_attempt_ms = LATER_MS};
         struct store_listing entry = {.recipients = &r, .nrecipients = 1, .state = "uncertain"};
         struct queue_live live = {.is_taken_once = is_once};
         json_t *json = queue_entry_json(&entry, &live);
@@ -181,7 +185,7 @@ static void uncertain_is_told_in_words(void **state)
         assert_non_null(strstr(text_of(to, "words"), is_once ? "takes it once" : "may arrive twice"));
         assert_string_equal(text_of(json, "reason"), text_of(to, "words"));
         assert_string_equal(text_of(to, "reply"), "the connection was closed");
-        assert_string_equal(text_of(to, "next"), "1970-01-01T00:01:00Z");
+        assert_string_equal(text_of(to, "next"), LATER);
         json_decref(json);
     }
 }
@@ -236,9 +240,37 @@ static void a_time_that_has_passed_is_not_told_as_one_to_come(void **state)
         assert_true(json_is_null(json_object_get(only(json), "next")));
         json_decref(json);
     }
-    const struct queue_live live = {.ask_at_ms = INT64_C(29378764800000)}; /* the running program knows better */
+    const struct queue_live live = {.ask_at_ms = LATER_MS}; /* the running program knows better */
     json_t *json = entry_of((struct store_recipient){.state = STORE_RELAYED, .reply = SLICE("250 ok"), .next_attempt_ms = 60000}, &live);
-    assert_memory_equal(text_of(only(json), "next"), "2900-1", 6);
+    assert_string_equal(text_of(only(json), "next"), LATER);
+    json_decref(json);
+}
+
+/* The message's next attempt is the first of its recipients', and none is in the past. */
+static void the_next_attempt_is_one_to_come(void **state)
+{
+    static const struct { const char *name; int64_t at_ms, not_before_ms; const char *state, *told; } rows[] = {
+        {"due later", LATER_MS, 0, NULL, LATER},           {"due, and nobody runs", 60000, 0, NULL, NULL},
+        {"due, and a way is sought", 60000, LATER_MS, NULL, LATER}, {"due later than a way is sought", LATER_MS, 60000, NULL, LATER},
+        {"on its way", LATER_MS, 60000, "sending", NULL},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const struct queue_live live = {.not_before_ms = rows[i].not_before_ms, .state = rows[i].state};
+        json_t *json = entry_of((struct store_recipient){.state = STORE_QUEUED, .next_attempt_ms = rows[i].at_ms}, &live);
+        const char *of_one = json_string_value(json_object_get(only(json), "next")), *of_all = json_string_value(json_object_get(json, "next_attempt"));
+        if (!of_one != !rows[i].told || !of_all != !rows[i].told || (of_one && (strcmp(of_one, rows[i].told) != 0 || strcmp(of_all, rows[i].told) != 0)))
+            fail_msg("%s: next %s, next_attempt %s", rows[i].name, of_one ? of_one : "null", of_all ? of_all : "null");
+        json_decref(json);
+    }
+}
+
+static void a_held_recipient_has_no_next_attempt(void **state)
+{
+    (void)state;
+    json_t *json = entry_of((struct store_recipient){.state = STORE_HELD, .next_attempt_ms = LATER_MS}, &(struct queue_live){.not_before_ms = LATER_MS});
+    assert_true(json_is_null(json_object_get(only(json), "next")));
+    assert_true(json_is_null(json_object_get(json, "next_attempt")));
     json_decref(json);
 }
 
@@ -375,7 +407,7 @@ static void what_is_not_there_cannot_be_changed(void **state)
     put(&s, 5, 1);
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         assert_null(ask(&s, commands[i], of_id(6)));
-        assert_error(&s, EX_DATAERR, "queue list");
+        assert_error(&s, EX_DATAERR, "no message 0000000000006; see: queue list");
         assert_null(ask(&s, commands[i], json_object()));
         assert_error(&s, EX_USAGE, "no message id");
         assert_null(ask(&s, commands[i], json_pack("{s:i}", "id", 5)));
@@ -386,15 +418,35 @@ static void what_is_not_there_cannot_be_changed(void **state)
     close_scene(&s);
 }
 
+/* It is as he wants it: no error; and nothing has changed. */
+static void what_is_held_already_is_told_as_such(void **state)
+{
+    struct scene s;
+    (void)state;
+    open_scene(&s);
+    put(&s, 5, 2);
+    assert_int_equal(world_finish(&s.world, 5, 0, STORE_DELIVERED, "250 ok", false), RESULT_OK);
+    assert_null(json_object_get(ask(&s, "queue hold", of_id(5)), "already"));
+    assert_true(json_is_true(json_object_get(ask(&s, "queue hold", of_id(5)), "already")));
+    assert_int_equal(s.nchanges, 1);
+    assert_string_equal(world_state(&s.world, 5), "held");
+    assert_null(json_object_get(ask(&s, "queue release", of_id(5)), "already"));
+    assert_int_equal(s.nchanges, 2);
+    close_scene(&s);
+}
+
 static void a_finished_message_is_not_held(void **state)
 {
+    static const char *const commands[] = {"queue hold", "queue release", "queue retry"};
     struct scene s;
     (void)state;
     open_scene(&s);
     put(&s, 5, 1);
     assert_int_equal(world_finish(&s.world, 5, 0, STORE_DELIVERED, "250 ok", false), RESULT_OK);
-    assert_null(ask(&s, "queue hold", of_id(5)));
-    assert_error(&s, EX_DATAERR, "that this can be done to");
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        assert_null(ask(&s, commands[i], of_id(5)));
+        assert_error(&s, EX_DATAERR, "nothing of message 0000000000005 waits any more; see: queue show 0000000000005");
+    }
     assert_int_equal(s.nchanges, 0);
     close_scene(&s);
 }
@@ -440,6 +492,8 @@ int main(void)
         cmocka_unit_test(uncertain_is_told_in_words),
         cmocka_unit_test(relayed_tells_whether_the_relay_is_asked),
         cmocka_unit_test(a_time_that_has_passed_is_not_told_as_one_to_come),
+        cmocka_unit_test(the_next_attempt_is_one_to_come),
+        cmocka_unit_test(a_held_recipient_has_no_next_attempt),
         cmocka_unit_test(what_is_awaited_belongs_to_the_list),
         cmocka_unit_test(octets_that_are_no_utf8_are_shown_all_the_same),
         cmocka_unit_test(what_the_program_knows_stands_above_the_disk),
@@ -447,6 +501,7 @@ int main(void)
         cmocka_unit_test(a_list_comes_in_pages),
         cmocka_unit_test(hold_release_remove),
         cmocka_unit_test(what_is_not_there_cannot_be_changed),
+        cmocka_unit_test(what_is_held_already_is_told_as_such),
         cmocka_unit_test(a_finished_message_is_not_held),
         cmocka_unit_test(memory_that_runs_out_in_any_group_is_one_error),
         cmocka_unit_test(other_commands_are_left_alone),
