@@ -168,5 +168,10 @@ static enum result find_key(void *context, const uint8_t id[static SEAL_SALT], b
 void spool_key_prepare(struct spool_key *key, const struct dirs *dirs, const struct settings_values *values, struct store_seal *seal)
 {
     *key = (struct spool_key){.dirs = dirs, .values = values};
-    *seal = (struct store_seal){.is_wanted = values->encrypts_spool, .find_key = find_key, .context = key};
+    *seal = (struct store_seal){
+        .is_wanted = values->encrypts_spool,
+        .find_key = find_key,
+        .context = key,
+        .key_file = values->spool_key == SPOOL_KEY_SECRET ? NULL : values->spool_key_file.ptr,
+    };
 }

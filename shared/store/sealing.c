@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
     BATCH_ROWS = 500,
@@ -384,12 +385,14 @@ static enum result wipe_if_possible(struct database *db, struct mark *mark)
 
 /* ---- the key ---------------------------------------------------------------------------------------------------- */
 
-static enum result refuse_without_key(const struct store *store, enum result result, char *why, size_t why_size)
+/* A key file that is damaged goes with the database: the next start would refuse it again. */
+static enum result refuse_without_key(const struct store *store, const char *key_file, enum result result, char *why, size_t why_size)
 {
     size_t len = strlen(why);
+    bool is_in_the_way = result == RESULT_DENIED && key_file && access(key_file, F_OK) == 0;
     if (result == RESULT_NOT_FOUND || result == RESULT_DENIED)
-        snprintf(why + len, why_size - len, "; the mail is not lost: %s is encrypted with that key, and opens when it is back. If it is lost for good, so is that mail: move %s* away, and the next start begins anew",
-                 store->path, store->path);
+        snprintf(why + len, why_size - len, "; the mail is not lost: %s is encrypted with that key, and opens when it is back. If it is lost for good, so is that mail: move %s*%s%s away, and the next start begins anew",
+                 store->path, store->path, is_in_the_way ? " and " : "", is_in_the_way ? key_file : "");
     return result == RESULT_NOT_FOUND ? RESULT_DENIED : result;
 }
 
@@ -409,7 +412,7 @@ static enum result find_seal(struct store *store, const struct store_seal *wante
     }
     crypto_secret_free((void **)&key);
     if (result != RESULT_OK)
-        return is_sealed ? refuse_without_key(store, result, why, why_size) : result;
+        return is_sealed ? refuse_without_key(store, wanted->key_file, result, why, why_size) : result;
     seal_check_value(store->seal, check);
     if (!is_sealed || crypto_equal(slice_of(check, sizeof check), slice_of(mark->check, sizeof mark->check)))
         return RESULT_OK;

@@ -63,6 +63,7 @@ struct store_seal {
      * store_open fails with the result (RESULT_NOT_FOUND becomes RESULT_DENIED; RESULT_CANCELLED: it is there, but locked). */
     enum result (*find_key)(void *context, const uint8_t id[static SEAL_SALT], bool is_sealed, uint8_t key[static CRYPTO_KEY], char *why, size_t why_size);
     void *context;
+    const char *key_file; /* where find_key looks first, for the words on a key that is lost for good: a file that is there and no good would stand in the next one's way; NULL: in no file */
 };
 
 struct store_config {

@@ -1,5 +1,7 @@
 """The spool at rest: nothing of the mail is in any file of the agent's folder, at any time, and all of it is sent right; and what happens with its key."""
+import glob
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -142,6 +144,25 @@ def test_a_key_that_is_lost_for_good_is_let_go(make_agent, service):
     for name in os.listdir(agent.folder):
         if name.startswith("agent.db"):
             os.rename(agent.path(name), agent.path(f"away/{name}"))
+    agent.start()
+    assert agent.status()["spool"]["encrypted"]
+    agent.wait_state(agent.send(), "relayed")
+
+
+def test_a_key_that_is_damaged_for_good_is_let_go(make_agent, service):
+    """As the words on standard error say: what they name is moved away, and nothing else."""
+    agent = make_agent(**service.agent_options())
+    agent.wait_state(agent.send(), "relayed")
+    agent.stop()
+    path = agent.path("keys/spool.key")
+    with open(path, "w", encoding="ascii") as file:
+        file.write("zz\n")
+    done = agent.run("run", check=False)
+    named = re.search(r"so is that mail: move (\S+)\* and (\S+) away, and the next start begins anew", done.stderr)
+    assert done.returncode == 77 and "does not hold a key" in done.stderr and named and named.groups() == (agent.path("agent.db"), path), done
+    os.mkdir(agent.path("away"))
+    for name in [*glob.glob(named[1] + "*"), named[2]]:
+        os.rename(name, agent.path(f"away/{os.path.basename(name)}"))
     agent.start()
     assert agent.status()["spool"]["encrypted"]
     agent.wait_state(agent.send(), "relayed")
