@@ -63,8 +63,7 @@ static void checkpoint_refuse(struct checkpoint *c, struct smtp_reply reply)
     service_answer(c->config.session, &reply);
 }
 
-/* The words that its sender was told, as a reply again. */
-static enum result read_reply(struct checkpoint *c, struct slice words)
+static enum result parse_reply(struct checkpoint *c, struct slice words)
 {
     struct buffer line = BUFFER(SMTP_REPLY_LINE_MAX);
     size_t used;
@@ -77,13 +76,27 @@ static enum result read_reply(struct checkpoint *c, struct slice words)
     return result;
 }
 
+/* The words that its sender was told, as a reply again; or others to the same end, where the disk has altered them: that the message was taken is what he must know. */
+static enum result read_reply(struct checkpoint *c, const struct store_checkpoint *found)
+{
+    char id[MESSAGE_ID_TEXT];
+    enum result result = parse_reply(c, found->reply);
+    if (result == RESULT_MEMORY || (result == RESULT_OK && c->reply.code / 100 == 2 && c->reply.text.len > 0))
+        return result;
+    message_id_format(found->message, id);
+    buffer_clear(&c->reply_text);
+    result = buffer_printf(&c->reply_text, "Ok: queued as %s", id);
+    c->reply = (struct smtp_reply){250, {2, 0, 0}, buffer_slice(&c->reply_text)};
+    return result;
+}
+
 static enum result keep_found(struct checkpoint *c, const struct store_checkpoint *found)
 {
     enum result result = envelope_copy_recipients(&c->arena, found->recipients, found->nrcpt, &c->recipients);
     c->found = *found;
     c->found.recipients = c->recipients;
     if (result == RESULT_OK && found->reply.len > 0)
-        result = read_reply(c, found->reply);
+        result = read_reply(c, found);
     c->found.reply = (struct slice){0};
     return result;
 }

@@ -36,6 +36,7 @@ struct session {
     struct arena arena;
     struct slice sender;
     struct slice transid;          /* empty: it has no name */
+    uint64_t size_octets;          /* as MAIL had it; 0: it had none */
     bool is_whole;                 /* XWHOLE */
     uint8_t digest[STORE_DIGEST];  /* of a named one's MAIL */
     struct checkpoint *checkpoint; /* of a named one */
@@ -96,6 +97,7 @@ static struct store_claim session_claim(const struct session *session, struct sl
         .helo = smtp_server_helo(service_core(session->service)),
         .transid = transid,
         .is_by_password = !session->device[0],
+        .size_octets = session->size_octets,
         .is_whole = session->is_whole,
         .served_ms = served_now_ms(session->gate->services.served),
     };
@@ -188,6 +190,7 @@ static enum result session_keep_mail(struct session *session, const struct smtp_
     enum result result = arena_copy(&session->arena, mail->envelope->sender, &session->sender);
     if (result == RESULT_OK)
         result = arena_copy(&session->arena, mail->data, &session->transid);
+    session->size_octets = mail->size_octets;
     session->is_whole = mail->is_whole;
     if (mail->data.len > 0)
         checkpoint_digest(mail->envelope, mail->size_octets, session->digest);

@@ -9,12 +9,13 @@
 /* The lines of XOUTCOME's answer (schema/link.md). A function of what the store said, and nothing else. */
 
 enum {
+    RCPT_MAX = ADDRESS_MAX + 16, /* octets of an address */
     HOST_MAX = 255 + 1 + 41 + 6, /* octets of "name [address]:port" */
     FRONT_MAX = 64,              /* of a line, up to the address */
     END_LINE = 1 + 4 + 1 + 10,   /* "\nmore 4294967295" */
 };
 /* In xtext an octet becomes three at most. */
-static_assert(FRONT_MAX + 3 * (ADDRESS_MAX + 16) + 3 * HOST_MAX < OUTCOME_LINE_MAX, "any address and any host fit a line");
+static_assert(FRONT_MAX + 3 * RCPT_MAX + 3 * HOST_MAX < OUTCOME_LINE_MAX, "any address and any host fit a line");
 
 static bool is_waiting(enum store_state state)
 {
@@ -46,12 +47,19 @@ static enum result add_words(struct slice words, size_t most, struct buffer *lin
     return result;
 }
 
+static long long seconds(int64_t ms)
+{
+    return ms > 0 ? ms / 1000 : 0;
+}
+
+/* What the disk has altered is told cut, and readable: what became of the others must not be lost with it. */
 static enum result write_line(const struct store_recipient *recipient, struct buffer *line)
 {
-    long long asked_s = recipient->at_ms / 1000, next_s = is_waiting(recipient->state) ? recipient->next_attempt_ms / 1000 : 0;
+    struct slice address = slice_take(recipient->envelope.address, RCPT_MAX);
+    long long asked_s = seconds(recipient->at_ms), next_s = is_waiting(recipient->state) ? seconds(recipient->next_attempt_ms) : 0;
     enum result result = buffer_printf(line, "\n%s %lld %lld ", store_state_name(recipient->state), asked_s, next_s);
     if (result == RESULT_OK)
-        result = xtext_encode(recipient->envelope.address, line);
+        result = xtext_encode(address.len > 0 ? address : SLICE("?"), line);
     if (result == RESULT_OK)
         result = buffer_append(line, SLICE(" "));
     if (result == RESULT_OK)

@@ -430,7 +430,8 @@ static enum result prepare_rest(struct intake *intake, const struct intake_confi
     };
     struct store_naming naming = *config->naming;
     char reply[INTAKE_ACCEPTED_MAX];
-    assert(half->header_came > 0 && config->checkpoint->came_octets >= half->header_came);
+    if (half->header_came == 0 || config->checkpoint->came_octets < half->header_came)
+        return RESULT_CORRUPT; /* it comes from the disk */
     write_reply(intake, &naming, reply, sizeof reply);
     intake->half = *half;
     intake->is_judged = true;

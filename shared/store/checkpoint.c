@@ -4,6 +4,9 @@
  * is decided on the writer's thread, in the order of its queue; only what became of a message that is over is read beside it. */
 #include "store/half.h"
 
+#include "mail/message_id.h"
+#include "mail/submission.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,25 +14,52 @@ enum {
     CLAIM_ARENA_MAX = 16 * 1024 * 1024, /* octets: thousands of recipients */
     DROP_STEP = 100,                    /* names forgotten in one transaction, so that new mail never waits long */
     DROP_OCTETS = 16 * 1024 * 1024,     /* of halves, likewise, but for the last of them */
+    HEADER_MAX = SUBMISSION_HEADER_MAX + 2, /* octets, with the line end that it may have lacked */
 };
 
 /* ---- rows ---- */
 
+/* Nobody but us writes these numbers, yet a session would be told them, and would send what lies behind them: a row that we can't have written stands for no octets. */
+static bool is_sound(const struct query *q)
+{
+    int64_t generation = query_get_int(q, 1), octets = query_get_int(q, 3), came = query_get_int(q, 4), stored = query_get_int(q, 5);
+    bool is_generation = generation > 0 && generation < UINT32_MAX;
+    bool are_octets = octets >= 0 && octets / STORE_CHUNK < UINT32_MAX;
+    bool is_header = came == 0 ? stored == 0 : came > 0 && came <= HEADER_MAX && stored > 0 && stored <= octets;
+    return is_generation && are_octets && is_header;
+}
+
+static void take_numbers(const struct query *q, struct checkpoint_row *out)
+{
+    out->generation = (uint32_t)query_get_int(q, 1);
+    out->octets = (uint64_t)query_get_int(q, 3);
+    out->half = (struct store_half){
+        .header_came = (uint64_t)query_get_int(q, 4),
+        .header_stored = (uint64_t)query_get_int(q, 5),
+        .has_8bit_header = query_get_int(q, 6) != 0,
+        .is_header_utf8 = query_get_int(q, 7) != 0,
+        .has_8bit_body = query_get_int(q, 8) != 0,
+        .has_lines = query_get_int(q, 9) != 0,
+        .received_at_ms = query_get_int(q, 10),
+    };
+}
+
 static enum result take_row(const struct query *q, struct arena *arena, struct checkpoint_row *out)
 {
-    *out = (struct checkpoint_row){
-        .message = (uint64_t)query_get_int(q, 0),
-        .generation = (uint32_t)query_get_int(q, 1),
-        .octets = (uint64_t)query_get_int(q, 3),
-        .half = {.header_came = (uint64_t)query_get_int(q, 4),
-                 .header_stored = (uint64_t)query_get_int(q, 5),
-                 .has_8bit_header = query_get_int(q, 6) != 0,
-                 .is_header_utf8 = query_get_int(q, 7) != 0,
-                 .has_8bit_body = query_get_int(q, 8) != 0,
-                 .has_lines = query_get_int(q, 9) != 0,
-                 .received_at_ms = query_get_int(q, 10)},
-    };
+    *out = (struct checkpoint_row){.message = (uint64_t)query_get_int(q, 0)};
+    if (is_sound(q))
+        take_numbers(q, out);
     return arena_copy(arena, query_get_slice(q, 2), &out->reply);
+}
+
+/* Where there is the message, it was taken, whatever has become of the words. */
+static enum result find_out_if_over(struct database *db, struct checkpoint_row *row)
+{
+    bool is_over = row->reply.len > 0;
+    enum result result = is_over ? RESULT_OK : message_is_there(db, row->message, &is_over);
+    if (row->reply.len == 0 && is_over)
+        row->reply = SLICE("250");
+    return result;
 }
 
 enum result checkpoint_find(struct database *db, const struct store_claim *claim, struct arena *arena, struct checkpoint_row *out)
@@ -52,7 +82,7 @@ enum result checkpoint_find(struct database *db, const struct store_claim *claim
         out->is_same = query_get_int(&q, IS_SAME) != 0;
     }
     enum result ended = query_end(&q);
-    return ended == RESULT_OK ? result : ended;
+    return ended == RESULT_OK && result == RESULT_OK ? find_out_if_over(db, out) : ended == RESULT_OK ? result : ended;
 }
 
 enum result checkpoint_get(struct database *db, uint64_t message, struct arena *arena, struct checkpoint_row *out)
@@ -81,7 +111,10 @@ enum result checkpoint_drop(struct database *db, uint64_t message, bool is_half)
     enum result result = query_run_for(db, SQL_CHECKPOINT_REMOVE, message);
     if (result == RESULT_OK)
         result = query_run_for(db, SQL_CHECKPOINT_RCPT_REMOVE, message);
-    return result == RESULT_OK && is_half ? message_drop_body(db, message) : result;
+    bool is_message = false; /* whose body it is then, whatever its row says */
+    if (result == RESULT_OK && is_half)
+        result = message_is_there(db, message, &is_message);
+    return result == RESULT_OK && is_half && !is_message ? message_drop_body(db, message) : result;
 }
 
 enum result checkpoint_keep_recipients(struct database *db, uint64_t message)
@@ -254,6 +287,13 @@ static enum result read_recipients(struct database *db, struct arena *arena, uin
     return copy ? RESULT_OK : RESULT_MEMORY;
 }
 
+/* Of the sender's octets. More than he has are not his: of what is over he sends all again, which is dropped. */
+static uint64_t came_of(const struct store_claim *claim, const struct checkpoint_row *row, uint64_t end)
+{
+    uint64_t came = end - row->half.header_stored + row->half.header_came;
+    return claim->size_octets && came > claim->size_octets ? 0 : came;
+}
+
 static enum result describe(struct claim_task *t, struct database *db, const struct checkpoint_row *row, uint64_t end)
 {
     struct store_checkpoint *out = t->found = arena_alloc(&t->arena, sizeof *t->found);
@@ -263,7 +303,7 @@ static enum result describe(struct claim_task *t, struct database *db, const str
         .message = row->message,
         .generation = row->generation + 1,
         .reply = row->reply,
-        .came_octets = end - row->half.header_stored + row->half.header_came,
+        .came_octets = came_of(&t->claim, row, end),
         .half = row->half,
     };
     return read_recipients(db, &t->arena, row->message, out);
@@ -274,7 +314,15 @@ static enum result take_over(struct database *db, const struct store_claim *clai
     struct query q = query_open(db, SQL_CHECKPOINT_CLAIM);
     query_int(&q, (int64_t)row->message);
     query_int(&q, claim->served_ms);
+    query_int(&q, (int64_t)row->generation + 1);
     return query_run(&q);
+}
+
+static void say_damaged(const struct database *db, uint64_t message)
+{
+    char id[MESSAGE_ID_TEXT];
+    message_id_format(message, id);
+    log_event(db->log, LOG_ERROR, "checkpoint-damaged", LOG_TEXT("item", id), LOG_TEXT("words", "numbers of its row were altered on the disk"));
 }
 
 /* RESULT_NOT_FOUND: it was dropped, because nobody can or wants to go on with it. */
@@ -284,7 +332,7 @@ static enum result open_half(struct database *db, const struct store_claim *clai
     *end = 0;
     if (!claim->is_whole)
         result = half_end(db, row, end);
-    if (result != RESULT_OK || *end > 0)
+    if (result != RESULT_OK || (*end > 0 && came_of(claim, row, *end) > 0))
         return result;
     result = checkpoint_drop(db, row->message, true);
     return result == RESULT_OK ? RESULT_NOT_FOUND : result;
@@ -298,6 +346,8 @@ static enum result claim_run(struct store_task *task, struct database *db)
     if (result == RESULT_OK && !row.is_same)
         result = RESULT_DENIED;
     uint64_t end = result == RESULT_OK ? row.octets : 0;
+    if (result == RESULT_OK && row.generation == 0)
+        say_damaged(db, row.message);
     if (result == RESULT_OK && row.reply.len == 0)
         result = open_half(db, &t->claim, &row, &end);
     if (result == RESULT_OK)

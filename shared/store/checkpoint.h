@@ -4,11 +4,11 @@
 
 #include "store/engine.h"
 
-/* A row of `checkpoint`. */
+/* A row of `checkpoint`. One whose numbers can't be ours has none of them here: as a half it is dropped by who claims it. */
 struct checkpoint_row {
     uint64_t message;
-    uint32_t generation;
-    struct slice reply; /* empty: a half */
+    uint32_t generation; /* 0: as above */
+    struct slice reply;  /* empty: a half */
     uint64_t octets;    /* as stored */
     struct store_half half;
     bool is_same; /* the claim's digest; of checkpoint_find alone */
@@ -16,7 +16,7 @@ struct checkpoint_row {
 /* The one that this session sees; of several one that is over, rather than a half. RESULT_NOT_FOUND. */
 MUST_CHECK enum result checkpoint_find(struct database *db, const struct store_claim *claim, struct arena *arena, struct checkpoint_row *out);
 MUST_CHECK enum result checkpoint_get(struct database *db, uint64_t message, struct arena *arena, struct checkpoint_row *out);
-/* The name; of a half also all that is here. */
+/* The name; of a half also all that is here, but never a message's. */
 MUST_CHECK enum result checkpoint_drop(struct database *db, uint64_t message, bool is_half);
 
 /* ---- for those whose messages, devices and accounts have names; where the database has none (the agent's), nothing ---- */

@@ -309,13 +309,23 @@ static enum result find_line_end(struct database *db, const struct checkpoint_ro
     return result;
 }
 
+/* RESULT_NOT_FOUND: the row promises octets that are not there. */
+static enum result look_for_last(struct database *db, const struct checkpoint_row *row)
+{
+    char *octets;
+    size_t len;
+    enum result result = message_read_chunk(db, row->message, (uint32_t)((row->octets - 1) / STORE_CHUNK), &octets, &len);
+    free(octets);
+    return result == RESULT_OK && len < (row->octets - 1) % STORE_CHUNK + 1 ? RESULT_NOT_FOUND : result;
+}
+
 enum result half_end(struct database *db, const struct checkpoint_row *row, uint64_t *end)
 {
     *end = 0;
     if (row->half.header_came == 0 || row->octets < row->half.header_stored)
         return RESULT_OK;
     *end = row->octets;
-    enum result result = row->half.has_lines ? find_line_end(db, row, row->octets, end) : RESULT_OK;
+    enum result result = row->half.has_lines ? find_line_end(db, row, row->octets, end) : look_for_last(db, row);
     if (result != RESULT_NOT_FOUND)
         return result;
     *end = 0; /* octets that the row promises are not there: the sender has them all */

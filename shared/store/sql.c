@@ -107,7 +107,7 @@ const char *const store_sql[SQL_COUNT] = {
                            "?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?18, ?13, CASE WHEN EXISTS (SELECT 1 FROM device WHERE id = ?14) THEN ?14 ELSE '' END, ?15, ?16, ?17)",
     [SQL_CHECKPOINT_SET] = "UPDATE checkpoint SET reply = ?3, octets = ?4, header_came = ?5, header_stored = ?6, has_8bit_header = ?7, is_header_utf8 = ?8, "
                            "has_8bit_body = ?9, has_lines = ?10, received_at = ?11, touched_at = max(touched_at, ?12) WHERE message = ?1 AND generation = ?2 AND reply = ''",
-    [SQL_CHECKPOINT_CLAIM] = "UPDATE checkpoint SET generation = generation + 1, touched_at = max(touched_at, ?2) WHERE message = ?1",
+    [SQL_CHECKPOINT_CLAIM] = "UPDATE checkpoint SET generation = ?3, touched_at = max(touched_at, ?2) WHERE message = ?1",
     [SQL_CHECKPOINT_REMOVE] = "DELETE FROM checkpoint WHERE message = ?1",
     [SQL_CHECKPOINT_HALVES] = "SELECT message, octets, device = ifnull((SELECT device FROM checkpoint WHERE message = ?2), '') FROM checkpoint WHERE "
                               "reply = '' AND account = ?1 ORDER BY touched_at DESC",

@@ -343,6 +343,7 @@ struct store_claim {
     struct slice account, device, helo, transid; /* device empty: logged in without a token */
     bool is_by_password;                         /* sees all of the account's */
     uint8_t digest[STORE_DIGEST];                /* of MAIL: sender and parameters; ours to choose, compared as it is */
+    uint64_t size_octets;                        /* as MAIL had it, so that nobody is told to go on behind it; 0: it had none */
     bool is_whole;                               /* XWHOLE: a half is dropped */
     int64_t served_ms;                           /* the relay's own running time (server/served.h), not the wall's; what is begun under the claim is begun now */
 };
@@ -351,7 +352,7 @@ MUST_CHECK enum result store_claim_copy(struct arena *arena, struct store_claim 
 struct store_checkpoint {
     uint64_t message;
     uint32_t generation;          /* of the claim */
-    struct slice reply;           /* "250 2.0.0 Ok: queued as ..."; empty: a half */
+    struct slice reply;           /* "250 2.0.0 Ok: queued as ..."; empty: a half. What has lost its words on the disk may have others, or "250" */
     uint64_t came_octets;         /* of the sender's that are here: of a half with lines up to the last whole one */
     struct store_half half;       /* of a half */
     const struct envelope_recipient *recipients; /* accepted when the first octet came */

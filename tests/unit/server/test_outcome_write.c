@@ -94,6 +94,26 @@ static void test_words_stay_on_their_line(void **state)
     buffer_free(&text);
 }
 
+/* A row that was altered on the disk: the answer stays one that its reader takes, with the others' lines. */
+static void test_what_the_disk_has_altered(void **state)
+{
+    (void)state;
+    static char address[70000];
+    memset(address, '=', sizeof address);
+    struct store_recipient recipients[] = {recipient(STORE_HELD, "", "", ""), recipient(STORE_QUEUED, "a@x.example", "", ""), recipient(STORE_HELD, "b@x.example", "", "")};
+    recipients[1].at_ms = recipients[1].next_attempt_ms = INT64_MIN;
+    expect(recipients, 3, 0, 3, "3 recipients from 0\nheld 1795391990 0 ? -\nqueued 0 0 a@x.example -\nheld 1795391990 0 b@x.example -\nend");
+    struct buffer text = {0};
+    recipients[0].envelope.address = slice_of(address, sizeof address);
+    assert_int_equal(outcome_write(recipients, 3, 0, 3, &text), RESULT_OK);
+    assert_in_range(buffer_len(&text), 800, OUTCOME_TEXT_MAX);
+    struct slice line, rest = buffer_slice(&text);
+    for (int i = 0; i < 3; i++)
+        assert_true(slice_cut(rest, '\n', &line, &rest));
+    assert_true(slice_equal(line, SLICE("queued 0 0 a@x.example -")));
+    buffer_free(&text);
+}
+
 /* All of many recipients come, each once, in replies that a reader of ours takes, however long their addresses. */
 static void test_all_come(void **state)
 {
@@ -140,6 +160,7 @@ int main(void)
         cmocka_unit_test(test_none_left),
         cmocka_unit_test(test_more_than_came),
         cmocka_unit_test(test_words_stay_on_their_line),
+        cmocka_unit_test(test_what_the_disk_has_altered),
         cmocka_unit_test(test_all_come),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

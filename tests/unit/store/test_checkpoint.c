@@ -204,6 +204,66 @@ static void a_half_with_missing_octets_is_nothing(void **state)
     assert_int_equal(world_number(w, NAMES_CHUNKS) + world_number(w, NAMES_ROWS), 0);
 }
 
+/* ---- rows that we have not written ---- */
+
+static const char *const ALTERED[] = {
+    "octets = -1",           "octets = 1 << 60",           "octets = octets + 1",        "octets = octets + 65536, has_lines = 0",
+    "octets = 3",            "octets = octets | 1 << 48",  "header_came = -5",           "header_came = 1 << 60",
+    "header_came = 262147",  "header_came = 0",            "header_stored = -7",         "header_stored = 1 << 60",
+    "header_stored = 0",     "header_came = 5000",         "generation = -1",            "generation = 1 << 40",
+    "generation = 0",        "generation = 4294967295",    "generation = 9223372036854775807", "generation = 1 << 63",
+};
+
+/* Nobody is told to go on behind octets that he never sent, nor is turned away for ever: he begins anew. */
+static void an_altered_half_is_nothing(void **state)
+{
+    struct world *w = *state;
+    struct store_claim by = names_plain("t1");
+    by.size_octets = 4000;
+    for (size_t i = 0; i < sizeof ALTERED / sizeof *ALTERED; i++) {
+        char sql[120];
+        names_leave_half(w, 5 + i, names_naming(by, 0), 3000, true);
+        snprintf(sql, sizeof sql, "UPDATE checkpoint SET %s", ALTERED[i]);
+        world_meddle(w, sql);
+        assert_int_equal(names_claim(w, by).result, RESULT_NOT_FOUND);
+        assert_int_equal(world_number(w, NAMES_CHUNKS) + world_number(w, NAMES_ROWS), 0);
+    }
+}
+
+/* What was taken stays taken, and its body is nobody's to drop. */
+static void an_altered_name_that_is_over_stays_over(void **state)
+{
+    struct world *w = *state;
+    struct store_claim by = names_plain("t1");
+    by.size_octets = 4000;
+    struct store_intake *intake = names_begin(w, 5, names_naming(by, 0));
+    names_note(intake, true);
+    names_append(intake, 0, 3000);
+    assert_int_equal(names_commit(w, intake), RESULT_OK);
+    world_meddle(w, "CREATE TABLE kept AS SELECT * FROM checkpoint");
+    for (size_t i = 0; i < sizeof ALTERED / sizeof *ALTERED; i++) {
+        char sql[120];
+        snprintf(sql, sizeof sql, "UPDATE checkpoint SET %s%s", ALTERED[i], i % 2 ? ", reply = ''" : "");
+        world_meddle(w, sql);
+        by.is_whole = i % 3 == 0;
+        struct names_claimed c = names_claim(w, by);
+        assert_int_equal(c.result, RESULT_OK);
+        assert_string_equal(c.reply, i % 2 ? "250" : "250 2.0.0 Ok: queued as X");
+        assert_in_range(c.came_octets, 0, by.size_octets);
+        intake = names_begin(w, 6, names_naming(by, 0));
+        names_append(intake, 0, 10);
+        assert_int_equal(names_commit(w, intake), RESULT_EXISTS);
+        names_assert_body(w, 5, 3000);
+        world_meddle(w, "DELETE FROM checkpoint; INSERT INTO checkpoint SELECT * FROM kept");
+    }
+    world_meddle(w, "UPDATE checkpoint SET reply = ''");
+    struct world_done swept = {0};
+    store_checkpoint_sweep(w->client, INT64_MAX, world_on_done, &swept);
+    assert_int_equal(world_wait_done(w, &swept), RESULT_OK);
+    assert_int_equal(world_number(w, "SELECT count(*) FROM checkpoint"), 0);
+    names_assert_body(w, 5, 3000);
+}
+
 static void a_refused_body_takes_its_name_along(void **state)
 {
     struct world *w = *state;
@@ -357,6 +417,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_synced_small_message_is_committed_whole, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(a_half_without_a_whole_header_is_nothing, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(a_half_with_missing_octets_is_nothing, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(an_altered_half_is_nothing, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(an_altered_name_that_is_over_stays_over, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(a_refused_body_takes_its_name_along, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(xwhole_drops_the_half, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(a_claim_takes_it_away, world_setup, world_teardown),
