@@ -65,6 +65,7 @@ struct chunk_task {
     struct store_intake *intake;
     struct half_piece piece;
     char *octets; /* where those of the piece lie */
+    bool is_forgone; /* a copy that the writer was not given */
     struct half_drops drops;
 };
 
@@ -155,7 +156,7 @@ static void chunk_answer(struct store_task *task, bool is_wanted)
     struct chunk_task *chunk = (struct chunk_task *)task;
     struct store_intake *intake = chunk->intake;
     intake->waiting -= chunk->piece.octets.len;
-    if (task->result != RESULT_OK && intake->result == RESULT_OK)
+    if (task->result != RESULT_OK && intake->result == RESULT_OK && !chunk->is_forgone)
         intake->result = task->result == RESULT_BUSY ? RESULT_MEMORY : task->result; /* the database was locked by a person's hand */
     free(chunk->octets);
     task_free(task);
@@ -189,9 +190,10 @@ static void note_time(struct store_intake *intake)
         intake->served_ms = half_served_ms(intake->name);
 }
 
-/* Takes `octets`. */
+/* Takes `octets`. A copy that is turned away is nobody's loss: what it is a copy of is still in the buffer. */
 static enum result send_octets(struct store_intake *intake, char *octets)
 {
+    bool is_copy = octets != intake->buffer;
     struct chunk_task *chunk = task_new(intake->client, sizeof *chunk, chunk_run, chunk_answer);
     note_time(intake);
     chunk->intake = intake;
@@ -205,6 +207,8 @@ static enum result send_octets(struct store_intake *intake, char *octets)
     intake->ntasks++;
     enum result result = writer_send(&chunk->task);
     intake->has_begun |= result == RESULT_OK;
+    if (is_copy && result != RESULT_OK) /* its answer lies in the mailbox of this very loop */
+        chunk->is_forgone = true;
     return result;
 }
 
@@ -265,7 +269,7 @@ static bool is_worth_syncing(const struct store_intake *intake)
     return intake->name && intake->half.header_came > 0 && intake->result == RESULT_OK && intake->len > intake->nsynced;
 }
 
-/* When it can't be done now, no harm: the chunk is written when it is whole. */
+/* When the writer can't be given it now, no harm: the chunk is sent when it is whole. What the writer itself can't do (the disk is full, say) ends the body, as with any chunk. */
 void store_intake_sync(struct store_intake *intake)
 {
     char *copy = is_worth_syncing(intake) ? malloc(intake->len) : NULL;

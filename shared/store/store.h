@@ -178,7 +178,8 @@ struct store_half {
     int64_t received_at_ms;
 };
 void store_intake_note(struct store_intake *intake, const struct store_half *half);
-/* Writes what is gathered of a named body, so that no more than what comes later can be lost; goes on. No answer. */
+/* Writes what is gathered of a named body, so that no more than what comes later can be lost; goes on. No answer. Without memory, or when too much waits for the writer, it is left for the next time; a failure of
+ * the disk, or a full one, is the body's, as of any chunk. */
 void store_intake_sync(struct store_intake *intake);
 /* The sender has gone, or there is no room for more at present: what is gathered of a named body stays on the disk until it is resumed; of one that has failed, what came to the disk before. Takes the intake. As abort for one without a name
  * or a whole header. No answer; but when all of it is on the disk, that is logged, with the offset that a 355 would tell (transaction-suspended).

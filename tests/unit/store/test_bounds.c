@@ -254,6 +254,29 @@ static void a_chunk_turned_away_ends_its_body(void **state)
     assert_string_equal(world_state(w, 2), "none");
 }
 
+/* A sender is silent while the queue is full: what he has sent is still in memory, and goes on from there. */
+static void a_sync_turned_away_harms_nothing(void **state)
+{
+    struct world *w = *state;
+    struct flood f = {0};
+    struct store_intake *lost;
+    assert_int_equal(world_open(w), RESULT_OK);
+    struct store_intake *intake = names_begin(w, 1, names_naming(names_plain("t1"), 0));
+    names_note(intake, true);
+    names_append(intake, 0, 3000);
+    sqlite3 *db = hold_writer(w, &lost);
+    for (size_t i = 0; i < CROWD; i++)
+        store_setting_put(w->client, SLICE("n"), SLICE("v"), on_crowd, &f);
+    store_intake_sync(intake);
+    let_writer_go(db);
+    store_intake_abort(&lost);
+    world_wait(w, &f.is_done);
+    names_settle(w);
+    assert_int_equal(store_intake_append(intake, slice_of(names_octets() + 3000, 100)), RESULT_OK);
+    assert_int_equal(names_commit(w, intake), RESULT_OK);
+    names_assert_body(w, 1, 3100);
+}
+
 /* ---- one that is refused takes nobody along ---- */
 
 static size_t nruns; /* writer's thread; read when it has answered */
@@ -377,6 +400,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_database_has_a_maximum, world_setup_closed, world_teardown),
         cmocka_unit_test_setup_teardown(beyond_the_bound_new_mail_is_told_to_come_later, world_setup_closed, world_teardown),
         cmocka_unit_test_setup_teardown(a_chunk_turned_away_ends_its_body, world_setup_closed, world_teardown),
+        cmocka_unit_test_setup_teardown(a_sync_turned_away_harms_nothing, world_setup_closed, world_teardown),
         cmocka_unit_test_setup_teardown(a_refused_claim_breaks_no_batch, world_setup_closed, world_teardown),
         cmocka_unit_test_setup_teardown(a_write_that_is_denied_is_a_failure, world_setup_closed, world_teardown),
         cmocka_unit_test_setup_teardown(at_rest_no_thread_wakes, world_setup_closed, world_teardown),
