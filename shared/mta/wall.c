@@ -26,9 +26,9 @@ static void on_alive(void *context, enum result result, struct slice value)
 {
     struct mending *mending = context;
     uint64_t ms = 0;
-    mending->is_done = true;
-    if (result == RESULT_OK && slice_to_u64(value, INT64_MAX, &ms))
-        mending->alive_at_ms = (int64_t)ms;
+    if (result == RESULT_OK && !slice_to_u64(value, INT64_MAX, &ms))
+        result = RESULT_CORRUPT;
+    *mending = (struct mending){.is_done = true, .result = result, .alive_at_ms = (int64_t)ms};
 }
 
 static void await(struct mending *mending, uv_loop_t *loop)
@@ -49,19 +49,37 @@ static void write_alive(struct wall *wall)
     store_setting_put(wall->store, name_of_alive, slice_of(text, (size_t)len), NULL, NULL); /* if it fails: the next time */
 }
 
-void wall_open(struct wall *wall, uv_loop_t *loop, struct store_client *store, bool has_awaited, const struct log *log)
+/* RESULT_OK with 0: nobody knows, as before the first run, and when what stands there is no number, which it will not be tomorrow either. Else mail must not be mended: that the program was there until
+ * a moment ago would be forgotten, and mail that waits would begin its lifetime anew. */
+static enum result ask_alive(struct mending *mending, const struct wall *wall, uv_loop_t *loop)
+{
+    store_setting_get(wall->store, name_of_alive, on_alive, mending);
+    await(mending, loop);
+    if (mending->result == RESULT_CORRUPT)
+        log_event(wall->log, LOG_WARNING, "alive-time-no-number");
+    return mending->result == RESULT_NOT_FOUND || mending->result == RESULT_CORRUPT ? RESULT_OK : mending->result;
+}
+
+static enum result mend_at_start(const struct wall *wall, uv_loop_t *loop)
 {
     struct mending mending = {0};
+    enum result result = ask_alive(&mending, wall, loop);
+    if (result != RESULT_OK)
+        return result;
+    store_clock_mend(wall->store, wall->started_at_ms, mending.alive_at_ms, wall->has_awaited, on_mended, &mending);
+    await(&mending, loop);
+    return mending.result;
+}
+
+void wall_open(struct wall *wall, uv_loop_t *loop, struct store_client *store, bool has_awaited, const struct log *log)
+{
     *wall = (struct wall){.started_at_ms = wall_now_ms(), .started_at_boot_ms = boot_now_ms(), .has_awaited = has_awaited, .store = store, .log = log};
     wall->base_at_ms = wall->started_at_ms;
     wall->base_boot_ms = wall->started_at_boot_ms;
-    store_setting_get(store, name_of_alive, on_alive, &mending);
-    await(&mending, loop);
-    store_clock_mend(store, wall->started_at_ms, mending.alive_at_ms, has_awaited, on_mended, &mending);
-    await(&mending, loop);
-    wall->is_mended = mending.result == RESULT_OK;
+    enum result result = mend_at_start(wall, loop);
+    wall->is_mended = result == RESULT_OK;
     if (!wall->is_mended)
-        log_event(log, LOG_ERROR, "times-not-mended", LOG_TEXT("reason", result_name(mending.result)));
+        log_event(log, LOG_ERROR, "times-not-mended", LOG_TEXT("reason", result_name(result)));
     write_alive(wall);
 }
 

@@ -20,7 +20,7 @@ struct wall {
     const struct log *log;
 };
 
-/* At start, before mail is loaded: runs the loop until the store is mended, or has failed to be, which is logged: mail goes on without. has_awaited: as in store_clock_mend. */
+/* At start, before mail is loaded: runs the loop until the store is mended, or has failed to be (also when it can't tell when the program was last there), which is logged: mail goes on without, and what stands there stays. has_awaited: as in store_clock_mend. */
 void wall_open(struct wall *wall, uv_loop_t *loop, struct store_client *store, bool has_awaited, const struct log *log);
 /* At the end, while the store still takes something: writes down that the program was there until now. */
 void wall_close(struct wall *wall);
