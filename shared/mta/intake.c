@@ -138,7 +138,7 @@ static void refuse_by_result(struct intake *intake, enum result result)
 {
     struct smtp_reply reply = intake_reply_of(result);
     if (intake->state == INTAKE_OPEN)
-        intake->keeps_half = intake->is_named && (result == RESULT_FULL || result == RESULT_IO || result == RESULT_BUSY || result == RESULT_MEMORY);
+        intake->keeps_half = intake->is_named && store_keeps_half(result);
     refuse(intake, &reply);
 }
 

@@ -506,8 +506,7 @@ static void commit_committed(struct store_task *task)
     intake->job = NULL;
 }
 
-/* Nothing is wrong with the body: its chunks that are there are fine, and who comes back goes on behind them. */
-static bool is_of_the_moment(enum result result)
+bool store_keeps_half(enum result result)
 {
     return result == RESULT_FULL || result == RESULT_IO || result == RESULT_BUSY || result == RESULT_MEMORY;
 }
@@ -520,7 +519,7 @@ static void commit_answer(struct store_task *task, bool is_wanted)
     store_commit_done *done_once = intake->done_once;
     void *context = intake->done_context;
     uint64_t earlier = intake->earlier;
-    if (result != RESULT_OK && intake->name && is_of_the_moment(result))
+    if (result != RESULT_OK && intake->name && store_keeps_half(result))
         send_suspend(intake);
     else if (result != RESULT_OK)
         send_abort(intake);

@@ -153,7 +153,7 @@ struct store_intake *store_intake_new(struct store_client *client, uint64_t id, 
  * every later call; abort it. */
 MUST_CHECK enum result store_intake_append(struct store_intake *intake, struct slice octets);
 /* Ends the body and makes it a message: envelope, recipients (each under hops[i], the name of the next hop it waits for; hops may be NULL: all "")
- * and the last chunk in one commit. Takes the intake; on a failure what was on the disk of it is dropped, but for a named body that there was no room or memory for, or whose commit the disk failed: that is suspended. A body that fits one chunk costs exactly
+ * and the last chunk in one commit. Takes the intake; on a failure what was on the disk of it is dropped, but for a named body whose failure is one of the moment (store_keeps_half): that is suspended. A body that fits one chunk costs exactly
  * one request. `message` is copied; its id and nchunks are filled in by the store, size_octets too. due_at_ms: wall time of the first attempt. done:
  * RESULT_OK, RESULT_FULL, RESULT_IO, RESULT_BUSY, RESULT_MEMORY, RESULT_EXISTS (the id is taken); of a named body also RESULT_EXISTS (the name is over) and RESULT_CANCELLED (another
  * session has the name). */
@@ -185,6 +185,8 @@ void store_intake_sync(struct store_intake *intake);
  * or a whole header. No answer; but when all of it is on the disk, that is logged, with the offset that a 355 would tell (transaction-suspended).
  * Not for a body that was refused for what it is: who went on behind what was refused would not see it any more. */
 void store_intake_suspend(struct store_intake **intake);
+/* A failure of the moment (memory, the disk, too much that waits): nothing is wrong with the body, what is there of it stays, and who comes back goes on behind it. After any other a half is dropped. */
+bool store_keeps_half(enum result result);
 /* Drops what was gathered, on disk too. Takes the intake. No answer. */
 void store_intake_abort(struct store_intake **intake);
 

@@ -405,6 +405,17 @@ static void a_resume_after_another_claim_is_refused(void **state)
     assert_int_equal(names_resume(w, &second, names_plain("t1")).result, RESULT_NOT_FOUND);
 }
 
+/* Who was refused for a failure of the moment comes back; who was refused for what he sent must not find it taken. */
+static void only_a_failure_of_the_moment_keeps_a_half(void **state)
+{
+    (void)state;
+    for (int i = RESULT_OK; i <= RESULT_CANCELLED; i++) {
+        enum result result = (enum result)i;
+        bool is_of_the_moment = result == RESULT_FULL || result == RESULT_IO || result == RESULT_BUSY || result == RESULT_MEMORY;
+        assert_int_equal(store_keeps_half(result), is_of_the_moment);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -424,6 +435,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_claim_takes_it_away, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(what_was_dropped_does_not_come_back, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(of_two_that_begin_one_goes_on, world_setup, world_teardown),
+        cmocka_unit_test(only_a_failure_of_the_moment_keeps_a_half),
         cmocka_unit_test_setup_teardown(a_resume_after_another_claim_is_refused, world_setup, world_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
