@@ -148,7 +148,7 @@ static void write_down(struct question *question)
         question->nowed++;
         store_attempt_finish(inquiry->config.store, message, question->tracer.outcomes, question->verdict.noutcomes, wall_now_ms(), NULL, keeps, on_written, question);
     }
-    /* Behind it: answers come in the order of the requests, so this one's is the last. */
+    /* Behind it: what the store has looked at is answered in the order of the requests, so when it finds no copy, that is the last answer. */
     if (question->verdict.is_lost) {
         question->nowed++;
         store_message_requeue(inquiry->config.store, message, question->verdict.queue_at_ms, on_requeued, question);

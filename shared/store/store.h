@@ -18,7 +18,8 @@
  *   2 A message exists with envelope, all chunks and its recipients, or it does not exist for the queue at all. Half-received bodies are swept at
  *     start, but for those of a named transaction (checkpoints, below).
  *   3 After RESULT_FULL or RESULT_IO everything that was acknowledged before is still there, and later requests are tried afresh.
- *   4 Answers to one client come in the order of its requests of the same kind (writes, reads), but for those that go in steps: lists, sweeps, the removal of an account.
+ *   4 Answers to one client come in the order of its requests of the same kind (writes, reads), but for those that go in steps (lists, sweeps, the mending of times, the removal of an account), and for those that never
+ *     came to a thread, because they were turned away (6) or memory was out: these are answered at once, before what waits.
  *   5 No slice given to a request is used after the call returns; what an answer points at is valid during the callback only, unless ownership is
  *     said to pass.
  *   6 What waits for the writer is bounded. A new message is turned away (RESULT_BUSY, later, as any answer) when STORE_WRITES_MAX requests or

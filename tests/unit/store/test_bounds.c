@@ -254,6 +254,30 @@ static void a_chunk_turned_away_ends_its_body(void **state)
     assert_string_equal(world_state(w, 2), "none");
 }
 
+/* Invariant 4: what is turned away is answered before what waits, and what waits in its order. */
+static void only_what_is_turned_away_overtakes(void **state)
+{
+    struct world *w = *state;
+    struct flood f = {0};
+    struct store_intake *lost;
+    struct world_done first = {0};
+    assert_int_equal(world_open(w), RESULT_OK);
+    sqlite3 *db = hold_writer(w, &lost);
+    store_setting_put(w->client, SLICE("n"), SLICE("v"), world_on_done, &first);
+    for (size_t i = 0; i < CROWD; i++)
+        store_setting_put(w->client, SLICE("n"), SLICE("v"), on_crowd, &f);
+    while (f.n == 0)
+        uv_run(&w->loop, UV_RUN_ONCE);
+    assert_int_equal(f.n, 65);
+    assert_int_equal(f.nbusy, 65);
+    assert_false(first.is_done);
+    let_writer_go(db);
+    store_intake_abort(&lost);
+    assert_int_equal(world_wait_done(w, &first), RESULT_OK);
+    world_wait(w, &f.is_done);
+    assert_int_equal(f.nbusy, 65);
+}
+
 /* A sender is silent while the queue is full: what he has sent is still in memory, and goes on from there. */
 static void a_sync_turned_away_harms_nothing(void **state)
 {
@@ -400,6 +424,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_database_has_a_maximum, world_setup_closed, world_teardown),
         cmocka_unit_test_setup_teardown(beyond_the_bound_new_mail_is_told_to_come_later, world_setup_closed, world_teardown),
         cmocka_unit_test_setup_teardown(a_chunk_turned_away_ends_its_body, world_setup_closed, world_teardown),
+        cmocka_unit_test_setup_teardown(only_what_is_turned_away_overtakes, world_setup_closed, world_teardown),
         cmocka_unit_test_setup_teardown(a_sync_turned_away_harms_nothing, world_setup_closed, world_teardown),
         cmocka_unit_test_setup_teardown(a_refused_claim_breaks_no_batch, world_setup_closed, world_teardown),
         cmocka_unit_test_setup_teardown(a_write_that_is_denied_is_a_failure, world_setup_closed, world_teardown),
