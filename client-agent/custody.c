@@ -151,6 +151,7 @@ void custody_clear(struct custody *custody)
         free(custody->items[i]);
     custody->count = custody->nunder_way = custody->may.count = custody->must.count = 0;
     custody->has_left_out = custody->is_searching = false;
+    custody->search_not_before_ms = 0; /* that search was for another relay */
 }
 
 void custody_free(struct custody *custody)
@@ -229,10 +230,18 @@ void custody_doubt_all(struct custody *custody, int64_t now_ms)
     }
 }
 
+/* Invariant 3, whoever wants it. */
+static void begin_search(struct custody *custody, int64_t now_ms)
+{
+    custody->is_searching = true;
+    custody->search_not_before_ms = now_ms + CUSTODY_SEARCH_EVERY_MS;
+}
+
 bool custody_ask_now(struct custody *custody, int64_t now_ms)
 {
     custody_doubt_all(custody, now_ms);
-    custody->is_searching = custody->is_searching || custody->count > 0;
+    if (custody->count > 0 && !custody->is_searching)
+        begin_search(custody, now_ms);
     return custody->count > 0;
 }
 
@@ -261,8 +270,7 @@ bool custody_wants_session(struct custody *custody, int64_t now_ms)
 {
     if (custody->is_searching || custody_wake_ms(custody) > now_ms)
         return custody->is_searching;
-    custody->is_searching = true;
-    custody->search_not_before_ms = now_ms + CUSTODY_SEARCH_EVERY_MS;
+    begin_search(custody, now_ms);
     return true;
 }
 

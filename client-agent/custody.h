@@ -8,7 +8,8 @@
  *
  * All times are one clock's that only goes forward and counts sleep (boot_now_ms), so that setting the wall clock neither hurries nor starves anything.
  *
- * Invariants: 1 a message is here once; 2 one that custody_next gave is not given again before it was answered, put off, or given back; 3 custody_wake_ms is never before the last search and a quarter of an hour. */
+ * Invariants: 1 a message is here once; 2 one that custody_next gave is not given again before it was answered, put off, or given back; 3 custody_wake_ms is never before
+ * the last search for this relay and a quarter of an hour, whoever wanted it; a person need not wait for that. */
 #ifndef POSTERN_AGENT_CUSTODY_H
 #define POSTERN_AGENT_CUSTODY_H
 

@@ -155,6 +155,26 @@ static void a_person_may_ask_at_any_time(void **state)
     custody_free(&c);
 }
 
+/* Invariant 3: the search that a person wished for is one; a second wish need not wait, and another relay waits for none. */
+static void a_search_for_a_person_is_a_search(void **state)
+{
+    struct custody c = {0};
+    (void)state;
+    assert_int_equal(custody_restore(&c, 7, BEGIN - HOUR, BEGIN + MINUTE, BEGIN), RESULT_OK);
+    assert_true(custody_ask_now(&c, BEGIN));
+    assert_true(custody_wants_session(&c, BEGIN));
+    custody_search_over(&c); /* in vain */
+    assert_int_equal(custody_wake_ms(&c), BEGIN + CUSTODY_SEARCH_EVERY_MS);
+    assert_int_equal(custody_ask_ms(&c, 7), BEGIN + CUSTODY_SEARCH_EVERY_MS);
+    assert_false(custody_wants_session(&c, BEGIN + CUSTODY_SEARCH_EVERY_MS - 1));
+    assert_true(custody_ask_now(&c, BEGIN + MINUTE));
+    assert_true(custody_wants_session(&c, BEGIN + MINUTE));
+    custody_clear(&c);
+    assert_int_equal(custody_restore(&c, 8, BEGIN - HOUR, BEGIN + 2 * MINUTE, BEGIN), RESULT_OK);
+    assert_int_equal(custody_wake_ms(&c), BEGIN + 2 * MINUTE);
+    custody_free(&c);
+}
+
 static void each_is_given_once_and_given_back(void **state)
 {
     struct custody c = {0};
@@ -312,6 +332,7 @@ int main(void)
         cmocka_unit_test(each_is_given_once_and_given_back),
         cmocka_unit_test(a_relay_that_told_its_time_is_asked_after_it),
         cmocka_unit_test(a_person_may_ask_at_any_time),
+        cmocka_unit_test(a_search_for_a_person_is_a_search),
         cmocka_unit_test(a_new_database_makes_all_due_at_once),
         cmocka_unit_test(handed_over_again_it_begins_anew),
         cmocka_unit_test(ten_years_either_way_neither_hurry_nor_starve),
