@@ -33,6 +33,7 @@ struct inquiry {
     struct question *questions[SMTP_OUTCOMES_MAX]; /* being asked, in the order of the flight that is on its way */
     size_t nquestions, nrecipients, nanswered;
     bool is_loading, is_asked;    /* invariant 1 */
+    bool is_concluding;           /* inside inquiry_event */
     bool is_session_over;         /* while something is still being read */
     bool is_stopping;
     unsigned nclosing;            /* timers */
@@ -101,7 +102,8 @@ static void settle(struct question *question)
         log_message(question, LOG_WARNING, "relay-lost", "the relay knows nothing of it, and there is no copy here");
     }
     question_free(question);
-    inquiry->config.on_free(inquiry->config.context);
+    if (!inquiry->is_concluding)
+        inquiry->config.on_free(inquiry->config.context);
 }
 
 static void owe_less(struct question *question)
@@ -247,20 +249,25 @@ static bool take_answer(struct question *question, const struct smtp_reply *repl
     return is_taken;
 }
 
-/* The flight is over: whoever is not through yet comes again in the next. */
+/* The flight is over: whoever is not through yet comes again in the next. What brings no news, or finds no memory, is settled at once: for that the session's READY, which follows, is what on_free would be. */
 static void end_flight(struct inquiry *inquiry)
 {
-    size_t n = 0;
+    struct question *over[SMTP_OUTCOMES_MAX];
+    size_t n = 0, nover = 0;
     for (size_t i = 0; i < inquiry->nquestions; i++) {
         uint32_t transaction, first;
         struct question *question = inquiry->questions[i];
         if (question && tracer_question(&question->tracer, &transaction, &first))
             inquiry->questions[n++] = question;
         else if (question)
-            conclude(question);
+            over[nover++] = question;
     }
     inquiry->nquestions = n;
     inquiry->is_asked = inquiry->config.session->is_asking = false;
+    inquiry->is_concluding = true;
+    for (size_t i = 0; i < nover; i++)
+        conclude(over[i]);
+    inquiry->is_concluding = false;
 }
 
 void inquiry_event(struct inquiry *inquiry, const struct smtp_client_event *event)

@@ -1,6 +1,8 @@
 /* The inquiry: inquiry.h. */
 #include "inquiry_scene.h"
 
+#include "inquiry.h"
+
 /* ---- tests ---- */
 
 /* Invariant 3: what is final is asked no more, its copy goes, and nothing is left that would wake anybody. */
@@ -296,6 +298,105 @@ static void its_end_may_come_at_any_time(void **state)
     }
 }
 
+/* ---- an inquiry without an uplink: who calls whom, and when ---- */
+
+struct alone {
+    struct scene scene; /* first: the handler's context */
+    struct session session;
+    struct inquiry *inquiry;
+    bool is_inside, is_ready, is_over;
+    unsigned nfree;
+};
+
+static void on_free(void *context)
+{
+    struct alone *a = context;
+    assert_false(a->is_inside);
+    a->nfree++;
+}
+
+static void on_wake(void *context)
+{
+    (void)context;
+}
+
+static void on_session_event(void *context, struct outbound *outbound, const struct outbound_event *event)
+{
+    struct alone *a = context;
+    if (event->type == OUTBOUND_SMTP && event->smtp.type == SMTP_CLIENT_PROVEN)
+        smtp_client_login(outbound_core(outbound), loop_now_ms(outbound_loop(outbound)));
+    if (event->type == OUTBOUND_SMTP && event->smtp.type == SMTP_CLIENT_OUTCOME) {
+        a->is_inside = true;
+        inquiry_event(a->inquiry, &event->smtp);
+        a->is_inside = false;
+    }
+    if (event->type == OUTBOUND_SMTP && event->smtp.type == SMTP_CLIENT_READY) {
+        assert_false(a->session.is_asking);
+        a->is_ready = true;
+    }
+    a->is_over = event->type == OUTBOUND_CLOSED;
+}
+
+static void open_alone(struct alone *a, const char *const *answers)
+{
+    struct scene *s = &a->scene;
+    open_scene(s, answers);
+    put_setting(s, "1\n127.0.0.1\nanna\nepoch2\n");
+    put_relayed(s, FIRST, 1000, 1, true);
+    put_relayed(s, FIRST + 1, 1000, 1, true);
+    load_settings(s, "");
+    s->office = (struct attempt_office){.loop = &s->house.net.loop, .store = s->client, .log = &s->world.log, .keep_copies = true};
+    assert_int_equal(schedule_parse(SLICE("1h"), &s->office.schedule), RESULT_OK);
+    a->inquiry = inquiry_new(&(struct inquiry_config){.loop = &s->house.net.loop, .store = s->client, .session = &a->session, .office = &s->office, .log = &s->log, .naming = &s->naming,
+                                                      .on_free = on_free, .on_wake = on_wake, .context = a}, s->settings);
+    assert_non_null(a->inquiry);
+    struct outbound_target target = {.address = s->house.address, .tls = house_client_tls(), .server_name = "127.0.0.1",
+                                     .smtp = {.security = SMTP_SECURITY_TLS, .ehlo_name = SLICE("postern-agent"), .user = SLICE("anna"), .password = SLICE("secret")}};
+    assert_int_equal(outbound_open(&a->session.outbound, &s->house.net.loop, &target, (struct outbound_handler){on_session_event, a}, NULL), RESULT_OK);
+    NET_UNTIL(&s->house.net, a->is_ready && inquiry_count(a->inquiry) == 2 && inquiry_is_bound(a->inquiry) && inquiry_is_idle(a->inquiry));
+}
+
+static void close_alone(struct alone *a)
+{
+    struct scene *s = &a->scene;
+    outbound_quit(a->session.outbound);
+    NET_UNTIL(&s->house.net, a->is_over);
+    inquiry_session_over(a->inquiry);
+    inquiry_stop(a->inquiry);
+    NET_UNTIL(&s->house.net, inquiry_is_idle(a->inquiry));
+    inquiry_free(&a->inquiry);
+    settings_unref(&s->settings);
+    close_scene(s);
+}
+
+static void ask_once(struct alone *a)
+{
+    a->is_ready = false;
+    inquiry_ask_now(a->inquiry);
+    assert_true(inquiry_ask(a->inquiry));
+    NET_UNTIL(&a->scene.house.net, a->is_ready);
+    NET_UNTIL(&a->scene.house.net, inquiry_is_idle(a->inquiry));
+}
+
+/* The same words once more are no news: nothing is written, and what is over at once says so to nobody in the middle of the answer. */
+static void an_answer_without_news_frees_nobody_in_its_midst(void **state)
+{
+    static const char *const answers[] = {ONE("queued", "451 4.7.1 greylisted"), NULL};
+    struct alone a = {0};
+    (void)state;
+    open_alone(&a, answers);
+    a.nfree = 0;
+    ask_once(&a);
+    assert_int_equal(a.nfree, 2); /* each has been written */
+    ask_once(&a);
+    assert_int_equal(a.scene.nasked, 4);
+    assert_int_equal(a.nfree, 2);
+    assert_int_equal(inquiry_count(a.inquiry), 2);
+    ask_once(&a); /* free indeed */
+    assert_int_equal(a.scene.nasked, 6);
+    close_alone(&a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -311,6 +412,7 @@ int main(void)
         cmocka_unit_test(a_session_that_dies_takes_no_answer_along),
         cmocka_unit_test(its_end_may_come_at_any_time),
         cmocka_unit_test(a_person_who_asks_is_told_now),
+        cmocka_unit_test(an_answer_without_news_frees_nobody_in_its_midst),
     };
     return cmocka_run_group_tests_name("inquiry", tests, house_make_identity, house_drop_identity);
 }
