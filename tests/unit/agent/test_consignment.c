@@ -93,6 +93,21 @@ static void one_of_an_earlier_run_is_asked_about_when_that_can_pay(void **state)
     }
 }
 
+/* It is too large for the relay now, but may have come before its limit was lowered: small or not, the relay is asked. One of this run can't have. */
+static void one_that_is_too_large_now_is_asked_about_if_it_may_be_there(void **state)
+{
+    static const struct { size_t size; uint64_t first_id; const char *mails; } rows[] = {{500, OLD, "ask "}, {500, NEW, ""}, {LARGE, OLD, "ask "}};
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct scene s;
+        open_scene_limited(&s, rows[i].size, rows[i].first_id, 300, "");
+        enqueue(&s);
+        NET_UNTIL(&s.house.net, strcmp(world_state(&s.world, MESSAGE), "bounced") == 0);
+        assert_string_equal(s.mails, rows[i].mails);
+        close_scene(&s);
+    }
+}
+
 static void a_relay_that_knows_no_names_is_told_none(void **state)
 {
     struct scene s;
@@ -396,6 +411,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_message_of_this_run_goes_whole),
         cmocka_unit_test(one_of_an_earlier_run_is_asked_about_when_that_can_pay),
+        cmocka_unit_test(one_that_is_too_large_now_is_asked_about_if_it_may_be_there),
         cmocka_unit_test(a_relay_that_knows_no_names_is_told_none),
         cmocka_unit_test(what_was_begun_is_gone_on_with),
         cmocka_unit_test(a_line_that_gets_on_is_not_blamed_however_often_it_is_cut),

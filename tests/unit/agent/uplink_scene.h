@@ -209,8 +209,8 @@ static inline void put_message(struct scene *s, uint64_t id, size_t octets)
     free(body);
 }
 
-/* first_id: of this run, where the relay knows names; 0: it does not. */
-static inline void open_scene_with(struct scene *s, size_t octets, uint64_t first_id, const char *more)
+/* first_id: of this run, where the relay knows names; 0: it does not. most: octets of a message that the relay takes; 0: many. */
+static inline void open_scene_limited(struct scene *s, size_t octets, uint64_t first_id, uint64_t most, const char *more)
 {
     bool offers_names = first_id > 0;
     *s = (struct scene){.next_id = 1000};
@@ -225,6 +225,7 @@ static inline void open_scene_with(struct scene *s, size_t octets, uint64_t firs
     config.handler = (struct service_handler){s, house_on_open, on_event, house_on_closed};
     config.smtp.auth_mechanisms = SASL_PLAIN;
     config.smtp.offers_smtputf8 = true;
+    config.smtp.size_max_octets = most;
     config.smtp.offers_checkpoint = offers_names;
     config.smtp.outcome = offers_names ? "e1 600" : NULL;
     house_open(&s->house, SERVICE_TLS, &config);
@@ -242,6 +243,11 @@ static inline void open_scene_with(struct scene *s, size_t octets, uint64_t firs
                                                    .password = SLICE("secret"), .queue = s->queue, .office = &s->office, .recall = &s->recall,
                                                    .naming = offers_names ? &s->naming : NULL, .first_id = first_id, .log = &s->log});
     assert_non_null(s->uplink);
+}
+
+static inline void open_scene_with(struct scene *s, size_t octets, uint64_t first_id, const char *more)
+{
+    open_scene_limited(s, octets, first_id, 0, more);
 }
 
 static inline void open_scene(struct scene *s, size_t octets, const char *more)

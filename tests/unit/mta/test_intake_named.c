@@ -448,6 +448,31 @@ static void what_was_seen_of_the_first_half_is_remembered(void **state)
     arena_free(&claimed.arena);
 }
 
+/* The one octet that is not ASCII comes while the half is still being read, and its session goes: the third remembers it. */
+static void what_was_seen_while_the_half_was_read_is_remembered(void **state)
+{
+    struct world *world = *state;
+    struct session s;
+    struct store_job *job;
+    struct claimed claimed = leave_half(world, 1000 * LINE);
+    body[1001 * LINE + 5] = '\xff';
+    session_open(&s, world, "<n@a>", &claimed.found);
+    assert_true(intake_feed(s.intake, part(1000 * LINE, 1010 * LINE)));
+    world_wait(world, &s.is_resumed);
+    intake_free(&s.intake);
+    arena_free(&claimed.arena);
+    claimed = ask_half(world);
+    assert_int_equal(body_came(&claimed), 1010 * LINE);
+    session_open(&s, world, "<n@a>", &claimed.found);
+    feed(&s, part(1010 * LINE, BODY));
+    finish(&s);
+    assert_taken(&s);
+    assert_int_equal(world_load(world, ID, (struct slice){0}, &job), RESULT_OK);
+    assert_true(job->message.has_8bit);
+    store_job_free(&job);
+    arena_free(&claimed.arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -464,6 +489,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_body_that_the_session_refused_is_forgotten, setup, world_teardown),
         cmocka_unit_test_setup_teardown(a_half_header_and_a_message_without_name_are_not_kept, setup, world_teardown),
         cmocka_unit_test_setup_teardown(what_was_seen_of_the_first_half_is_remembered, setup, world_teardown),
+        cmocka_unit_test_setup_teardown(what_was_seen_while_the_half_was_read_is_remembered, setup, world_teardown),
     };
     return cmocka_run_group_tests_name("intake, named", tests, NULL, NULL);
 }

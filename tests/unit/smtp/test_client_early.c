@@ -511,6 +511,36 @@ static void a_relay_that_forgot_us_takes_nothing(void **state)
     play_close(&p);
 }
 
+/* RSET may be said ahead to whom we know; who he is, the replies to the beginning tell. */
+static void a_pause_waits_for_the_login(void **state)
+{
+    static struct smtp_peer peer;
+    const struct smtp_client_config config = {.ehlo_name = SLICE("laptop"), .security = SMTP_SECURITY_TLS, .early = &peer, .device = SLICE("d1"), .token = SLICE("0123456789abcdef0123456789abcdef")};
+    struct smtp_transaction named = transaction;
+    struct play p;
+    (void)state;
+    peer = known;
+    peer.capabilities |= SMTP_CAP_CHECKPOINT | SMTP_CAP_XOUTCOME;
+    peer.epoch = SLICE("e1");
+    peer.outcome_s = 600;
+    named.transid = SLICE("<1@a>");
+    play_open(&p, &config);
+    p.keeps_body = true;
+    play_tls(&p, &BINDING, 1);
+    play_send(&p, &named, MESSAGE);
+    expect_told("PROVEN\nREADY\nBODY\n");
+    expect_said(HELLO "MAIL FROM:<me@example.net> TRANSID=<1@a> XWHOLE\r\nRCPT TO:<a@example.org>\r\n");
+    play_pause(&p);
+    expect_said("");
+    play_server(&p, GREETING "250-relay.example\r\n250-PIPELINING\r\n250-CHUNKING\r\n250-CHECKPOINT\r\n250-XOUTCOME e1 600\r\n250-PIPECONNECT\r\n250 AUTH HT-SHA-256-EXPR PLAIN\r\n");
+    expect_said("");
+    play_server(&p, WELCOME);
+    expect_said("RSET\r\n");
+    play_server(&p, "250 ok\r\n250 a\r\n250 forgotten\r\n");
+    expect_told("RECIPIENT 0: 250 a\nSENT paused [RSET]\nREADY\n");
+    play_close(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -529,6 +559,7 @@ int main(void)
         cmocka_unit_test(a_given_token_is_gone_at_the_next_call),
         cmocka_unit_test(a_known_relay_takes_one_flight),
         cmocka_unit_test(a_relay_that_forgot_us_takes_nothing),
+        cmocka_unit_test(a_pause_waits_for_the_login),
     };
     return cmocka_run_group_tests_name("smtp/client early", tests, NULL, NULL);
 }

@@ -477,6 +477,28 @@ static void a_commit_that_the_disk_fails_leaves_the_half(void **state)
     names_assert_body(w, 5, NAMES_BODY);
 }
 
+/* Two devices, one name: while both were there each had its own. One has ended, and is removed: what it began is everybody's, and the other's half comes too late. */
+static void a_half_ends_behind_what_a_removed_device_has_ended(void **state)
+{
+    struct world *w = *state;
+    names_add_account(w, "bob");
+    names_add_device(w, "d1", 9);
+    names_add_device(w, "d2", 9);
+    struct store_intake *half = names_begin(w, 5, names_naming(names_claim_by("d1", "laptop", "t1"), 0));
+    names_note(half, true);
+    names_append(half, 0, 3 * STORE_CHUNK);
+    names_settle(w);
+    struct store_intake *other = names_begin(w, 6, names_naming(names_claim_by("d2", "laptop", "t1"), 0));
+    names_note(other, true);
+    names_append(other, 0, 1000);
+    assert_int_equal(names_commit(w, other), RESULT_OK);
+    remove_device(w, "d2");
+    assert_int_equal(names_commit(w, half), RESULT_EXISTS);
+    names_settle(w);
+    assert_int_equal(world_number(w, "SELECT count(*) FROM message"), 1);
+    assert_int_equal(world_number(w, "SELECT min(id) FROM message"), 6);
+}
+
 /* ---- what became of it ---- */
 
 static void outcomes_are_told(void **state)
@@ -513,6 +535,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_account_has_so_many_halves, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(a_drop_is_told_once_and_when_it_is_committed, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(a_commit_that_the_disk_fails_leaves_the_half, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_half_ends_behind_what_a_removed_device_has_ended, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(outcomes_are_told, world_setup, world_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
