@@ -43,6 +43,7 @@ struct scene {
     uint32_t firsts[QUESTIONS];
     size_t nasked;
     unsigned ntaken, knows_from; /* it knows nothing of any name before it has taken so many */
+    bool removes;                /* a person removes FIRST while it is asked about */
     bool is_stopped, is_closed, is_counted, is_settled;
     struct store_recipient seen; /* of what was looked at last; slices in seen_text */
     char seen_reply[600], seen_host[300];
@@ -75,6 +76,8 @@ static inline void answer(struct scene *s, struct service_session *session, cons
     s->firsts[s->nasked++ % QUESTIONS] = event->first;
     if (s->answers[1] && !is_lost)
         s->answers++;
+    if (s->removes)
+        assert_int_equal(world_remove(&s->world, FIRST), RESULT_OK);
     bool is_unknown = strncmp(text, "550", 3) == 0;
     uint64_t code = 0;
     assert_true(slice_to_u64(slice_of(text, 3), 599, &code));

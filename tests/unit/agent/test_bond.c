@@ -210,6 +210,30 @@ static void a_host_that_comes_back_under_the_reading_keeps_its_copies(void **sta
     }
 }
 
+/* Away and back, with half of the page still to come: what comes then is not taken, so the page's end is not that of giving up, whoever is wanted by then. */
+static void a_page_that_came_while_bound_counts_for_nothing(void **state)
+{
+    enum { TWO_GROUPS = BOND_PAGE - 10 };
+    struct scene s;
+    (void)state;
+    open_scene(&s, TWO_GROUPS);
+    start(&s, "a.example");
+    UNTIL(&s, s.ntold == 1);
+    reload(&s, "b.example");
+    bond_make(&s.bond);
+    UNTIL(&s, s.bond.nrows > 0);
+    assert_true(s.bond.nrows < TWO_GROUPS);
+    reload(&s, "a.example");
+    UNTIL(&s, s.ntold == 2);
+    assert_true(s.bond.is_bound && s.bond.has_failed);
+    assert_true(s.bond.nrows < TWO_GROUPS && is_awaited(&s, FIRST + TWO_GROUPS - 1));
+    reload(&s, "b.example");
+    bond_make(&s.bond);
+    UNTIL(&s, s.bond.is_bound);
+    assert_false(is_awaited(&s, FIRST + TWO_GROUPS - 1));
+    close_scene(&s);
+}
+
 /* Whom the setting names at last is bound, and no other, whenever the settings changed. */
 static void only_whom_the_setting_names_is_bound(void **state)
 {
@@ -342,6 +366,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_host_that_comes_back_keeps_its_copies),
         cmocka_unit_test(a_host_that_comes_back_under_the_reading_keeps_its_copies),
+        cmocka_unit_test(a_page_that_came_while_bound_counts_for_nothing),
         cmocka_unit_test(only_whom_the_setting_names_is_bound),
         cmocka_unit_test(what_cannot_be_read_now_is_not_another_relays),
         cmocka_unit_test(a_page_that_cannot_be_read_now_is_read_later),

@@ -95,6 +95,48 @@ static void what_is_lost_is_kept_until_it_is_queued(void **state)
     close_scene(&s);
 }
 
+/* One recipient waits for an hour, in the queue; the other is lost, and waits for nobody. */
+static void what_is_lost_does_not_wait_for_the_others_time(void **state)
+{
+    static const char *const answers[] = {"550 unknown", NULL};
+    struct world_done done = {0};
+    struct scene s;
+    (void)state;
+    open_scene(&s, answers);
+    put_setting(&s, "1\n127.0.0.1\nanna\nepoch2\n");
+    const int64_t later_ms = wall_now_ms() + 3600 * 1000;
+    const struct store_outcome outcomes[] = {
+        {.state = STORE_RELAYED, .counts = true, .next_attempt_ms = 1, .reply = SLICE("250 taken"), .host = SLICE("a way")},
+        {.seq = 1, .state = STORE_QUEUED, .counts = true, .next_attempt_ms = later_ms, .transaction = 1, .reply = SLICE("451 not now"), .host = SLICE("a way")},
+    };
+    assert_int_equal(world_put(&s.world, FIRST, slice_from_cstr(BODY), 2, 0), RESULT_OK);
+    store_attempt_finish(s.world.client, FIRST, outcomes, 2, wall_now_ms() - 1000, NULL, true, world_on_done, &done);
+    assert_int_equal(world_wait_done(&s.world, &done), RESULT_OK);
+    start(&s);
+    s.office.wall_lead_ms = received_long_ago; /* it has not expired */
+    assert_int_equal(queue_add(s.queue, FIRST, (struct slice){0}, loop_now_ms(&s.house.net.loop) + 3600 * 1000), RESULT_OK);
+    NET_UNTIL(&s.house.net, s.ntaken == 1);
+    close_scene(&s);
+}
+
+/* Nothing is to be told of a copy that nobody wants any more. */
+static void what_is_removed_under_the_question_is_gone(void **state)
+{
+    static const char *const answers[] = {"550 unknown", NULL};
+    struct scene s;
+    (void)state;
+    open_scene(&s, answers);
+    s.removes = true;
+    put_setting(&s, "1\n127.0.0.1\nanna\nepoch2\n");
+    put_relayed(&s, FIRST, 1000, 1, true);
+    start(&s);
+    NET_UNTIL(&s.house.net, s.nasked == 1 && awaited(&s) == 0 && state_of(&s) == UPLINK_RESTING);
+    assert_null(strstr(s.logged, "relay-lost"));
+    assert_null(strstr(s.logged, "outcome-not-recorded"));
+    assert_int_equal(s.ntaken, 0);
+    close_scene(&s);
+}
+
 /* A relay that says 250, and 550 when it is asked: it gets the message once more at once, then after the schedule's time, and no more when the message's lifetime is over. */
 static void what_is_lost_again_and_again_does_not_go_round(void **state)
 {
@@ -404,6 +446,8 @@ int main(void)
         cmocka_unit_test(what_is_not_final_stays),
         cmocka_unit_test(what_the_relay_has_lost_is_handed_over_again),
         cmocka_unit_test(what_is_lost_is_kept_until_it_is_queued),
+        cmocka_unit_test(what_is_lost_does_not_wait_for_the_others_time),
+        cmocka_unit_test(what_is_removed_under_the_question_is_gone),
         cmocka_unit_test(what_is_lost_again_and_again_does_not_go_round),
         cmocka_unit_test(what_cannot_be_refilled_is_asked_no_more),
         cmocka_unit_test(another_relay_is_not_asked_about_it),
