@@ -221,6 +221,28 @@ static void nothing_is_told_of_one_that_has_expired(void **state)
     close_scene(&s);
 }
 
+/* The line is given up for a new network with the reply still out, again and again: that is no relay's fault, and it is tried at once each time. */
+static void lines_that_we_give_up_are_not_counted(void **state)
+{
+    struct scene s;
+    struct monitor_event awake = awake_again();
+    (void)state;
+    open_scene_with(&s, 500, NEW, "");
+    s.office.wall_lead_ms = days_ahead;
+    s.holds = true;
+    enqueue(&s);
+    for (int i = 0; i < COURIER_FUTILE_MAX + 1; i++) {
+        NET_UNTIL(&s.house.net, s.held);
+        s.held = NULL;
+        uplink_set_network(s.uplink, &awake);
+    }
+    NET_UNTIL(&s.house.net, s.held);
+    service_answer(s.held, &SMTP_REPLY(250, 2, 0, 0, "taken"));
+    settle(&s);
+    assert_string_equal(world_state(&s.world, MESSAGE), "relayed");
+    close_scene(&s);
+}
+
 /* ---- who goes first --------------------------------------------------------------------------------------------- */
 
 static void a_small_one_overtakes_a_large_one(void **state)
@@ -419,6 +441,7 @@ int main(void)
         cmocka_unit_test(a_relay_that_breaks_off_in_vain_is_left_alone),
         cmocka_unit_test(nothing_is_told_of_one_that_has_expired),
         cmocka_unit_test(a_line_that_never_gets_on_is_judged_as_before),
+        cmocka_unit_test(lines_that_we_give_up_are_not_counted),
         cmocka_unit_test(a_small_one_overtakes_a_large_one),
         cmocka_unit_test(a_large_one_has_its_turn_first),
         cmocka_unit_test(others_are_not_paused),
