@@ -8,6 +8,7 @@
 #include "crypto/crypto.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <string.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -45,6 +46,7 @@ struct libsecret {
     void *(*item_secret)(void *item);
     const char *(*value_text)(void *value);
     void *(*value_new)(const char *secret, ssize_t len, const char *content_type);
+    void (*value_free)(void *value); /* which wipes it */
     void *(*table_new)(unsigned (*hash)(const void *), int (*equal)(const void *, const void *));
     int (*table_insert)(void *table, void *key, void *value);
     unsigned (*hash)(const void *);
@@ -66,7 +68,8 @@ static bool load(struct libsecret *secret)
     void *library = dlopen("libsecret-1.so.0", RTLD_NOW | RTLD_LOCAL);
     return library && FIND(service_get, "secret_service_get_sync") && FIND(search, "secret_service_search_sync") && FIND(store, "secret_service_store_sync") &&
            FIND(collection_for_alias, "secret_collection_for_alias_sync") && FIND(collection_is_locked, "secret_collection_get_locked") && FIND(item_is_locked, "secret_item_get_locked") &&
-           FIND(item_secret, "secret_item_get_secret") && FIND(value_text, "secret_value_get_text") && FIND(value_new, "secret_value_new") && FIND(table_new, "g_hash_table_new") &&
+           FIND(item_secret, "secret_item_get_secret") && FIND(value_text, "secret_value_get_text") && FIND(value_new, "secret_value_new") &&
+           FIND(value_free, "secret_value_unref") && FIND(table_new, "g_hash_table_new") &&
            FIND(table_insert, "g_hash_table_insert") && FIND(hash, "g_str_hash") && FIND(equal, "g_str_equal");
 }
 
@@ -86,6 +89,35 @@ static bool is_default_locked(const struct libsecret *secret, void *service)
     return collection && secret->collection_is_locked(collection);
 }
 
+/* Not by way of stdio, whose buffers nobody wipes. */
+static bool write_all(const char *text, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = write(STDOUT_FILENO, text, len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return false;
+        text += n;
+        len -= (size_t)n;
+    }
+    return true;
+}
+
+static size_t read_all(char *text, size_t size)
+{
+    size_t len = 0;
+    while (len < size) {
+        ssize_t n = read(STDIN_FILENO, text + len, size - len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            break;
+        len += (size_t)n;
+    }
+    return len;
+}
+
 /* An item that is locked is unlocked, which may ask the person at the desktop. Some services don't show what is in a locked collection: where it is locked, "there is none" is no answer. */
 static int get(const struct libsecret *secret, void *service, char *name)
 {
@@ -102,25 +134,34 @@ static int get(const struct libsecret *secret, void *service, char *name)
     const char *text = value ? secret->value_text(value) : NULL;
     if (!text)
         return agent_fail(EX_TEMPFAIL, "the secret service is locked");
-    return fwrite(text, 1, strlen(text), stdout) == strlen(text) && fflush(stdout) == 0 ? EX_OK : agent_fail(EX_IOERR, "the key can't be written");
+    bool is_written = write_all(text, strlen(text));
+    secret->value_free(value);
+    return is_written ? EX_OK : agent_fail(EX_IOERR, "the key can't be written");
 }
 
-static int put(const struct libsecret *secret, void *service, char *name)
+static int put_text(const struct libsecret *secret, void *service, char *name, const char *text, size_t len)
 {
     void *error = NULL;
-    char text[TEXT + 1];
-    size_t len = fread(text, 1, TEXT, stdin);
-    text[len] = '\0';
     void *collection = secret->collection_for_alias(service, "default", 0, NULL, NULL);
     if (!collection)
         return agent_fail(EX_CANTCREAT, "the secret service has no collection for new secrets");
     bool is_locked = secret->collection_is_locked(collection) != 0;
     void *value = secret->value_new(text, (ssize_t)len, "text/plain");
     bool is_stored = secret->store(service, &schema, attributes_of(secret, name), "default", "Key of the Postern agent's mail spool", value, NULL, &error) != 0;
-    crypto_wipe(text, sizeof text);
+    secret->value_free(value);
     if (is_stored)
         return EX_OK;
     return is_locked ? agent_fail(EX_TEMPFAIL, "the secret service is locked") : agent_fail(EX_CANTCREAT, "the secret service takes no key");
+}
+
+static int put(const struct libsecret *secret, void *service, char *name)
+{
+    char *text = crypto_secret_alloc(TEXT + 1);
+    if (!text)
+        return agent_fail(EX_OSERR, "out of memory");
+    int exit_code = put_text(secret, service, name, text, read_all(text, TEXT));
+    crypto_secret_free((void **)&text);
+    return exit_code;
 }
 
 static bool is_name(const char *text)

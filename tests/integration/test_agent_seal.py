@@ -238,6 +238,13 @@ def test_the_key_lives_in_the_secret_service(make_agent, session):
     assert BOB in session(f"unlock; {command} queue list --json").stdout
 
 
+def test_the_child_takes_the_key_and_nothing_behind_it(session):
+    """Its octets go from descriptor to secret memory: what reads ahead has a buffer that nobody wipes."""
+    key = "0123456789abcdef" * 4
+    done = session(f"unlock; printf {key}rest | {{ {AGENT} secret put spool; cat; }}; {AGENT} secret get spool")
+    assert done.returncode == 0 and done.stdout == "rest" + key, done
+
+
 def test_the_key_moves_into_the_secret_service(make_agent, session):
     """As agent.conf(5) tells it."""
     agent = offline(make_agent)
