@@ -174,13 +174,21 @@ static inline void open_scene(struct scene *s, const char *const *answers)
 }
 
 /* Handed over so long ago, to be asked about in so long. */
-static inline void put_relayed(struct scene *s, uint64_t id, int64_t ago_ms, int64_t ask_in_ms, bool keeps)
+static inline void put_relayed_to(struct scene *s, uint64_t id, size_t nrcpt, int64_t ago_ms, int64_t ask_in_ms, bool keeps)
 {
     struct world_done done = {0};
-    const struct store_outcome outcome = {.state = STORE_RELAYED, .counts = true, .next_attempt_ms = wall_now_ms() + ask_in_ms, .reply = SLICE("250 taken"), .host = SLICE("a way")};
-    assert_int_equal(world_put(&s->world, id, slice_from_cstr(BODY), 1, 0), RESULT_OK);
-    store_attempt_finish(s->world.client, id, &outcome, 1, wall_now_ms() - ago_ms, NULL, keeps, world_on_done, &done);
+    struct store_outcome outcomes[200];
+    assert_in_range(nrcpt, 1, 200);
+    for (size_t i = 0; i < nrcpt; i++)
+        outcomes[i] = (struct store_outcome){.seq = (uint32_t)i, .state = STORE_RELAYED, .counts = true, .next_attempt_ms = wall_now_ms() + ask_in_ms, .reply = SLICE("250 taken"), .host = SLICE("a way")};
+    assert_int_equal(world_put(&s->world, id, slice_from_cstr(BODY), nrcpt, 0), RESULT_OK);
+    store_attempt_finish(s->world.client, id, outcomes, nrcpt, wall_now_ms() - ago_ms, NULL, keeps, world_on_done, &done);
     assert_int_equal(world_wait_done(&s->world, &done), RESULT_OK);
+}
+
+static inline void put_relayed(struct scene *s, uint64_t id, int64_t ago_ms, int64_t ask_in_ms, bool keeps)
+{
+    put_relayed_to(s, id, 1, ago_ms, ask_in_ms, keeps);
 }
 
 static inline void put_setting(struct scene *s, const char *text)

@@ -379,13 +379,14 @@ static void on_session_event(void *context, struct outbound *outbound, const str
     a->is_over = event->type == OUTBOUND_CLOSED;
 }
 
-static void open_alone(struct alone *a, const char *const *answers)
+/* So many are awaited, of so many recipients each. */
+static void open_alone(struct alone *a, const char *const *answers, size_t nmessages, size_t nrcpt)
 {
     struct scene *s = &a->scene;
     open_scene(s, answers);
     put_setting(s, "1\n127.0.0.1\nanna\nepoch2\n");
-    put_relayed(s, FIRST, 1000, 1, true);
-    put_relayed(s, FIRST + 1, 1000, 1, true);
+    for (size_t i = 0; i < nmessages; i++)
+        put_relayed_to(s, FIRST + i, nrcpt, 1000, 1, true);
     load_settings(s, "");
     s->office = (struct attempt_office){.loop = &s->house.net.loop, .store = s->client, .log = &s->world.log, .keep_copies = true};
     assert_int_equal(schedule_parse(SLICE("1h"), &s->office.schedule), RESULT_OK);
@@ -395,7 +396,7 @@ static void open_alone(struct alone *a, const char *const *answers)
     struct outbound_target target = {.address = s->house.address, .tls = house_client_tls(), .server_name = "127.0.0.1",
                                      .smtp = {.security = SMTP_SECURITY_TLS, .ehlo_name = SLICE("postern-agent"), .user = SLICE("anna"), .password = SLICE("secret")}};
     assert_int_equal(outbound_open(&a->session.outbound, &s->house.net.loop, &target, (struct outbound_handler){on_session_event, a}, NULL), RESULT_OK);
-    NET_UNTIL(&s->house.net, a->is_ready && inquiry_count(a->inquiry) == 2 && inquiry_is_bound(a->inquiry) && inquiry_is_idle(a->inquiry));
+    NET_UNTIL(&s->house.net, a->is_ready && inquiry_count(a->inquiry) == nmessages && inquiry_is_bound(a->inquiry) && inquiry_is_idle(a->inquiry));
 }
 
 static void close_alone(struct alone *a)
@@ -426,7 +427,7 @@ static void an_answer_without_news_frees_nobody_in_its_midst(void **state)
     static const char *const answers[] = {ONE("queued", "451 4.7.1 greylisted"), NULL};
     struct alone a = {0};
     (void)state;
-    open_alone(&a, answers);
+    open_alone(&a, answers, 2, 1);
     a.nfree = 0;
     ask_once(&a);
     assert_int_equal(a.nfree, 2); /* each has been written */
@@ -436,6 +437,22 @@ static void an_answer_without_news_frees_nobody_in_its_midst(void **state)
     assert_int_equal(inquiry_count(a.inquiry), 2);
     ask_once(&a); /* free indeed */
     assert_int_equal(a.scene.nasked, 6);
+    close_alone(&a);
+}
+
+/* What is read for one flight is bounded by the recipients, too: the other messages are in the next. */
+static void a_flight_has_so_many_recipients(void **state)
+{
+    static const char *const answers[] = {"451 not now", NULL};
+    struct alone a = {0};
+    (void)state;
+    open_alone(&a, answers, 12, 200);
+    ask_once(&a);
+    assert_int_equal(a.scene.nasked, 10);
+    a.is_ready = false;
+    assert_true(inquiry_ask(a.inquiry));
+    NET_UNTIL(&a.scene.house.net, a.is_ready);
+    assert_int_equal(a.scene.nasked, 12);
     close_alone(&a);
 }
 
@@ -457,6 +474,7 @@ int main(void)
         cmocka_unit_test(its_end_may_come_at_any_time),
         cmocka_unit_test(a_person_who_asks_is_told_now),
         cmocka_unit_test(an_answer_without_news_frees_nobody_in_its_midst),
+        cmocka_unit_test(a_flight_has_so_many_recipients),
     };
     return cmocka_run_group_tests_name("inquiry", tests, house_make_identity, house_drop_identity);
 }
