@@ -106,8 +106,10 @@ enum result checkpoint_is_there(struct database *db, uint64_t message, bool *out
     return query_end(&q);
 }
 
-enum result checkpoint_drop(struct database *db, uint64_t message, bool is_half)
+enum result checkpoint_drop(struct database *db, uint64_t message, bool is_half, const char *why)
 {
+    if (is_half)
+        database_end_half(db, message, why);
     enum result result = query_run_for(db, SQL_CHECKPOINT_REMOVE, message);
     if (result == RESULT_OK)
         result = query_run_for(db, SQL_CHECKPOINT_RCPT_REMOVE, message);
@@ -143,7 +145,7 @@ static enum result find_twins(struct database *db, struct slice account, struct 
 static enum result drop_one_twin(struct database *db, const uint64_t message[2], const bool is_half[2])
 {
     int loser = is_half[0] != is_half[1] ? is_half[1] : message[0] > message[1];
-    return checkpoint_drop(db, message[loser], is_half[loser]);
+    return checkpoint_drop(db, message[loser], is_half[loser], "its device has gone, and another of the account has its name");
 }
 
 enum result checkpoint_disown(struct database *db, struct slice account, struct slice device)
@@ -193,7 +195,7 @@ enum result checkpoint_disown_all(struct database *db, struct slice account)
 }
 
 /* Of those that a statement lists, one step. */
-static enum result drop_some(struct database *db, struct query *q, bool *has_more)
+static enum result drop_some(struct database *db, struct query *q, const char *why, bool *has_more)
 {
     size_t n = 0;
     uint64_t octets = 0;
@@ -208,7 +210,7 @@ static enum result drop_some(struct database *db, struct query *q, bool *has_mor
     *has_more = n == DROP_STEP || octets >= DROP_OCTETS; /* or none is left, which the next step finds */
     enum result result = query_end(q);
     for (size_t i = 0; i < n && result == RESULT_OK; i++)
-        result = checkpoint_drop(db, message[i], is_half[i]);
+        result = checkpoint_drop(db, message[i], is_half[i], why);
     return result;
 }
 
@@ -219,7 +221,7 @@ enum result checkpoint_remove_some(struct database *db, struct slice account, bo
         return RESULT_OK;
     struct query q = query_open(db, SQL_CHECKPOINT_OF);
     query_text(&q, account);
-    return drop_some(db, &q, has_more);
+    return drop_some(db, &q, "its account goes", has_more);
 }
 
 /* ---- a claim ---- */
@@ -334,7 +336,7 @@ static enum result open_half(struct database *db, const struct store_claim *clai
         result = half_end(db, row, end);
     if (result != RESULT_OK || (*end > 0 && came_of(claim, row, *end) > 0))
         return result;
-    result = checkpoint_drop(db, row->message, true);
+    result = checkpoint_drop(db, row->message, true, claim->is_whole ? "its sender begins anew" : "nothing of it can be gone on behind");
     return result == RESULT_OK ? RESULT_NOT_FOUND : result;
 }
 
@@ -456,7 +458,7 @@ static enum result forget_run(struct store_task *task, struct database *db)
     struct forget_task *t = (struct forget_task *)task;
     struct query q = query_open(db, SQL_CHECKPOINT_OLD);
     query_int(&q, t->served_ms);
-    return drop_some(db, &q, &t->has_more);
+    return drop_some(db, &q, "nobody has asked for it for too long", &t->has_more);
 }
 
 static void forget_answer(struct store_task *task, bool is_wanted)

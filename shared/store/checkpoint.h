@@ -16,8 +16,8 @@ struct checkpoint_row {
 /* The one that this session sees; of several one that is over, rather than a half. RESULT_NOT_FOUND. */
 MUST_CHECK enum result checkpoint_find(struct database *db, const struct store_claim *claim, struct arena *arena, struct checkpoint_row *out);
 MUST_CHECK enum result checkpoint_get(struct database *db, uint64_t message, struct arena *arena, struct checkpoint_row *out);
-/* The name; of a half also all that is here, but never a message's. */
-MUST_CHECK enum result checkpoint_drop(struct database *db, uint64_t message, bool is_half);
+/* The name; of a half also all that is here, but never a message's, and the log tells why it ended: a text that lives for ever. */
+MUST_CHECK enum result checkpoint_drop(struct database *db, uint64_t message, bool is_half, const char *why);
 
 /* ---- for those whose messages, devices and accounts have names; where the database has none (the agent's), nothing ---- */
 MUST_CHECK enum result checkpoint_is_there(struct database *db, uint64_t message, bool *out);

@@ -1,5 +1,7 @@
 #include "store/database.h"
 
+#include "mail/message_id.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -163,16 +165,40 @@ enum result database_begin(struct database *db)
     return run_plain(db, SQL_BEGIN);
 }
 
+void database_end_half(struct database *db, uint64_t message, const char *why)
+{
+    struct ended_halves *ended = &db->ended;
+    if (ended->n < ENDED_HALVES_MAX)
+        ended->all[ended->n] = (struct ended_half){message, why};
+    ended->n++;
+}
+
+static void tell_ended(struct database *db)
+{
+    struct ended_halves *ended = &db->ended;
+    for (size_t i = 0; i < ended->n && i < ENDED_HALVES_MAX; i++) {
+        char id[MESSAGE_ID_TEXT];
+        message_id_format(ended->all[i].message, id);
+        log_event(db->log, LOG_INFO, "half-body-dropped", LOG_TEXT("item", id), LOG_TEXT("reason", ended->all[i].why));
+    }
+    if (ended->n > ENDED_HALVES_MAX)
+        log_event(db->log, LOG_INFO, "half-bodies-dropped", LOG_INT("more", ended->n - ENDED_HALVES_MAX));
+    ended->n = 0;
+}
+
 enum result database_commit(struct database *db)
 {
     enum result result = run_plain(db, SQL_COMMIT);
-    if (result == RESULT_OK)
-        db->last_logged = SQLITE_OK;
-    return result;
+    if (result != RESULT_OK)
+        return result;
+    db->last_logged = SQLITE_OK;
+    tell_ended(db);
+    return RESULT_OK;
 }
 
 void database_rollback(struct database *db)
 {
+    db->ended.n = 0;
     if (!sqlite3_get_autocommit(db->handle))
         (void)!run_plain(db, SQL_ROLLBACK);
 }

@@ -20,6 +20,16 @@
 
 #include <sqlite3.h>
 
+/* Halves that end in the transaction under way, and why: each is told of in the log when it is committed (half-body-dropped), beyond so many only how many there are. */
+enum { ENDED_HALVES_MAX = 256 };
+struct ended_halves {
+    struct ended_half {
+        uint64_t message;
+        const char *why;
+    } all[ENDED_HALVES_MAX];
+    size_t n;
+};
+
 struct database {
     sqlite3 *handle;
     sqlite3_stmt *statements[SQL_COUNT];
@@ -27,6 +37,7 @@ struct database {
     bool has_checkpoints; /* the relay's tables are here */
     _Atomic uint64_t most_halves, most_half_octets; /* store_limit_halves */
     const struct seal *seal; /* what is read and written is sealed with it (sealed.h); NULL: it is not sealed */
+    struct ended_halves ended;
     int last_logged; /* a failure that repeats is logged once until a commit succeeds */
     int last_error;  /* SQLite's extended code of the last failure, for those who must tell a full disk from a failed fsync */
 };
@@ -57,6 +68,8 @@ MUST_CHECK enum result database_begin(struct database *db);
 MUST_CHECK enum result database_commit(struct database *db);
 /* Does nothing when SQLite has rolled back by itself. */
 void database_rollback(struct database *db);
+/* Inside a transaction: to be told of when it is committed. why lives for ever. */
+void database_end_half(struct database *db, uint64_t message, const char *why);
 
 struct query {
     struct database *db;

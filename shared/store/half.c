@@ -163,15 +163,22 @@ static bool is_beyond(const struct sum *sum, struct database *db, uint64_t ndevi
     return (most && sum->count > most * ndevices) || (most_octets && sum->octets / ndevices > most_octets);
 }
 
+/* Halves that have to make room; at a time, for the next chunk drops more. */
+enum { DROPS_MAX = 16 };
+struct drops {
+    uint64_t messages[DROPS_MAX];
+    size_t n;
+};
+
 /* The halves beyond what the device of one, or who has none, and the account may have, the longest untouched last in the list; never that one itself. */
-static enum result find_too_many(struct database *db, struct slice account, uint64_t message, uint64_t octets, struct half_drops *drops)
+static enum result find_too_many(struct database *db, struct slice account, uint64_t message, uint64_t octets, struct drops *drops)
 {
     struct sum device = {message != 0, octets}, all = device;
     struct query q = query_open(db, SQL_CHECKPOINT_HALVES);
     query_text(&q, account);
     query_int(&q, (int64_t)message);
     drops->n = 0;
-    while (drops->n < HALF_DROPS_MAX && query_row(&q)) {
+    while (drops->n < DROPS_MAX && query_row(&q)) {
         uint64_t other = (uint64_t)query_get_int(&q, 0), size = (uint64_t)query_get_int(&q, 1);
         bool is_of_device = query_get_int(&q, 2) != 0;
         if (other == message)
@@ -189,32 +196,32 @@ static enum result find_too_many(struct database *db, struct slice account, uint
     return query_end(&q);
 }
 
-static enum result keep_within_limits(struct database *db, struct slice account, uint64_t message, uint64_t octets, struct half_drops *drops)
+static enum result keep_within_limits(struct database *db, struct slice account, uint64_t message, uint64_t octets, struct drops *drops)
 {
     enum result result = find_too_many(db, account, message, octets, drops);
     for (size_t i = 0; i < drops->n && result == RESULT_OK; i++)
-        result = checkpoint_drop(db, drops->messages[i], true);
+        result = checkpoint_drop(db, drops->messages[i], true, "the device, or its account, has too many");
     return result;
 }
 
 enum result half_limit(struct database *db, struct slice account)
 {
-    struct half_drops drops = {.n = HALF_DROPS_MAX};
+    struct drops drops = {.n = DROPS_MAX};
     enum result result = RESULT_OK;
-    while (drops.n == HALF_DROPS_MAX && result == RESULT_OK)
+    while (drops.n == DROPS_MAX && result == RESULT_OK)
         result = keep_within_limits(db, account, 0, 0, &drops);
     return result;
 }
 
-enum result half_put(struct database *db, const struct half_name *name, const struct half_piece *piece, struct half_drops *drops)
+enum result half_put(struct database *db, const struct half_name *name, const struct half_piece *piece)
 {
-    drops->n = 0;
+    struct drops drops;
     enum result result = piece->is_first ? begin(db, name, piece) : set_row(db, name, piece, (struct slice){0});
     if (result == RESULT_OK && piece->replaces)
         result = message_drop_chunks_from(db, piece->message, piece->seq);
     if (result == RESULT_OK)
         result = message_add_chunk(db, piece->message, piece->seq, piece->octets);
-    return result == RESULT_OK ? keep_within_limits(db, name->naming.claim.account, piece->message, octets_with(piece), drops) : result;
+    return result == RESULT_OK ? keep_within_limits(db, name->naming.claim.account, piece->message, octets_with(piece), &drops) : result;
 }
 
 /* ---- the end ---- */
@@ -267,7 +274,7 @@ enum result half_abort(struct database *db, uint64_t message, uint32_t generatio
 {
     struct checkpoint_row row;
     enum result result = get_ours(db, message, generation, &row);
-    return result == RESULT_OK ? checkpoint_drop(db, message, true) : result == RESULT_CANCELLED ? RESULT_NOT_FOUND : result;
+    return result == RESULT_OK ? checkpoint_drop(db, message, true, "refused, or given up by its session") : result == RESULT_CANCELLED ? RESULT_NOT_FOUND : result;
 }
 
 /* ---- and again ---- */

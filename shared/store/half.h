@@ -30,14 +30,8 @@ struct half_piece {
     bool is_first; /* nothing of this body was given to the writer yet, and it is not resumed: the name is begun here */
     bool replaces; /* a shorter one of this number may be on the disk */
 };
-/* Halves that had to make room for one that grows; at a time, for the next chunk drops more. */
-enum { HALF_DROPS_MAX = 16 };
-struct half_drops {
-    uint64_t messages[HALF_DROPS_MAX];
-    size_t n;
-};
-/* RESULT_EXISTS: the message's number is taken; RESULT_CANCELLED: somebody else has the name. */
-MUST_CHECK enum result half_put(struct database *db, const struct half_name *name, const struct half_piece *piece, struct half_drops *drops);
+/* Others may have to make room. RESULT_EXISTS: the message's number is taken; RESULT_CANCELLED: somebody else has the name. */
+MUST_CHECK enum result half_put(struct database *db, const struct half_name *name, const struct half_piece *piece);
 /* Of an account whose halves have come to no device: those beyond the limits are dropped. */
 MUST_CHECK enum result half_limit(struct database *db, struct slice account);
 /* The job, whose body is the last piece, becomes a message, and its name is over. RESULT_EXISTS: the number is taken, or the name is over already; RESULT_CANCELLED. */

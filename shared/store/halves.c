@@ -62,7 +62,7 @@ enum result half_remove(struct database *db, uint64_t message)
         return RESULT_NOT_FOUND;
     enum result result = checkpoint_get(db, message, &arena, &row);
     if (result == RESULT_OK)
-        result = row.reply.len == 0 ? checkpoint_drop(db, message, true) : RESULT_NOT_FOUND;
+        result = row.reply.len == 0 ? checkpoint_drop(db, message, true, "removed by a person") : RESULT_NOT_FOUND;
     arena_free(&arena);
     return result;
 }

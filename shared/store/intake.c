@@ -66,7 +66,6 @@ struct chunk_task {
     struct half_piece piece;
     char *octets; /* where those of the piece lie */
     bool is_forgone; /* a copy that the writer was not given */
-    struct half_drops drops;
 };
 
 struct abort_task {
@@ -139,16 +138,9 @@ static enum result chunk_run(struct store_task *task, struct database *db)
     struct chunk_task *chunk = (struct chunk_task *)task;
     const struct half_piece *piece = &chunk->piece;
     if (chunk->intake->name)
-        return half_put(db, chunk->intake->name, piece, &chunk->drops);
+        return half_put(db, chunk->intake->name, piece);
     enum result result = piece->seq == 0 ? mark_half(db, piece->message) : RESULT_OK;
     return result == RESULT_OK ? message_add_chunk(db, piece->message, piece->seq, piece->octets) : result;
-}
-
-static void chunk_committed(struct store_task *task)
-{
-    const struct half_drops *drops = &((struct chunk_task *)task)->drops;
-    for (size_t i = 0; i < drops->n; i++)
-        log_event(client_store(task->client)->log, LOG_INFO, "half-body-dropped", LOG_INT("message", drops->messages[i]), LOG_TEXT("reason", "the device has too many"));
 }
 
 static void chunk_answer(struct store_task *task, bool is_wanted)
@@ -201,7 +193,6 @@ static enum result send_octets(struct store_intake *intake, char *octets)
     chunk->piece = piece_of(intake, octets);
     chunk->task.octets = intake->len;
     chunk->task.is_mail = true;
-    chunk->task.committed = chunk_committed;
     chunk->task.fate = &intake->fate;
     intake->waiting += intake->len;
     intake->ntasks++;
@@ -469,7 +460,9 @@ enum result intake_sweep(struct database *db)
             database_rollback(db);
             return result;
         }
-        log_event(db->log, LOG_INFO, "half-body-swept", LOG_INT("message", message));
+        char id[MESSAGE_ID_TEXT];
+        message_id_format(message, id);
+        log_event(db->log, LOG_INFO, "half-body-swept", LOG_TEXT("item", id));
     }
 }
 

@@ -1,6 +1,8 @@
 /* Rows of messages, recipients and bodies, written and read. Each function runs inside the transaction of its caller. */
 #include "store/engine.h"
 
+#include "mail/message_id.h"
+
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -155,8 +157,10 @@ enum result message_add_chunk(struct database *db, uint64_t message, uint32_t se
 
 static enum result say_unreadable(struct database *db, const struct seal_place *place, enum result result)
 {
+    char id[MESSAGE_ID_TEXT];
+    message_id_format(place->message, id);
     if (result == RESULT_CORRUPT || result == RESULT_VERSION)
-        log_event(db->log, LOG_ERROR, "sealed-record", LOG_INT("message", place->message), LOG_INT("field", place->field), LOG_INT("seq", place->seq),
+        log_event(db->log, LOG_ERROR, "sealed-record", LOG_TEXT("item", id), LOG_INT("field", place->field), LOG_INT("seq", place->seq),
                   LOG_TEXT("words", result == RESULT_CORRUPT ? "it was altered or moved on the disk, or sealed with another key" : "a newer program has sealed it"));
     return result;
 }

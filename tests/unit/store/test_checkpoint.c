@@ -1,6 +1,8 @@
 /* Transactions with a name, through the store's door: what was kept, who goes on, and what is answered for ever (schema/link.md, CHECKPOINT). */
 #include "support/store_names.h"
 
+#include "mail/message_id.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -299,6 +301,107 @@ static void xwhole_drops_the_half(void **state)
     assert_int_equal(world_number(w, NAMES_CHUNKS) + world_number(w, NAMES_ROWS), 0);
 }
 
+/* ---- what the log tells ---- */
+
+struct told {
+    char text[4096];
+    size_t len;
+};
+
+static void on_line(void *context, enum log_level level, struct slice line)
+{
+    struct told *told = context; /* writer's thread, which is at rest when it is read */
+    (void)level;
+    size_t room = sizeof told->text - 1 - told->len, len = line.len < room ? line.len : room;
+    memcpy(told->text + told->len, line.ptr, len);
+    told->len += len;
+    told->text[told->len] = '\0';
+}
+
+/* One line, with this event, the name that people know the message by, and why. */
+static void assert_told(struct told *told, const char *event, uint64_t id, const char *why)
+{
+    char item[MESSAGE_ID_TEXT];
+    message_id_format(id, item);
+    const char *at = strstr(told->text, event);
+    if (!at || strstr(at + 1, event) || !strstr(at, item) || !strstr(at, why))
+        fail_msg("not told of %s: %s, but \"%s\"", item, why, told->text);
+    *told = (struct told){0};
+}
+
+static void leave(struct world *w, const char *transid)
+{
+    names_leave_half(w, 5, names_naming(names_plain(transid), 0), 5000, true);
+}
+
+static void drop(struct world *w, struct told *told)
+{
+    struct world_done d = {0};
+    struct store_claim whole = names_plain("t2");
+    whole.is_whole = true;
+    leave(w, "t1"); /* a body that is refused */
+    struct store_intake *intake = names_go_on(w, "t1");
+    store_intake_abort(&intake);
+    names_settle(w);
+    assert_told(told, "half-body-dropped", 5, "refused");
+    leave(w, "t2"); /* XWHOLE */
+    assert_int_equal(names_claim(w, whole).result, RESULT_NOT_FOUND);
+    assert_told(told, "half-body-dropped", 5, "begins anew");
+    leave(w, "t3"); /* a session that takes none */
+    struct names_claimed claimed = names_claim(w, names_plain("t3"));
+    store_checkpoint_drop(w->client, 5, claimed.generation, world_on_done, &d);
+    assert_int_equal(world_wait_done(w, &d), RESULT_OK);
+    assert_told(told, "half-body-dropped", 5, "given up");
+    leave(w, "t4"); /* the sweep of names */
+    d = (struct world_done){0};
+    store_checkpoint_sweep(w->client, INT64_MAX, world_on_done, &d);
+    assert_int_equal(world_wait_done(w, &d), RESULT_OK);
+    assert_told(told, "half-body-dropped", 5, "too long");
+}
+
+static void lose_owner(struct world *w, struct told *told)
+{
+    struct world_done d[3] = {{0}};
+    leave(w, "t5"); /* a person */
+    store_message_remove(w->client, 5, world_on_done, &d[0]);
+    assert_int_equal(world_wait_done(w, &d[0]), RESULT_OK);
+    assert_told(told, "half-body-dropped", 5, "person");
+    names_add_account(w, "bob"); /* a device that goes while the account has a half already */
+    names_add_device(w, "d1", 9);
+    store_limit_halves(w->store, 1, 0);
+    leave(w, "t6");
+    struct store_claim later = names_claim_by("d1", "x", "t7");
+    later.served_ms++;
+    names_leave_half(w, 6, names_naming(later, 0), 5000, true);
+    store_device_remove(w->client, SLICE("d1"), world_on_done, &d[1]);
+    assert_int_equal(world_wait_done(w, &d[1]), RESULT_OK);
+    names_settle(w);
+    assert_told(told, "half-body-dropped", 5, "too many");
+    store_account_remove(w->client, SLICE("bob"), world_on_done, &d[2]);
+    assert_int_equal(world_wait_done(w, &d[2]), RESULT_OK);
+    assert_told(told, "half-body-dropped", 6, "account");
+}
+
+/* One grep tells the life of a message, a half's end too. */
+static void each_end_of_a_half_is_told(void **state)
+{
+    struct world *w = *state;
+    struct told told = {0};
+    world_close(w);
+    w->log = (struct log){.level = LOG_WARNING, .sink = on_line, .context = &told};
+    assert_int_equal(world_open(w), RESULT_OK);
+    world_meddle(w, "INSERT INTO intake (message) VALUES (77)");
+    world_close(w);
+    w->log.level = LOG_INFO;
+    assert_int_equal(world_open(w), RESULT_OK);
+    assert_told(&told, "half-body-swept", 77, "");
+    drop(w, &told);
+    lose_owner(w, &told);
+    world_close(w);
+    w->log = (struct log){0};
+    assert_int_equal(world_open(w), RESULT_OK);
+}
+
 /* ---- one at a time ---- */
 
 /* Whoever wrote before finds himself refused, at a chunk, a sync, a suspend and a commit, and harms nobody. */
@@ -435,6 +538,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_claim_takes_it_away, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(what_was_dropped_does_not_come_back, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(of_two_that_begin_one_goes_on, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(each_end_of_a_half_is_told, world_setup, world_teardown),
         cmocka_unit_test(only_a_failure_of_the_moment_keeps_a_half),
         cmocka_unit_test_setup_teardown(a_resume_after_another_claim_is_refused, world_setup, world_teardown),
     };

@@ -403,7 +403,6 @@ static void on_line(void *context, enum log_level level, struct slice line)
         *(int *)context += slice_starts_with(line, SLICE("half-body-dropped")); /* writer's thread, which is at rest when it is read */
 }
 
-/* Told when it is so: a drop that was rolled back did not happen. */
 /* Not by devices that come and go either: what they leave is the account's, and so is the sum. */
 static void an_account_has_so_many_halves(void **state)
 {
@@ -434,6 +433,7 @@ static void an_account_has_so_many_halves(void **state)
     assert_int_equal(world_number(w, "SELECT count(*) - (SELECT count(*) FROM body) - (SELECT count(*) FROM chunk) FROM checkpoint"), 0);
 }
 
+/* Told when it is so: a drop that was rolled back did not happen. */
 static void a_drop_is_told_once_and_when_it_is_committed(void **state)
 {
     struct world *w = *state;
