@@ -357,9 +357,11 @@ static void on_written(void *context, enum result result)
 {
     struct attempt *attempt = context;
     attempt->is_writing = false;
-    /* Removed by a person meanwhile: there is nothing left to record. */
-    if (result == RESULT_NOT_FOUND)
-        attempt->end.is_damaged = false;
+    /* Removed by a person meanwhile: there is nothing left to record, to hold, to report or to ask about. */
+    if (result == RESULT_NOT_FOUND) {
+        attempt->end.is_damaged = attempt->has_report = false;
+        attempt->end.ask_at_ms = 0;
+    }
     if (result == RESULT_OK || result == RESULT_NOT_FOUND || result == RESULT_CANCELLED) {
         tell_recorded(attempt, result == RESULT_NOT_FOUND ? RESULT_OK : result);
         return;

@@ -16,9 +16,9 @@
 
 enum { ATTEMPT_RETRY_MS = 2000, ATTEMPT_ORIGINAL_MAX = STORE_CHUNK };
 
-/* One a program; outlives all attempts. Slices are read at each use. */
 #define ATTEMPT_GRACE_MS INT64_C(3600000)
 
+/* One a program; outlives all attempts. Slices are read at each use. */
 struct attempt_office {
     uv_loop_t *loop;
     struct store_client *store;
@@ -50,13 +50,13 @@ struct attempt_office {
 struct attempt;
 
 struct attempt_end {
-    enum result result;       /* RESULT_OK, or RESULT_CANCELLED */
+    enum result result;       /* RESULT_OK (also when a person has removed it meanwhile: then nothing was written, no report either), or RESULT_CANCELLED */
     uint64_t message;
     struct slice hop;
     bool needs_more;          /* some recipient waits for another attempt */
     int64_t next_attempt_ms;  /* wall time, when needs_more */
     bool is_damaged;          /* with needs_more: its body can't be read (COURIER_DAMAGED). It is held in the store, and its owner holds it in the queue before giving it back */
-    int64_t ask_at_ms;        /* wall time: what the next hop has taken is to be asked about (attempt_office.ask_at_ms); 0: it took nothing, or is not asked */
+    int64_t ask_at_ms;        /* wall time: what the next hop has taken is to be asked about (attempt_office.ask_at_ms); 0: it took nothing, or is not asked, or it was removed */
 };
 
 /* Records what a courier brought. results: as many as the job has recipients; host: who answered ("mx1.example [192.0.2.7]:25"). The job is borrowed and copied from.

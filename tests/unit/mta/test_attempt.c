@@ -416,15 +416,21 @@ static void a_later_transaction_follows_at_once(void **state)
 
 static void what_a_person_removed_meanwhile_is_done(void **state)
 {
-    struct scene s;
     (void)state;
-    open_scene(&s, 1);
-    assert_int_equal(world_remove(&s.world, MESSAGE), RESULT_OK);
-    result(&s, 0, ATTEMPT_REFUSED, "550 5.1.1 no", false);
-    record(&s, false);
-    assert_int_equal(s.end.result, RESULT_OK);
-    assert_string_equal(world_state(&s.world, MESSAGE), "none");
-    close_scene(&s);
+    for (int is_taken = 0; is_taken < 2; is_taken++) {
+        struct scene s;
+        open_scene(&s, 1);
+        s.office.accepted_state = STORE_RELAYED;
+        s.office.ask_at_ms = ask_in_a_moment;
+        assert_int_equal(world_remove(&s.world, MESSAGE), RESULT_OK);
+        result(&s, 0, is_taken ? ATTEMPT_ACCEPTED : ATTEMPT_REFUSED, is_taken ? "250 2.0.0 ok" : "550 5.1.1 no", false);
+        record(&s, false);
+        assert_int_equal(s.end.result, RESULT_OK);
+        assert_string_equal(world_state(&s.world, MESSAGE), "none");
+        assert_int_equal(s.end.ask_at_ms, 0); /* nobody takes into custody what is not there */
+        assert_int_equal(s.nqueued, 0);       /* nor is a report queued that was not written */
+        close_scene(&s);
+    }
 }
 
 /* ---- a store that fails ---- */
