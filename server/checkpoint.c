@@ -3,6 +3,7 @@
 #include "crypto/crypto.h"
 #include "mail/message_id.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 enum {
@@ -54,9 +55,30 @@ static void checkpoint_log(const struct checkpoint *c, const char *event)
               LOG_INT("octets", c->found.came_octets));
 }
 
+static const char *state_name(enum checkpoint_state state)
+{
+    switch (state) {
+    case CHECKPOINT_WAITING: return "waiting";
+    case CHECKPOINT_ASKING: return "asking";
+    case CHECKPOINT_NEW: return "new";
+    case CHECKPOINT_HALF: return "half";
+    case CHECKPOINT_OVER: return "over";
+    case CHECKPOINT_REFUSED: return "refused";
+    }
+    return "?";
+}
+
+static void checkpoint_enter(struct checkpoint *c, enum checkpoint_state state)
+{
+    assert(c->state == CHECKPOINT_WAITING ? state == CHECKPOINT_ASKING : c->state == CHECKPOINT_ASKING && state > CHECKPOINT_ASKING);
+    log_event(c->config.log, LOG_DEBUG, "checkpoint", LOG_TEXT("session", c->is_orphan ? "gone" : service_id(c->config.session)), LOG_TEXT("from", state_name(c->state)),
+              LOG_TEXT("to", state_name(state)));
+    c->state = state;
+}
+
 static void checkpoint_refuse(struct checkpoint *c, struct smtp_reply reply)
 {
-    c->state = CHECKPOINT_REFUSED;
+    checkpoint_enter(c, CHECKPOINT_REFUSED);
     underway_leave(c->config.underway, &c->place);
     log_event(c->config.log, LOG_INFO, "transaction-refused", LOG_TEXT("session", service_id(c->config.session)), LOG_STR("user", c->config.claim.account),
               LOG_INT("code", reply.code), LOG_STR("reason", reply.text));
@@ -112,7 +134,7 @@ static void checkpoint_go_on(struct checkpoint *c, const struct store_checkpoint
         checkpoint_refuse(c, c->config.refusal);
         return;
     }
-    c->state = found->reply.len > 0 ? CHECKPOINT_OVER : CHECKPOINT_HALF;
+    checkpoint_enter(c, found->reply.len > 0 ? CHECKPOINT_OVER : CHECKPOINT_HALF);
     if (c->state == CHECKPOINT_HALF)
         checkpoint_log(c, "transaction-resumed");
     else
@@ -125,14 +147,14 @@ static void on_claimed(void *context, enum result result, const struct store_che
     struct checkpoint *c = context;
     checkpoint_resume(c);
     if (c->is_orphan) {
-        c->state = CHECKPOINT_REFUSED;
+        checkpoint_enter(c, CHECKPOINT_REFUSED);
         checkpoint_free(&c);
     } else if (result == RESULT_OK) {
         checkpoint_go_on(c, found);
     } else if (result == RESULT_NOT_FOUND && c->config.refusal.code) {
         checkpoint_refuse(c, c->config.refusal);
     } else if (result == RESULT_NOT_FOUND) {
-        c->state = CHECKPOINT_NEW;
+        checkpoint_enter(c, CHECKPOINT_NEW);
         service_answer(c->config.session, &SMTP_REPLY(250, 2, 1, 0, "Sender ok"));
     } else if (result == RESULT_DENIED) {
         checkpoint_refuse(c, SMTP_REPLY(554, 5, 5, 4, "This name stands for a transaction with another sender or other parameters of MAIL"));
@@ -165,7 +187,7 @@ static void claim_in_turn(struct checkpoint *c)
         start_timer(c, on_look, UNDERWAY_LOOK_MS);
         return;
     }
-    c->state = CHECKPOINT_ASKING;
+    checkpoint_enter(c, CHECKPOINT_ASKING);
     store_checkpoint_claim(c->config.store, &c->config.claim, on_claimed, c);
 }
 
@@ -182,12 +204,10 @@ struct checkpoint *checkpoint_new(const struct checkpoint_config *config)
     c->config = *config;
     c->arena = ARENA(MEMORY_MAX);
     c->reply_text = BUFFER(SMTP_REPLY_TEXT_MAX);
-    c->state = CHECKPOINT_REFUSED;
     if (store_claim_copy(&c->arena, &c->config.claim) != RESULT_OK || arena_copy(&c->arena, config->refusal.text, &c->config.refusal.text) != RESULT_OK) {
         checkpoint_free(&c);
         return NULL;
     }
-    c->state = CHECKPOINT_WAITING;
     const struct store_claim *claim = &c->config.claim;
     underway_enter(config->underway, &c->place, claim->account, claim->transid, service_socket(config->session), !claim->is_whole, now_ms());
     claim_in_turn(c);

@@ -5,7 +5,11 @@
  *   new       250; a transaction as any other, but that it is kept under its name
  *   half      355, or 250 to XWHOLE; the record knows the recipients, the body goes on where it was left
  *   over      355, or 250 to XWHOLE; the record knows the recipients and the reply; the octets that come are dropped
- *   refused   554, 451, 452; there is no transaction
+ *   refused   there is no transaction: 554 (the name stands for another one), 451 and 452 (the store can't say now), or what the gate had against the sender (550 5.7.1), whom only a message that is over does not need
+ *
+ *     waiting --its turn--> asking --> new, half, over or refused        (refused also when the session has gone meanwhile)
+ *
+ * One function changes it, which traces and allows nothing else.
  *
  * What the session asked of the store may be answered after it has gone; a claim lives on without it. Who waits looks around by a timer. While a body of a name comes, the same timer runs: a second of silence, and what is gathered goes to
  * the disk. */

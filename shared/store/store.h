@@ -285,7 +285,7 @@ void store_sweep(struct store_client *client, int64_t before_ms, store_done *don
 /* Messages that are not done with, and of which nothing was heard (received, or asked about) for STORE_PAUSE_MS or half their lifetime, or that were last heard of more than STORE_AHEAD_MS from now, come of
  * another wall clock than today's, or nobody was there: all their times are moved so that the last is now; but what was due stays due. So they have left of their lifetime what they had left. Those that the next
  * hop has, or may have, only after STORE_STRAY_MS. with_awaited: those that are asked about too (agent). alive_at_ms: when the program was last there, by the clock of that time (0: nobody knows): until then
- * everything that is here was heard of, for to wait with nobody to ask is no pause. */
+ * everything that is here was heard of, for to wait with nobody to ask is no pause. In steps: RESULT_OK; RESULT_BUSY, RESULT_FULL, RESULT_IO, RESULT_MEMORY: some are mended, the rest is as it was; ask again. */
 #define STORE_PAUSE_MS (INT64_C(24) * 3600 * 1000)
 #define STORE_STRAY_MS (INT64_C(60) * 24 * 3600 * 1000)
 #define STORE_AHEAD_MS INT64_C(3600000)
@@ -295,6 +295,7 @@ struct store_counts {
     uint64_t queued, held, uncertain, finished, octets;
     uint64_t halves, half_octets; /* of transactions that are not over (relay) */
 };
+/* RESULT_OK; RESULT_BUSY, RESULT_IO, RESULT_MEMORY: the counts mean nothing. Valid during the callback. */
 void store_count(struct store_client *client, store_count_done *done, void *context);
 
 /* ---- accounts (relay) ----------------------------------------------------------------------------------------- */
@@ -366,7 +367,7 @@ struct store_checkpoint {
  * drops the one untouched for longest, but never the one that grows; so does a device that goes, whose halves are then the account's. At once, for what comes after; from any thread. */
 enum { STORE_HALVES_DEVICES = 4 /* who has a laptop, a desk and two to spare meets no bound but each device's own; who enrols without end does */ };
 void store_limit_halves(struct store *store, uint64_t most, uint64_t most_octets);
-/* The halves, account by account, those untouched for longest first, at most STORE_HALVES_LISTED. */
+/* The halves, account by account, those untouched for longest first, at most STORE_HALVES_LISTED. RESULT_OK; RESULT_BUSY, RESULT_IO, RESULT_MEMORY: without entries. Valid during the callback. */
 enum { STORE_HALVES_LISTED = 1000 };
 struct store_half_entry {
     uint64_t message;
@@ -399,9 +400,11 @@ void store_intake_resume(struct store_client *client, const struct store_checkpo
 /* A name that is over: the recipients of its message from number `first` on, at most `most`, and how many there are; none at all for a message that was removed. Digest and is_whole do not matter. RESULT_OK; RESULT_NOT_FOUND: unknown to this session, or a
  * half; RESULT_IO, RESULT_MEMORY. Valid during the callback. */
 void store_checkpoint_outcome(struct store_client *client, const struct store_claim *claim, uint32_t first, uint32_t most, store_recipients_done *done, void *context);
-/* The latest of the relay's own running time that names and devices tell, as decimal digits: it went on at least until then. */
+/* The latest of the relay's own running time that names and devices tell, as decimal digits: it went on at least until then; "0" where there is none. RESULT_OK; RESULT_BUSY, RESULT_IO, RESULT_MEMORY,
+ * with nothing. Valid during the callback. */
 void store_served_latest(struct store_client *client, store_octets_done *done, void *context);
-/* Forgets names untouched since served_ms, and drops their halves. Messages whose name is known are not swept by store_sweep. */
+/* Forgets names untouched since served_ms, and drops their halves. Messages whose name is known are not swept by store_sweep. In steps: RESULT_OK; RESULT_BUSY, RESULT_FULL,
+ * RESULT_IO, RESULT_MEMORY: some may be forgotten, the rest is there. */
 void store_checkpoint_sweep(struct store_client *client, int64_t served_ms, store_done *done, void *context);
 
 /* ---- custody (agent): what the relay has, and may lose ------------------------------------------------------------ */
@@ -413,7 +416,8 @@ void store_message_forget_digest(struct store_client *client, uint64_t id, store
 
 /* ---- small things --------------------------------------------------------------------------------------------- */
 
-/* Named values: secrets that only this program knows, last good addresses, and the like. */
+/* Named values: secrets that only this program knows, last good addresses, and the like. Name and value are copied, and wiped. get: RESULT_OK; RESULT_NOT_FOUND, RESULT_BUSY, RESULT_IO, RESULT_MEMORY, with nothing. Valid
+ * during the callback. put, in the place of what was there: RESULT_OK; RESULT_BUSY, RESULT_FULL, RESULT_IO, RESULT_MEMORY (also: more than a mebibyte): what was there stays. */
 void store_setting_get(struct store_client *client, struct slice name, store_octets_done *done, void *context);
 void store_setting_put(struct store_client *client, struct slice name, struct slice value, store_done *done, void *context);
 

@@ -160,6 +160,25 @@ def test_by_bdat_after_a_cut(relay):
     assert entry["size"] >= len(LARGE)
 
 
+def test_each_state_of_a_name_is_traced(make_relay):
+    """server/checkpoint.h has the picture."""
+    relay = make_relay(conf=["log.level = debug"])
+    relay.add_account("anna", "secret", ANNA, "second@example.org")
+
+    def steps():
+        return [(line["from"], line["to"]) for line in relay.log("checkpoint")]
+
+    Session(relay).begin(CHUNK * 3).cut(relay)
+    assert steps() == [("waiting", "asking"), ("asking", "new")]
+    with Session(relay) as again:
+        item_of(again.whole(LARGE[again.offset():]))
+    with Session(relay) as over:
+        over.offset()
+    with Session(relay) as other:
+        assert other.mail(sender="second@example.org")[0] == 554
+    assert steps()[2:] == [("waiting", "asking"), ("asking", "half"), ("waiting", "asking"), ("asking", "over"), ("waiting", "asking"), ("asking", "refused")]
+
+
 def test_what_arrives_is_what_was_sent(make_relay, make_sink):
     sink = make_sink()
     relay = make_relay(zone=f"dest.example MX 10 mx.dest.example\nmx.dest.example A {sink.host}\n", mx_port=sink.port)
