@@ -21,7 +21,7 @@ static const struct command commands[] = {
     {"run", command_run, "run                                   take mail and carry it to the relay, in the foreground"},
     {"status", command_status, "status [--json]                       the network, the way in use, the queue"},
     {"diagnose", command_diagnose, "diagnose [--json]                     try every way, and judge the network"},
-    {"queue", command_queue, "queue list|show|flush|hold|release|remove   [--json]"},
+    {"queue", command_queue, "queue list [--all] | flush | show ID | hold ID | release ID | remove ID   [--json]"},
     {"proxies", command_proxies, "proxies HOST                          the proxies that the system's settings name for that host"},
     {"secret", command_secret, "secret get|put NAME                   the spool's key in the desktop's secret service; for the agent itself"},
     {"sendmail", command_sendmail, "sendmail ...                          the sendmail(1) interface; also under the name sendmail"},

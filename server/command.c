@@ -17,25 +17,25 @@ static const struct command commands[] = {
     {"init", "--name HOST [--smarthost URL]", "make key, certificate, database and configuration, or what is missing of them", OPTION_NAME | OPTION_SMARTHOST, 0, 0, false,
      cmd_init},
     {"run", "", "take mail in and deliver it, in the foreground", 0, 0, 0, true, cmd_run},
-    {"status", "[--json]", "what the relay is doing", OPTION_JSON, 0, 0, false, cmd_status},
-    {"check", "[--json]", "look whether everything is in order", OPTION_JSON, 0, 0, false, cmd_check},
-    {"dns", "[--json]", "the DNS records to publish", OPTION_JSON, 0, 0, false, cmd_dns},
-    {"key show", "[--json]", "the key pin that clients are given", OPTION_JSON, 0, 0, false, cmd_key_show},
-    {"account add", ACCOUNT_NAME " --send-as ADDRESS|@DOMAIN ... [--json]", "make an account; its password comes on stdin, or is made and printed",
+    {"status", "", "what the relay is doing", OPTION_JSON, 0, 0, false, cmd_status},
+    {"check", "", "look whether everything is in order", OPTION_JSON, 0, 0, false, cmd_check},
+    {"dns", "", "the DNS records to publish", OPTION_JSON, 0, 0, false, cmd_dns},
+    {"key show", "", "the key pin that clients are given", OPTION_JSON, 0, 0, false, cmd_key_show},
+    {"account add", ACCOUNT_NAME " --send-as ADDRESS|@DOMAIN ...", "make an account; its password comes on stdin, or is made and printed",
      OPTION_SEND_AS | OPTION_JSON, 1, 1, false, cmd_account_add},
-    {"account list", "[--json]", "all accounts", OPTION_JSON, 0, 0, false, cmd_account_list},
-    {"account show", ACCOUNT_NAME " [--json]", "one account", OPTION_JSON, 1, 1, false, cmd_account_show},
-    {"account passwd", ACCOUNT_NAME " [--json]", "a new password, from stdin, or made and printed", OPTION_JSON, 1, 1, false, cmd_account_passwd},
+    {"account list", "", "all accounts", OPTION_JSON, 0, 0, false, cmd_account_list},
+    {"account show", ACCOUNT_NAME, "one account", OPTION_JSON, 1, 1, false, cmd_account_show},
+    {"account passwd", ACCOUNT_NAME, "a new password, from stdin, or made and printed", OPTION_JSON, 1, 1, false, cmd_account_passwd},
     {"account disable", ACCOUNT_NAME, "refuse its logins from now on", OPTION_JSON, 1, 1, false, cmd_account_disable},
     {"account enable", ACCOUNT_NAME, "allow them again", OPTION_JSON, 1, 1, false, cmd_account_enable},
     {"account remove", ACCOUNT_NAME, "remove it; mail already taken still goes out", OPTION_JSON, 1, 1, false, cmd_account_remove},
-    {"device list", "[--account " ACCOUNT_NAME "] [--json]", "laptops that log in by a token of their own", OPTION_ACCOUNT | OPTION_JSON, 0, 0, false,
+    {"device list", "[--account " ACCOUNT_NAME "]", "laptops that log in by a token of their own", OPTION_ACCOUNT | OPTION_JSON, 0, 0, false,
      cmd_device_list},
     {"device revoke", "ID ...", "refuse its token from now on", OPTION_JSON, 1, COMMAND_WORDS_MAX, false, cmd_device_revoke},
-    {"queue list", "[--all] [--json]", "messages that are not finished (--all: also those that are)", OPTION_ALL | OPTION_JSON, 0, 0, false,
+    {"queue list", "[--all]", "messages that are not finished (--all: also those that are)", OPTION_ALL | OPTION_JSON, 0, 0, false,
      cmd_queue_list},
-    {"queue show", "ID [--json]", "one message with all its recipients", OPTION_JSON, 1, 1, false, cmd_queue_show},
-    {"queue halves", "[--json]", "messages that are here in part, for their senders to go on with", OPTION_JSON, 0, 0, false, cmd_queue_halves},
+    {"queue show", "ID", "one message with all its recipients", OPTION_JSON, 1, 1, false, cmd_queue_show},
+    {"queue halves", "", "messages that are here in part, for their senders to go on with", OPTION_JSON, 0, 0, false, cmd_queue_halves},
     {"queue retry", "ID ... | --all", "try again now", OPTION_ALL | OPTION_JSON, 0, COMMAND_WORDS_MAX, false, cmd_queue_retry},
     {"queue hold", "ID ...", "keep it until it is released", OPTION_JSON, 1, COMMAND_WORDS_MAX, false, cmd_queue_hold},
     {"queue release", "ID ...", "let it go again", OPTION_JSON, 1, COMMAND_WORDS_MAX, false, cmd_queue_release},
@@ -49,11 +49,17 @@ static int usage_error(const char *words, const char *detail)
     return EX_USAGE;
 }
 
+/* "queue show ID [--json] [--dir DIR]" */
+static void print_form(FILE *out, const struct command *command)
+{
+    fprintf(out, "%s%s%s%s [--dir DIR]\n", command->words, *command->arguments ? " " : "", command->arguments, command->options & OPTION_JSON ? " [--json]" : "");
+}
+
 /* What is wrong, and the command's own form. */
 static int form_error(const struct command *command, const char *words, const char *detail)
 {
-    fprintf(stderr, COMMAND_PROGRAM ": %s%s%s\nUsage: " COMMAND_PROGRAM " %s %s%s[--dir DIR]\n", words, *detail ? ": " : "", detail, command->words,
-            command->arguments, *command->arguments ? " " : "");
+    fprintf(stderr, COMMAND_PROGRAM ": %s%s%s\nUsage: " COMMAND_PROGRAM " ", words, *detail ? ": " : "", detail);
+    print_form(stderr, command);
     return EX_USAGE;
 }
 
@@ -63,8 +69,11 @@ static int print_help(void)
           COMMAND_PROGRAM " " POSTERN_VERSION ", a mail relay for people who travel. --dir keeps configuration, database and keys in one folder;\n"
           "without it they are in /etc/postern and /var/lib/postern.\n\n",
           stdout);
-    for (size_t i = 0; i < NCOMMANDS; i++)
-        fprintf(stdout, "  %s %s\n      %s\n", commands[i].words, commands[i].arguments, commands[i].help);
+    for (size_t i = 0; i < NCOMMANDS; i++) {
+        fputs("  ", stdout);
+        print_form(stdout, &commands[i]);
+        fprintf(stdout, "      %s\n", commands[i].help);
+    }
     return fflush(stdout) == 0 ? EX_OK : EX_IOERR;
 }
 
@@ -76,7 +85,9 @@ static int print_version(void)
 
 static int print_command_help(const struct command *command)
 {
-    fprintf(stdout, "Usage: " COMMAND_PROGRAM " %s %s%s[--dir DIR]\n\n%s\n", command->words, command->arguments, *command->arguments ? " " : "", command->help);
+    fputs("Usage: " COMMAND_PROGRAM " ", stdout);
+    print_form(stdout, command);
+    fprintf(stdout, "\n%s\n", command->help);
     return EX_OK;
 }
 
@@ -93,7 +104,8 @@ static bool print_group(FILE *out, const char *group)
     for (size_t i = 0; i < NCOMMANDS; i++) {
         if (!is_of_group(&commands[i], group))
             continue;
-        fprintf(out, "%s" COMMAND_PROGRAM " %s %s\n", is_any ? "       " : "Usage: ", commands[i].words, commands[i].arguments);
+        fputs(is_any ? "       " COMMAND_PROGRAM " " : "Usage: " COMMAND_PROGRAM " ", out);
+        print_form(out, &commands[i]);
         is_any = true;
     }
     return is_any;

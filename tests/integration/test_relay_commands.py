@@ -333,6 +333,28 @@ def test_every_command_stands_in_the_synopsis(program, page):
     assert "run" in commands and commands <= set(re.findall(r"[a-z]+", synopsis)), commands
 
 
+@pytest.mark.parametrize("page, without_json, without_dir", [("postern-relay.8", {"init", "run"}, set()), ("postern-agent.1", {"setup", "run", "proxies", "secret", "sendmail"}, {"proxies", "secret"})])
+def test_the_synopsis_has_the_options_of_every_command(page, without_json, without_dir):
+    with open(os.path.join(os.path.dirname(__file__), "../../deploy/man", page), encoding="utf-8") as file:
+        forms = file.read().split(".Sh SYNOPSIS")[1].split(".Sh ")[0].split(".Nm\n")[1:-1]
+    for form in forms:
+        (command, *_) = re.findall(r"^\.Cm ([a-z]+)", form, re.M)
+        assert bool(re.search(r"^\.Op Fl (-|Fl )json$", form, re.M)) == (command not in without_json), form
+        assert bool(re.search(r"^\.Op Fl (-|Fl )dir ", form, re.M)) == (command not in without_dir), form
+
+
+def test_every_form_has_its_options():
+    told = subprocess.run([RELAY, "--help"], capture_output=True, text=True, timeout=60).stdout
+    forms = re.findall(r"^  ([a-z].*)$", told, re.M)
+    assert len(forms) > 20 and all(form.endswith(" [--dir DIR]") for form in forms), forms
+    for form in forms:
+        words = re.match(r"[a-z ]*[a-z](?= |$)", form)[0].split(" ")
+        one = subprocess.run([RELAY, *words, "--help"], capture_output=True, text=True, timeout=60)
+        assert one.stdout.startswith(f"Usage: postern-relay {form}\n"), one
+        asked = subprocess.run([RELAY, *words, "--json", "--dir", "/nonexistent"], capture_output=True, text=True, timeout=60)
+        assert asked.returncode != 0 and ("no such option" in asked.stderr) != (" [--json] " in form), (form, asked)
+
+
 def test_hints_name_the_folder(make_relay, tmp_path):
     relay = make_relay(start=False)
     assert f"start it with: postern-relay run --dir {relay.folder}\n" in relay.run("status").stdout
