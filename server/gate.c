@@ -9,6 +9,7 @@
 #include "mail/date.h"
 #include "mail/message_id.h"
 #include "mail/received.h"
+#include "smtp/command.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -31,6 +32,8 @@ struct session {
     struct refresh *refresh;             /* on its way: the account, looked up again */
     struct enrolment *enrolment;         /* likewise */
     struct outcome *outcome;             /* likewise */
+    char asked[SMTP_TRANSID_MAX + 1];    /* of XOUTCOME, which waits for the account; "": it is MAIL that does */
+    uint32_t asked_first;
 
     /* The transaction. */
     struct arena arena;
@@ -138,6 +141,22 @@ static void session_judge_sender(struct session *session)
     session_begin_transaction(session, (struct smtp_reply){550, {5, 7, 1}, slice_from_cstr(text)});
 }
 
+static void session_ask(struct session *session)
+{
+    struct store_claim claim = session_claim(session, slice_from_cstr(session->asked));
+    session->outcome = outcome_new(session->gate->services.login.store, session_log(session), session->service, &claim, session->asked_first, &session->outcome);
+    if (!session->outcome)
+        session_answer(session, SMTP_REPLY(452, 4, 3, 1, "Out of memory for now; please ask again in a moment"));
+}
+
+static void session_go_on(struct session *session)
+{
+    if (session->asked[0])
+        session_ask(session);
+    else
+        session_judge_sender(session);
+}
+
 static void session_on_refreshed(void *context, enum result result, struct account *account, uint32_t version)
 {
     struct session *session = context;
@@ -149,13 +168,19 @@ static void session_on_refreshed(void *context, enum result result, struct accou
         session_answer(session, SMTP_REPLY(451, 4, 3, 0, "The account could not be looked up; try again later"));
     } else {
         session_set_account(session, account, version);
-        session_judge_sender(session);
+        session_go_on(session);
     }
 }
 
-static void session_refresh_account(struct session *session, uint32_t version)
+/* MAIL and XOUTCOME are for who may still do so: an account that has changed since is looked up again first. */
+static void session_look_at_account(struct session *session)
 {
+    uint32_t version = *session->gate->services.login.accounts_version;
     struct store_client *store = session->gate->services.login.store;
+    if (version == session->accounts_version) {
+        session_go_on(session);
+        return;
+    }
     session->refresh = refresh_new(store, session->account->name, slice_from_cstr(session->device), version, session_on_refreshed, session, &session->refresh);
     if (!session->refresh)
         session_answer(session, intake_reply_of(RESULT_MEMORY));
@@ -177,10 +202,10 @@ static void session_on_device(struct session *session, struct slice label)
 
 static void session_on_outcome(struct session *session, struct slice transid, uint32_t first)
 {
-    struct store_claim claim = session_claim(session, transid);
-    session->outcome = outcome_new(session->gate->services.login.store, session_log(session), session->service, &claim, first, &session->outcome);
-    if (!session->outcome)
-        session_answer(session, SMTP_REPLY(452, 4, 3, 1, "Out of memory for now; please ask again in a moment"));
+    assert(session->account && transid.len <= SMTP_TRANSID_MAX); /* by the core */
+    (void)slice_to_cstr(transid, session->asked, sizeof session->asked);
+    session->asked_first = first;
+    session_look_at_account(session);
 }
 
 /* ---- MAIL and RCPT -------------------------------------------------------------------------------------------- */
@@ -199,16 +224,14 @@ static enum result session_keep_mail(struct session *session, const struct smtp_
 
 static void session_on_mail(struct session *session, const struct smtp_server_event *mail)
 {
-    uint32_t version = *session->gate->services.login.accounts_version;
     assert(session->account); /* the core lets nobody come here without a login */
     checkpoint_free(&session->checkpoint);
     arena_reset(&session->arena);
+    session->asked[0] = '\0';
     if (session_keep_mail(session, mail) != RESULT_OK)
         session_answer(session, intake_reply_of(RESULT_MEMORY));
-    else if (version != session->accounts_version)
-        session_refresh_account(session, version);
     else
-        session_judge_sender(session);
+        session_look_at_account(session);
 }
 
 static void session_on_rcpt(struct session *session, const struct envelope_recipient *recipient)

@@ -233,6 +233,23 @@ def test_revoking_ends_its_sessions(relay):
     assert relay.json("device", "list") == []
 
 
+def test_a_revoked_device_is_told_nothing_any_more(relay):
+    """XOUTCOME looks at the account as MAIL does."""
+    (mine, my_token), (stolen, its_token) = enrol(relay, "mine"), enrol(relay, "stolen")
+    with Wire(relay) as wire, Wire(relay) as other, relay.client(user="anna", password="secret") as person:
+        assert wire.login(stolen, its_token) == 235 and other.login(mine, my_token) == 235
+        assert wire.say("XOUTCOME <a@laptop.example>")[0][0] == 550
+        relay.run("device", "revoke", stolen)
+        code, text = wire.say("XOUTCOME <a@laptop.example>")[0]
+        assert code == 421 and "revoked" in text
+        assert wire.is_over()
+        assert [code for code, _ in other.say("XOUTCOME <a@laptop.example>", "MAIL FROM:<anna@example.org>", "RSET", "XOUTCOME <a@laptop.example>")] == [550, 250, 250, 550]
+        relay.run("account", "disable", "anna")
+        assert person.docmd("XOUTCOME", "<a@laptop.example>")[0] == 421
+        assert other.say("XOUTCOME <a@laptop.example>")[0][0] == 421
+        person.close()
+
+
 def test_a_new_password_shuts_devices_out(relay):
     relay.add_account("ben", "secret", "ben@example.org")
     (id, token), (bens, bens_token) = enrol(relay), enrol(relay, user="ben")
