@@ -111,6 +111,7 @@ static void migrations_are_applied_once_and_whole(void **state)
     world_close(w);
     w->config.schema = files;
     assert_refused(w, RESULT_IO, "9999_bad.sql", "nothing was changed");
+    assert_non_null(strstr(w->why, "no such table"));
     assert_int_equal(world_number(w, "PRAGMA user_version"), n + 1); /* the first of the two is in, of the second nothing */
     assert_int_equal(world_number(w, "SELECT count(*) FROM sqlite_schema WHERE name = 'bad'"), 0);
     files[n + 1] = (struct schema_file){"9999_good.sql", "ALTER TABLE more ADD COLUMN y;"};
@@ -121,6 +122,30 @@ static void migrations_are_applied_once_and_whole(void **state)
     world_close(w);
     assert_int_equal(world_number(w, "SELECT count(*) FROM more"), 2);
     assert_int_equal(world_number(w, "PRAGMA user_version"), n + 2);
+}
+
+/* It would start, take mail, and fail at each message. */
+static void a_database_that_lacks_a_part_is_refused(void **state)
+{
+    static const struct {
+        const char *sql, *word;
+    } ROWS[] = {
+        {"DROP TABLE checkpoint_recipient", "table checkpoint_recipient"},
+        {"ALTER TABLE checkpoint DROP COLUMN received_at", "table checkpoint, column received_at"},
+        {"DROP INDEX checkpoint_name", "index checkpoint_name"},
+        {"DROP TABLE setting", "table setting"},
+    };
+    struct world *w = *state;
+    for (size_t i = 0; i < sizeof ROWS / sizeof *ROWS; i++) {
+        assert_int_equal(unlink(w->path) == 0 || i == 0, true);
+        assert_int_equal(world_open(w), RESULT_OK);
+        world_close(w);
+        world_meddle(w, "CREATE TABLE theirs (x)"); /* what is there besides does no harm */
+        assert_int_equal(world_open(w), RESULT_OK);
+        world_close(w);
+        world_meddle(w, ROWS[i].sql);
+        assert_refused(w, RESULT_CORRUPT, ROWS[i].word, "restore a backup");
+    }
 }
 
 static void a_database_has_one_program(void **state)
@@ -234,6 +259,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(places_that_cannot_be_used_are_named, world_setup_closed, world_teardown),
         cmocka_unit_test_setup_teardown(a_newer_database_is_left_alone, world_setup_closed, world_teardown),
         cmocka_unit_test_setup_teardown(migrations_are_applied_once_and_whole, world_setup_closed, world_teardown),
+        cmocka_unit_test_setup_teardown(a_database_that_lacks_a_part_is_refused, world_setup_closed, world_teardown),
         cmocka_unit_test_setup_teardown(a_database_has_one_program, world_setup_closed, world_teardown),
         cmocka_unit_test(the_agent_has_the_relays_tables_but_for_accounts),
         cmocka_unit_test_setup_teardown(statements_use_their_index, world_setup_closed, world_teardown),
