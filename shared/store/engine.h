@@ -156,7 +156,7 @@ MUST_CHECK enum result message_add_chunk(struct database *db, uint64_t message, 
 MUST_CHECK enum result message_read_chunk(struct database *db, uint64_t message, uint32_t seq, char **octets, size_t *len);
 MUST_CHECK enum result message_drop_body(struct database *db, uint64_t message);
 MUST_CHECK enum result message_drop_chunks_from(struct database *db, uint64_t message, uint32_t seq);
-/* Everything of it: message, recipients, body. RESULT_NOT_FOUND. */
+/* Everything of it: message, recipients, body. RESULT_NOT_FOUND: neither a message nor recipients. */
 MUST_CHECK enum result message_erase(struct database *db, uint64_t message);
 /* Reads into an arena. RESULT_NOT_FOUND. RESULT_CORRUPT: where a sealed text can't be opened stands STORE_UNREADABLE, and the rest is there all the same. envelope.recipients is left
  * empty. */

@@ -170,14 +170,27 @@ static bool is_shown_all_the_same(enum result result, bool is_there)
     return (result == RESULT_CORRUPT || result == RESULT_VERSION) && is_there;
 }
 
+/* Recipients whose message has another number now, or is gone: they are shown, with what is left, so that they can be removed, and the other messages are listed. */
+static struct store_message orphaned(uint64_t id)
+{
+    return (struct store_message){.id = id, .envelope.sender = SLICE(STORE_UNREADABLE)};
+}
+
 static enum result read_listing(struct database *db, struct arena *arena, uint64_t id, struct store_listing *out)
 {
     struct store_recipient *recipients;
     enum result result = message_read(db, arena, id, &out->message), unreadable = RESULT_OK;
     if (is_shown_all_the_same(result, out->message.id != 0))
         unreadable = result, result = RESULT_OK;
+    bool is_orphan = result == RESULT_NOT_FOUND;
+    if (is_orphan) {
+        out->message = orphaned(id);
+        unreadable = RESULT_CORRUPT, result = RESULT_OK;
+    }
     if (result == RESULT_OK)
         result = message_read_recipients(db, arena, id, NULL, &recipients, &out->nrecipients);
+    if (result == RESULT_OK && is_orphan && out->nrecipients == 0)
+        return RESULT_NOT_FOUND;
     if (is_shown_all_the_same(result, out->nrecipients > 0))
         unreadable = result, result = RESULT_OK;
     if (result != RESULT_OK)

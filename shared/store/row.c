@@ -212,10 +212,11 @@ enum result message_drop_chunks_from(struct database *db, uint64_t message, uint
 enum result message_erase(struct database *db, uint64_t message)
 {
     enum result result = query_run_for(db, SQL_MESSAGE_REMOVE, message);
-    if (result == RESULT_OK && database_changes(db) == 0)
-        return RESULT_NOT_FOUND;
+    int64_t changes = database_changes(db);
     if (result == RESULT_OK)
         result = query_run_for(db, SQL_RECIPIENT_REMOVE, message);
+    if (result == RESULT_OK && changes + database_changes(db) == 0)
+        return RESULT_NOT_FOUND; /* recipients alone are what is left of an altered one */
     return result == RESULT_OK ? message_drop_body(db, message) : result;
 }
 
@@ -293,6 +294,11 @@ enum result message_read(struct database *db, struct arena *arena, uint64_t id, 
     return ended == RESULT_OK ? result : ended;
 }
 
+static bool is_state(int64_t number)
+{
+    return number >= STORE_QUEUED && number <= STORE_UNCERTAIN;
+}
+
 static enum result take_recipient(const struct query *q, uint64_t message, struct arena *arena, struct store_recipient *out)
 {
     struct taker taker = {.q = q, .arena = arena};
@@ -310,12 +316,11 @@ static enum result take_recipient(const struct query *q, uint64_t message, struc
     };
     take_texts(&taker, &name, 1, 3, &out->envelope.address, &out->envelope.orcpt);
     take_texts(&taker, &words, 8, 9, &out->reply, &out->host);
+    if (!is_state(query_get_int(q, 5))) {
+        out->state = STORE_HELD; /* to be shown, and decided on by a person */
+        taker.unreadable = RESULT_CORRUPT;
+    }
     return taken(&taker);
-}
-
-static bool is_state(int64_t number)
-{
-    return number >= STORE_QUEUED && number <= STORE_UNCERTAIN;
 }
 
 /* The rows of a query whose parameters are bound; ends it. */
@@ -327,9 +332,10 @@ static enum result take_recipients(struct query *q, struct arena *arena, uint64_
     *n = 0;
     while (result == RESULT_OK && query_row(q)) {
         *out = arena_grow(arena, *out, *n, &capacity, sizeof **out);
-        result = !*out ? RESULT_MEMORY : is_state(query_get_int(q, 5)) ? RESULT_OK : RESULT_CORRUPT;
-        if (result != RESULT_OK)
+        if (!*out) {
+            result = RESULT_MEMORY;
             break;
+        }
         enum result row = take_recipient(q, id, arena, &(*out)[(*n)++]);
         if (row == RESULT_CORRUPT || row == RESULT_VERSION)
             unreadable = row;

@@ -263,7 +263,7 @@ struct store_listing { /* one message with all its recipients */
     const struct store_recipient *recipients;
     size_t nrecipients;
     const char *state; /* derived: see schema/README.md */
-    bool is_unreadable; /* a sealed text of it does not open, and STORE_UNREADABLE stands for it */
+    bool is_unreadable; /* a sealed text of it does not open, and STORE_UNREADABLE stands for it; or rows of it are altered, or gone */
 };
 enum store_list {
     STORE_LIST_UNFINISHED,

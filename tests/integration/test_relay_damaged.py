@@ -4,6 +4,7 @@ import sqlite3
 
 import pytest
 
+from relay_support import EX_DATAERR
 from test_relay_checkpoint import ANNA, BOB, CHUNK, LARGE, NAME, Session, item_of, outcome
 
 
@@ -56,3 +57,21 @@ def test_an_endless_address_is_told_cut(relay):
         code, text = outcome(session)
         assert code == 250 and "y" * 254 in text[1] and text[-1] == "end"
         assert session.mail(name="<new@laptop.example>")[0] == 250
+
+
+def test_one_altered_message_hides_no_other(relay):
+    """Its recipients are listed without it, and can be removed."""
+    whole, altered, strange = take(relay), take(relay, "<2@laptop.example>"), take(relay, "<3@laptop.example>")
+    rows = "(SELECT id FROM message ORDER BY id LIMIT 1 OFFSET %d)"
+    alter(relay, f"UPDATE message SET id = 7 WHERE id = {rows % 1}")
+    alter(relay, f"UPDATE recipient SET state = 99 WHERE message = {rows % 2}")
+    listed = {message["id"]: message for message in relay.json("queue", "list") + relay.json("queue", "list", "--all")}
+    assert {whole, altered, strange} <= set(listed)
+    assert (listed[altered]["from"], listed[altered]["to"][0]["address"]) == ("(unreadable)", BOB)
+    assert listed[strange]["state"] == "held"
+    assert {message["id"] for message in relay.queue()} == {whole, altered}
+    assert relay.json("queue", "show", altered)["from"] == "(unreadable)"
+    for id in (altered, strange):
+        relay.run("queue", "remove", id)
+    assert [message["id"] for message in relay.queue()] == [whole]
+    assert relay.run("queue", "show", altered, check=False).returncode == EX_DATAERR
