@@ -4,6 +4,7 @@
  * (package libsecret-1-0), so a machine without a desktop needs none of it. Exit codes: 0; 66 the service has none of that name; 75 it is locked, or the person said no; 69 there is no secret service;
  * 73 it has no place for new secrets. */
 #include "commands.h"
+#include "spool_key.h"
 
 #include "crypto/crypto.h"
 
@@ -13,7 +14,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-enum { CHILD_S = 35, TEXT = 2 * CRYPTO_KEY, NAME_MAX_OCTETS = 64 };
+enum { CHILD_S = 35, NAME_MAX_OCTETS = 64 };
 /* Of libsecret's enums (secret-service.h, secret-types.h). */
 enum { OPEN_SESSION = 1 << 1, SEARCH_ALL = 1 << 1, SEARCH_UNLOCK = 1 << 2, SEARCH_LOAD_SECRETS = 1 << 3 };
 
@@ -156,10 +157,10 @@ static int put_text(const struct libsecret *secret, void *service, char *name, c
 
 static int put(const struct libsecret *secret, void *service, char *name)
 {
-    char *text = crypto_secret_alloc(TEXT + 1);
+    char *text = crypto_secret_alloc(SPOOL_KEY_TEXT + 1);
     if (!text)
         return agent_fail(EX_OSERR, "out of memory");
-    int exit_code = put_text(secret, service, name, text, read_all(text, TEXT));
+    int exit_code = put_text(secret, service, name, text, read_all(text, SPOOL_KEY_TEXT));
     crypto_secret_free((void **)&text);
     return exit_code;
 }

@@ -11,8 +11,6 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-enum { TEXT = 2 * CRYPTO_KEY };
-
 extern char **environ;
 
 struct child {
@@ -67,7 +65,7 @@ static bool start(struct child *child, const char *program, const char *verb, co
     return has_started;
 }
 
-/* At most TEXT octets; false: not all of it came in time. */
+/* At most SPOOL_KEY_TEXT octets; false: not all of it came in time. */
 static bool listen_to(const struct child *child, char *text, size_t *len)
 {
     uint64_t end_ns = uv_hrtime() + (uint64_t)SPOOL_KEY_SECRET_MS * 1000000;
@@ -80,11 +78,11 @@ static bool listen_to(const struct child *child, char *text, size_t *len)
             return false;
         if (n < 0)
             continue;
-        ssize_t got = read(child->out, text + *len, (size_t)TEXT - *len);
+        ssize_t got = read(child->out, text + *len, (size_t)SPOOL_KEY_TEXT - *len);
         if (got <= 0)
             return got == 0;
         *len += (size_t)got;
-        if (*len == TEXT)
+        if (*len == SPOOL_KEY_TEXT)
             return true;
     }
 }
@@ -123,17 +121,17 @@ static enum result ask(const char *program, const char *verb, const char *name, 
     return is_said || result != RESULT_OK ? result : RESULT_IO;
 }
 
-enum result secret_child_get(const char *program, const char *name, char text[static 2 * CRYPTO_KEY + 1])
+enum result secret_child_get(const char *program, const char *name, char text[static SPOOL_KEY_TEXT + 1])
 {
     size_t len;
     enum result result = ask(program, "get", name, (struct slice){0}, text, &len);
     text[len] = '\0';
-    return result == RESULT_OK && len != TEXT ? RESULT_IO : result;
+    return result == RESULT_OK && len != SPOOL_KEY_TEXT ? RESULT_IO : result;
 }
 
-enum result secret_child_put(const char *program, const char *name, const char text[static 2 * CRYPTO_KEY + 1])
+enum result secret_child_put(const char *program, const char *name, const char text[static SPOOL_KEY_TEXT + 1])
 {
-    char nothing[TEXT];
+    char nothing[SPOOL_KEY_TEXT];
     size_t len;
-    return ask(program, "put", name, slice_of(text, TEXT), nothing, &len);
+    return ask(program, "put", name, slice_of(text, SPOOL_KEY_TEXT), nothing, &len);
 }

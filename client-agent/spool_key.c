@@ -5,8 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { TEXT = 2 * CRYPTO_KEY };
-
 struct search {
     struct spool_key *key;
     char name[2 * SEAL_SALT + 1]; /* of the database, in the secret service */
@@ -27,7 +25,7 @@ static enum result say(struct search *search, enum result result, const char *wo
 static enum result read_file(struct search *search, const char *path)
 {
     struct private_error error;
-    struct buffer content = BUFFER_SECRET(TEXT + 2);
+    struct buffer content = BUFFER_SECRET(SPOOL_KEY_TEXT + 2);
     enum result result = private_read(path, &content, &error);
     struct slice text = slice_trim(buffer_slice(&content));
     if (text.len > 0 && text.ptr[text.len - 1] == '\n')
@@ -36,7 +34,7 @@ static enum result read_file(struct search *search, const char *path)
         snprintf(search->why, search->why_size, "the spool's key is expected in %s, and there is no such file", path);
     } else if (result != RESULT_OK && result != RESULT_LIMIT) {
         snprintf(search->why, search->why_size, "%s", error.text);
-    } else if (!slice_to_cstr(text, search->text, TEXT + 1) || text.len != TEXT) {
+    } else if (!slice_to_cstr(text, search->text, SPOOL_KEY_TEXT + 1) || text.len != SPOOL_KEY_TEXT) {
         snprintf(search->why, search->why_size, "%s does not hold a key, 64 hex digits", path);
         result = RESULT_DENIED;
     } else {
@@ -56,20 +54,20 @@ static void draw(struct search *search)
         search->text[2 * i + 1] = digits[octet & 15];
         search->text[2 * i] = digits[octet >> 4];
     }
-    search->text[TEXT] = '\0';
+    search->text[SPOOL_KEY_TEXT] = '\0';
 }
 
 /* Durable when this returns, before the first row is sealed. Another agent with the same key_file may have been quicker: then its key is ours. */
 static enum result make_file(struct search *search, const char *path)
 {
     struct private_error error;
-    char *line = crypto_secret_alloc(TEXT + 2);
+    char *line = crypto_secret_alloc(SPOOL_KEY_TEXT + 2);
     enum result result = line ? private_make_folder(search->key->dirs->keys, &error) : RESULT_MEMORY;
     if (result == RESULT_OK) {
         draw(search);
-        memcpy(line, search->text, TEXT);
-        line[TEXT] = '\n';
-        result = private_write_new(path, slice_of(line, TEXT + 1), &error);
+        memcpy(line, search->text, SPOOL_KEY_TEXT);
+        line[SPOOL_KEY_TEXT] = '\n';
+        result = private_write_new(path, slice_of(line, SPOOL_KEY_TEXT + 1), &error);
     }
     crypto_secret_free((void **)&line);
     if (result != RESULT_OK && result != RESULT_EXISTS)
@@ -93,15 +91,15 @@ static enum result read_secret(struct search *search)
 
 static enum result make_secret(struct search *search)
 {
-    char *made = crypto_secret_alloc(TEXT + 1);
+    char *made = crypto_secret_alloc(SPOOL_KEY_TEXT + 1);
     if (!made)
         return say(search, RESULT_MEMORY, "out of memory");
     draw(search);
-    memcpy(made, search->text, TEXT + 1);
+    memcpy(made, search->text, SPOOL_KEY_TEXT + 1);
     enum result result = secret_child_put(search->program, search->name, made);
     if (result == RESULT_OK)
         result = read_secret(search);
-    if (result == RESULT_OK && memcmp(made, search->text, TEXT) != 0)
+    if (result == RESULT_OK && memcmp(made, search->text, SPOOL_KEY_TEXT) != 0)
         result = RESULT_IO;
     crypto_secret_free((void **)&made);
     if (result == RESULT_OK || result == RESULT_CANCELLED)
@@ -151,11 +149,11 @@ static enum result find_key(void *context, const uint8_t id[static SEAL_SALT], b
         search.program[0] = '\0';
     crypto_hex(slice_of(id, SEAL_SALT), search.name, sizeof search.name);
     search.key->where[0] = '\0';
-    search.text = crypto_secret_alloc(TEXT + 1);
+    search.text = crypto_secret_alloc(SPOOL_KEY_TEXT + 1);
     if (!search.text)
         return say(&search, RESULT_MEMORY, "out of memory");
     enum result result = search_all(&search, is_sealed);
-    if (result == RESULT_OK && !crypto_hex_decode(slice_of(search.text, TEXT), key, CRYPTO_KEY))
+    if (result == RESULT_OK && !crypto_hex_decode(slice_of(search.text, SPOOL_KEY_TEXT), key, CRYPTO_KEY))
         result = RESULT_DENIED;
     if (result == RESULT_DENIED && search.key->where[0])
         snprintf(why, why_size, "what is in %s is no key", search.key->where);

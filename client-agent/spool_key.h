@@ -12,7 +12,7 @@
 
 #include "store/store.h"
 
-enum { SPOOL_KEY_WHERE = 600, SPOOL_KEY_SECRET_MS = 40 * 1000 /* the person at the desktop may be asked for a password meanwhile */ };
+enum { SPOOL_KEY_WHERE = 600, SPOOL_KEY_TEXT = 2 * CRYPTO_KEY, SPOOL_KEY_SECRET_MS = 40 * 1000 /* the person at the desktop may be asked for a password meanwhile */ };
 
 struct spool_key {
     const struct dirs *dirs;
@@ -26,8 +26,8 @@ void spool_key_prepare(struct spool_key *key, const struct dirs *dirs, const str
 /* ---- secret_child.c: the secret service, asked of a child ---- */
 
 /* RESULT_OK; RESULT_NOT_FOUND: the service has none of this name; RESULT_CANCELLED: locked, or no answer in time; RESULT_IO: no secret service here. name: letters and digits. text is 64 hex digits. */
-MUST_CHECK enum result secret_child_get(const char *program, const char *name, char text[static 2 * CRYPTO_KEY + 1]);
+MUST_CHECK enum result secret_child_get(const char *program, const char *name, char text[static SPOOL_KEY_TEXT + 1]);
 /* RESULT_OK, RESULT_CANCELLED, RESULT_IO: it takes none. */
-MUST_CHECK enum result secret_child_put(const char *program, const char *name, const char text[static 2 * CRYPTO_KEY + 1]);
+MUST_CHECK enum result secret_child_put(const char *program, const char *name, const char text[static SPOOL_KEY_TEXT + 1]);
 
 #endif

@@ -22,13 +22,13 @@ static const struct smtp_reply device_late = SMTP_REPLY_INIT(503, 5, 5, 1, "XDEV
 static const struct smtp_reply outcome_late = SMTP_REPLY_INIT(503, 5, 5, 1, "XOUTCOME has no place in a transaction; say RSET first");
 static const struct smtp_reply tls_again = SMTP_REPLY_INIT(503, 5, 5, 1, "TLS is on already");
 static const struct smtp_reply tls_first = SMTP_REPLY_INIT(530, 5, 7, 0, "Must issue a STARTTLS command first");
-static const struct smtp_reply auth_first = SMTP_REPLY_INIT(530, 5, 7, 0, "Authentication required: log in with AUTH first");
+const struct smtp_reply server_auth_first = SMTP_REPLY_INIT(530, 5, 7, 0, "Authentication required: log in with AUTH first");
 static const struct smtp_reply no_tls = SMTP_REPLY_INIT(502, 5, 5, 1, "STARTTLS is not offered on this port");
 static const struct smtp_reply idling = SMTP_REPLY_INIT(421, 4, 7, 0, "Too many commands without a message; closing");
 static const struct smtp_reply last_one = SMTP_REPLY_INIT(421, 4, 7, 0, "That was the last message of this session; connect again for more");
 static const struct smtp_reply too_large = SMTP_REPLY_INIT(552, 5, 3, 4, "The message is larger than this server takes; EHLO tells SIZE");
 static const struct smtp_reply too_many_rcpt = SMTP_REPLY_INIT(452, 4, 5, 3, "Too many recipients; send the rest in another transaction");
-static const struct smtp_reply short_of_memory = SMTP_REPLY_INIT(452, 4, 3, 1, "Out of memory for now; try again in a while");
+const struct smtp_reply server_short_of_memory = SMTP_REPLY_INIT(452, 4, 3, 1, "Out of memory for now; try again in a while");
 static const struct smtp_reply not_offered = SMTP_REPLY_INIT(555, 5, 5, 4, "A parameter belongs to an extension that EHLO does not offer");
 static const struct smtp_reply ok = SMTP_REPLY_INIT(250, 2, 0, 0, "Ok");
 static const struct smtp_reply goodbye = SMTP_REPLY_INIT(221, 2, 0, 0, "Goodbye");
@@ -159,7 +159,7 @@ static void mail(struct smtp_server *server, const struct smtp_command *command)
         arena_copy(&server->arena, command->envid, &envelope->envid) != RESULT_OK ||
         arena_copy(&server->arena, command->transid, &transid) != RESULT_OK) {
         server_end_transaction(server);
-        server_reply(server, &short_of_memory);
+        server_reply(server, &server_short_of_memory);
         return;
     }
     server->has_transaction = true;
@@ -247,7 +247,7 @@ static void rcpt(struct smtp_server *server, const struct smtp_command *command)
     if (has_all_recipients(server)) {
         server_reply(server, &too_many_rcpt);
     } else if (keep_candidate(server, command) != RESULT_OK) {
-        server_reply(server, &short_of_memory);
+        server_reply(server, &server_short_of_memory);
     } else {
         server->owed = SMTP_OWED_RCPT;
         server_add_event(server, SMTP_SERVER_RCPT)->recipient = &server->candidate;
@@ -281,7 +281,7 @@ void server_rcpt_answered(struct smtp_server *server, const struct smtp_reply *r
         if (add_recipient(server) == RESULT_OK)
             server_set_state(server, SMTP_SERVER_HAS_RCPT);
         else
-            reply = &short_of_memory;
+            reply = &server_short_of_memory;
     }
     server_reply(server, reply);
 }
@@ -418,7 +418,7 @@ static const struct smtp_reply *judge(const struct smtp_server *server, enum smt
         return server->state == SMTP_SERVER_BETWEEN ? &amid_bdat : rule->misplaced;
     }
     if ((rule->flags & NEEDS_AUTH) && server->config.requires_auth && !server->is_authenticated)
-        return &auth_first;
+        return &server_auth_first;
     return NULL;
 }
 

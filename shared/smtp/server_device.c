@@ -9,7 +9,6 @@ static const struct smtp_reply no_device = SMTP_REPLY_INIT(502, 5, 5, 1, "XDEVIC
 static const struct smtp_reply login_first = SMTP_REPLY_INIT(530, 5, 7, 0, "Authentication required: log in by name and password first");
 static const struct smtp_reply by_token = SMTP_REPLY_INIT(503, 5, 5, 1, "A device's token gives no more tokens; log in by name and password");
 static const struct smtp_reply one_device = SMTP_REPLY_INIT(503, 5, 5, 1, "This session has its device already");
-static const struct smtp_reply short_of_memory = SMTP_REPLY_INIT(452, 4, 3, 1, "Out of memory for now; try again in a while");
 
 static const struct smtp_reply *judge(const struct smtp_server *server)
 {
@@ -40,7 +39,7 @@ void server_device(struct smtp_server *server, const struct smtp_command *comman
     const struct smtp_reply *refusal = judge(server);
     enum result taken = refusal ? RESULT_OK : take_label(server, command->argument);
     if (taken == RESULT_MEMORY) {
-        server_reply(server, &short_of_memory);
+        server_reply(server, &server_short_of_memory);
     } else if (refusal || taken != RESULT_OK) {
         server_refuse(server, refusal ? refusal : smtp_command_fault_reply(SMTP_COMMAND_DEVICE));
     } else {

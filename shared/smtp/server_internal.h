@@ -123,7 +123,7 @@ void server_command(struct smtp_server *server, struct slice line);
 void server_mail_answered(struct smtp_server *server, const struct smtp_reply *reply);
 void server_mail_resumed(struct smtp_server *server, bool is_told, bool is_over, uint64_t held_octets, size_t nrcpt);
 void server_rcpt_answered(struct smtp_server *server, const struct smtp_reply *reply);
-extern const struct smtp_reply server_no_memory, server_mail_first;
+extern const struct smtp_reply server_no_memory, server_short_of_memory, server_mail_first, server_auth_first;
 
 /* ---- server_auth.c ---- */
 /* The set that EHLO offers now. */

@@ -3,8 +3,6 @@
 /* XOUTCOME (schema/link.md): what became of a transaction that had a name. */
 
 static const struct smtp_reply no_outcome = SMTP_REPLY_INIT(502, 5, 5, 1, "XOUTCOME is not offered here");
-static const struct smtp_reply login_first = SMTP_REPLY_INIT(530, 5, 7, 0, "Authentication required: log in with AUTH first");
-static const struct smtp_reply short_of_memory = SMTP_REPLY_INIT(452, 4, 3, 1, "Out of memory for now; try again in a while");
 
 void server_outcome(struct smtp_server *server, const struct smtp_command *command)
 {
@@ -12,9 +10,9 @@ void server_outcome(struct smtp_server *server, const struct smtp_command *comma
     if (!server->config.outcome || !server->is_tls) {
         server_refuse(server, &no_outcome);
     } else if (!server->is_authenticated) {
-        server_refuse(server, &login_first);
+        server_refuse(server, &server_auth_first);
     } else if (buffer_append(text, command->transid) != RESULT_OK) {
-        server_reply(server, &short_of_memory);
+        server_reply(server, &server_short_of_memory);
     } else {
         server->owed = SMTP_OWED_OUTCOME;
         struct smtp_server_event *event = server_add_event(server, SMTP_SERVER_OUTCOME);
