@@ -50,13 +50,12 @@ static bool is_named(const struct bond *bond)
     return is_of(bond, buffer_slice(&bond->named_host), buffer_slice(&bond->named_user));
 }
 
-/* What was written by no program of ours counts as another relay's: its messages are not asked about, which loses a copy and doubles nothing. */
-static enum result take_text(struct bond *bond, struct slice text)
+enum result bond_take_text(struct bond *bond, struct slice text)
 {
     struct slice form, host, user, epoch, rest;
     bool is_good = slice_cut(text, '\n', &form, &rest) && slice_equal(form, slice_from_cstr(FORM)) && slice_cut(rest, '\n', &host, &rest) &&
                    slice_cut(rest, '\n', &user, &rest) && slice_cut(rest, '\n', &epoch, &rest);
-    if (!is_good)
+    if (!is_good || host.len > BOND_TEXT_MAX || user.len > BOND_TEXT_MAX)
         return RESULT_OK;
     if (set(&bond->named_host, host) != RESULT_OK || set(&bond->named_user, user) != RESULT_OK)
         return RESULT_MEMORY;
@@ -73,7 +72,7 @@ static void on_setting(void *context, enum result result, struct slice value)
     struct bond *bond = context;
     bond->nowed--;
     if (result == RESULT_OK)
-        result = take_text(bond, value);
+        result = bond_take_text(bond, value);
     if (result != RESULT_OK && result != RESULT_NOT_FOUND) {
         try_again_later(bond);
         return;

@@ -37,6 +37,9 @@ struct bond {
 
 /* False: out of memory. on_bound follows, when the setting has been read. */
 MUST_CHECK bool bond_open(struct bond *bond, const struct settings *settings);
+/* What the setting holds; bond_open's answer comes by way of it. What was written by no program of ours counts as another relay's: its messages are not asked about, which loses a copy and doubles nothing.
+ * RESULT_OK, RESULT_MEMORY. */
+MUST_CHECK enum result bond_take_text(struct bond *bond, struct slice text);
 /* RESULT_OK: is_bound tells whether the new ones are bound already; RESULT_MEMORY: as it was. */
 MUST_CHECK enum result bond_reload(struct bond *bond, const struct settings *settings);
 /* Begins to give up on what the old one has, unless that is done or under way; on_bound follows, never from inside. */
