@@ -32,6 +32,13 @@ static void what_is_final_ends_it(void **state)
     close_scene(&s);
 }
 
+/* On the disk: the session's end does not wait for that. */
+static bool has_words(struct scene *s, uint64_t id, const char *words)
+{
+    look(s, id);
+    return strcmp(s->seen_reply, words) == 0;
+}
+
 /* Newer words; the time of the hand-over stays, and the copy too. */
 static void what_is_not_final_stays(void **state)
 {
@@ -42,10 +49,8 @@ static void what_is_not_final_stays(void **state)
     put_setting(&s, "1\n127.0.0.1\nanna\nepoch2\n");
     put_relayed(&s, FIRST, 7200 * 1000, 1, true);
     start(&s);
-    NET_UNTIL(&s.house.net, s.nasked > 0 && state_of(&s) == UPLINK_RESTING);
-    look(&s, FIRST);
+    NET_UNTIL(&s.house.net, s.nasked > 0 && state_of(&s) == UPLINK_RESTING && has_words(&s, FIRST, "the relay tries again: 451 4.7.1 greylisted"));
     assert_int_equal(s.seen.state, STORE_RELAYED);
-    assert_string_equal(s.seen_reply, "the relay tries again: 451 4.7.1 greylisted");
     assert_in_range(s.seen.next_attempt_ms, wall_now_ms() + 3600 * 1000, wall_now_ms() + 6 * 3600 * 1000);
     assert_true(s.seen.at_ms < wall_now_ms() - 7000 * 1000);
     assert_true(has_body(&s, FIRST));
