@@ -287,6 +287,13 @@ static bool is_news(const struct tracer_recipient *r, const struct store_outcome
     return outcome->state != STORE_RELAYED || outcome->next_attempt_ms == 0 || !slice_equal(outcome->reply, r->reply) || !slice_equal(outcome->host, r->host);
 }
 
+/* It stays awaited until it is queued: an agent that dies in between asks again. What the relay said of it before holds no more. */
+static void conclude_lost(const struct tracer_recipient *r, const struct tracer_rules *rules, struct store_outcome *outcome)
+{
+    *outcome = (struct store_outcome){.seq = r->seq, .transaction = r->transaction, .state = STORE_RELAYED, .next_attempt_ms = rules->ask_at_ms, .host = rules->relay,
+                                      .reply = SLICE("the relay knows nothing of it any more: it is handed over again")};
+}
+
 enum result tracer_conclude(struct tracer *tracer, const struct tracer_rules *rules, struct tracer_verdict *out)
 {
     *out = (struct tracer_verdict){.is_final = true};
@@ -295,6 +302,8 @@ enum result tracer_conclude(struct tracer *tracer, const struct tracer_rules *ru
         struct store_outcome *outcome = &tracer->outcomes[out->noutcomes];
         if (r->fate == FATE_UNKNOWN && rules->can_refill && is_promised(r, rules) && !is_given_up(r, rules)) {
             queue_again(r, rules, out);
+            conclude_lost(r, rules, outcome);
+            out->noutcomes += is_news(r, outcome);
             continue;
         }
         if (conclude_one(tracer, r, rules, outcome) != RESULT_OK)

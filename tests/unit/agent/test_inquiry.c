@@ -69,6 +69,7 @@ static void what_the_relay_has_lost_is_handed_over_again(void **state)
     start(&s);
     NET_UNTIL(&s.house.net, s.ntaken == 1 && queue_count(s.queue) == 0);
     assert_non_null(strstr(s.logged, "relay-lost"));
+    assert_non_null(strstr(s.logged, "any more: it is handed over again"));
     assert_non_null(strstr(s.logged, "relay-begun-anew"));
     look(&s, FIRST);
     assert_int_equal(s.seen.state, STORE_RELAYED);
@@ -171,9 +172,8 @@ static void what_is_lost_again_and_again_does_not_go_round(void **state)
             assert_int_equal(s.seen.next_attempt_ms, 0);
         else
             assert_in_range(s.seen.next_attempt_ms, wall_now_ms() + 50 * 60 * 1000, wall_now_ms() + 66 * 60 * 1000);
-        if (is_expired)
-            assert_non_null(strstr(s.seen_reply, "again and again: given up"));
-        else
+        assert_string_equal(s.seen_reply, is_expired ? "the relay takes it and then knows nothing of it, again and again: given up" : "the relay knows nothing of it any more: it is handed over again");
+        if (!is_expired)
             assert_in_range(queue_deadline_ms(s.queue), loop_now_ms(&s.house.net.loop) + 50 * 60 * 1000, loop_now_ms(&s.house.net.loop) + 66 * 60 * 1000);
         assert_int_equal(s.ntaken, 0);
         close_scene(&s);
