@@ -6,12 +6,14 @@ static int64_t now_of(const struct consignment *consignment)
     return loop_now_ms(consignment->loop);
 }
 
-/* What the relay has said it holds; the session's death leaves it there. */
+/* What the relay has said it holds; the session's death leaves it there. Nothing counts too, once it has answered to the transaction: what it had is gone. */
 static void note_taken(struct consignment *consignment)
 {
-    struct begun *begun = consignment->is_named && consignment->courier ? begun_find(&consignment->begun, consignment->message) : NULL;
-    uint64_t taken = begun && consignment->session->outbound ? smtp_client_taken_octets(outbound_core(consignment->session->outbound)) : 0;
-    if (taken == 0 || !begun_hold(begun, taken))
+    struct outbound *outbound = consignment->session->outbound;
+    struct begun *begun = consignment->is_named && consignment->courier && outbound ? begun_find(&consignment->begun, consignment->message) : NULL;
+    uint64_t taken = begun ? smtp_client_taken_octets(outbound_core(outbound)) : 0;
+    bool is_said = begun && (taken > 0 || consignment->is_heard);
+    if (!is_said || !begun_hold(begun, taken))
         return;
     consignment->has_grown = true;
     consignment->on_progress(consignment->context);

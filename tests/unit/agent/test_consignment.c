@@ -243,6 +243,40 @@ static void lines_that_we_give_up_are_not_counted(void **state)
     close_scene(&s);
 }
 
+/* Its own 451 ends the transaction, whatever it took before: a keeper has removed the half, or its disk is full. */
+static void what_the_relay_has_put_off_is_not_there(void **state)
+{
+    struct scene s;
+    (void)state;
+    open_scene_with(&s, LARGE, NEW, "");
+    s.office.wall_lead_ms = long_ahead;
+    s.puts_off = true;
+    enqueue(&s);
+    NET_UNTIL(&s.house.net, state_of(&s) == UPLINK_READY && s.octets == LARGE);
+    assert_int_equal(progress_of(&s, MESSAGE), 0);
+    close_scene(&s);
+}
+
+/* The half is gone when the next session asks, and that one dies too before anything is taken. */
+static void what_the_relay_has_dropped_is_not_there(void **state)
+{
+    struct scene s;
+    struct monitor_event awake = awake_again();
+    (void)state;
+    send_up_to(&s, LARGE, NEW, LARGE / 2);
+    s.office.wall_lead_ms = long_ahead;
+    s.records[0].held = 0;
+    uplink_set_network(s.uplink, &awake);
+    assert_in_range(progress_of(&s, MESSAGE), 1, LARGE);
+    stop_the_line_at(&s, s.octets + 1);
+    for (int i = 0; i < 50; i++) /* the replies before it come */
+        uv_run(&s.house.net.loop, UV_RUN_NOWAIT);
+    uplink_set_network(s.uplink, &awake);
+    assert_int_equal(progress_of(&s, MESSAGE), 0);
+    assert_string_equal(s.mails, "whole ask ");
+    close_scene(&s);
+}
+
 /* ---- who goes first --------------------------------------------------------------------------------------------- */
 
 static void a_small_one_overtakes_a_large_one(void **state)
@@ -442,6 +476,8 @@ int main(void)
         cmocka_unit_test(nothing_is_told_of_one_that_has_expired),
         cmocka_unit_test(a_line_that_never_gets_on_is_judged_as_before),
         cmocka_unit_test(lines_that_we_give_up_are_not_counted),
+        cmocka_unit_test(what_the_relay_has_put_off_is_not_there),
+        cmocka_unit_test(what_the_relay_has_dropped_is_not_there),
         cmocka_unit_test(a_small_one_overtakes_a_large_one),
         cmocka_unit_test(a_large_one_has_its_turn_first),
         cmocka_unit_test(others_are_not_paused),

@@ -53,6 +53,7 @@ struct scene {
     uint64_t octets;              /* of bodies that came, over all sessions */
     uint64_t stop_at, pause_at;   /* of bodies: the line is cut after each so many; no more is read, once. 0: never */
     bool is_paused, forgets;      /* forgets: what was taken is lost with the line */
+    bool puts_off;                /* 451 to the whole body, of which it then keeps nothing */
 };
 
 /* ---- the relay ---- */
@@ -139,6 +140,11 @@ static inline void on_event(void *context, struct service_session *session, cons
     case SMTP_SERVER_BODY_END:
         if (s->holds) {
             s->held = session;
+            break;
+        }
+        if (s->puts_off) {
+            s->running->held = 0;
+            say(session, SMTP_REPLY(451, 4, 3, 0, "not now"));
             break;
         }
         s->ntaken++;
