@@ -143,6 +143,8 @@ void custody_forget(struct custody *custody, uint64_t message)
     custody->count--;
     memmove(&custody->items[place], &custody->items[place + 1], (custody->count - place) * sizeof *custody->items);
     free(item);
+    if (custody->count == 0)
+        custody->is_searching = false;
 }
 
 void custody_clear(struct custody *custody)

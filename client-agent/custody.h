@@ -76,7 +76,7 @@ void custody_clear(struct custody *custody);
 int64_t custody_may_ms(const struct custody *custody);
 /* When custody_wants_session becomes true; INT64_MAX likewise. */
 int64_t custody_wake_ms(const struct custody *custody);
-/* To be asked while there is no session. True: one is to be looked for; it stays so until custody_search_over. */
+/* To be asked while there is no session. True: one is to be looked for; it stays so until custody_search_over, or until nothing is awaited. */
 bool custody_wants_session(struct custody *custody, int64_t now_ms);
 void custody_search_over(struct custody *custody);
 void custody_free(struct custody *custody);

@@ -493,6 +493,12 @@ void inquiry_search_over(struct inquiry *inquiry)
     uv_timer_stop(&inquiry->timer);
 }
 
+/* What is being asked about it is answered into the void. */
+void inquiry_forget(struct inquiry *inquiry, uint64_t message)
+{
+    custody_forget(&inquiry->custody, message);
+}
+
 void inquiry_ask_now(struct inquiry *inquiry)
 {
     if (inquiry->bond.is_bound && !inquiry->is_stopping && custody_ask_now(&inquiry->custody, boot_now_ms()))

@@ -62,9 +62,12 @@ void inquiry_session_over(struct inquiry *inquiry);
 int64_t inquiry_deadline_ms(const struct inquiry *inquiry);
 /* There is no session: is one wanted? If not, the timer is set for when it will be. */
 bool inquiry_wants_session(struct inquiry *inquiry);
-/* The search for it has ended, either way. */
+/* There was none to be found, or it has served, or failed: it is wanted no more, until somebody's time comes. Not before it has let us in: a session that is refused because the relay has forgotten our token is to be
+ * followed by another. */
 void inquiry_search_over(struct inquiry *inquiry);
 
+/* A person has removed it. */
+void inquiry_forget(struct inquiry *inquiry, uint64_t message);
 /* A person wants to know: all that is awaited is asked about at the next opportunity, and inquiry_wants_session says yes. */
 void inquiry_ask_now(struct inquiry *inquiry);
 /* Wall time at which the message is asked about at the latest; 0: it is not known. */

@@ -16,6 +16,7 @@ struct session {
     bool is_stale;             /* settings have changed, or it is the agent's end: it ends when idle, and nothing of it is told or kept */
     bool is_asking;            /* the relay is being asked something: for a token, or what became of messages (inquiry.h) */
     bool has_asked;            /* for a token */
+    bool is_to_be_repeated;    /* it was not let in by what the profile said, and that is forgotten: whoever wished for it wishes for the next */
     enum finder_end how;       /* as far as it is known yet: peace */
     enum path_verdict verdict; /* PATH_OPEN: nothing speaks against the way */
     bool is_brief;             /* PATH_DIED_EARLY: within a second, with nothing of a message */

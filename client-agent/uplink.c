@@ -221,7 +221,6 @@ static void log_verdict(const struct uplink *uplink, enum log_level level, const
 static void on_use(void *context, struct outbound *winner, const struct path *path)
 {
     struct uplink *uplink = context;
-    inquiry_search_over(uplink->inquiry);
     findings_take(&uplink->findings, search_finder(uplink->search), true, wall_now_ms());
     session_begin(&uplink->session, winner, path);
     log_verdict(uplink, LOG_INFO, "way-found");
@@ -280,13 +279,17 @@ static bool send_next(struct uplink *uplink)
 
 static void leave(struct uplink *uplink)
 {
+    if (!uplink->session.is_stale)
+        inquiry_search_over(uplink->inquiry);
     uplink_enter(uplink, UPLINK_LEAVING);
     outbound_quit(uplink->session.outbound);
 }
 
-/* Nothing to send: the timer ends the session, or comes earlier for mail whose time is near. */
+/* Nothing to send, nothing to ask: the timer ends the session, or comes earlier for mail whose time is near. */
 static void keep_warm_or_leave(struct uplink *uplink)
 {
+    if (!smtp_client_is_early(outbound_core(uplink->session.outbound))) /* else it may not have been let in */
+        inquiry_search_over(uplink->inquiry);
     int64_t now_ms = uplink_now_ms(uplink), warm_until_ms = uplink->idle_since_ms + uplink->config.settings->values.keep_warm;
     /* An outcome that is being recorded holds the queue's one place: more mail may wait behind it. */
     if (now_ms >= warm_until_ms) {
@@ -522,6 +525,8 @@ void uplink_forget(struct uplink *uplink, uint64_t message)
 {
     consignment_forget(&uplink->consignment, message);
     consignment_withdraw(&uplink->consignment, message);
+    inquiry_forget(uplink->inquiry, message);
+    uplink_go_on(uplink); /* nobody may be waited for any more */
 }
 
 void uplink_hold(struct uplink *uplink, uint64_t message)

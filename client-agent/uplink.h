@@ -67,7 +67,7 @@ void uplink_wake(struct uplink *uplink, bool is_urgent);
 void uplink_flush(struct uplink *uplink);
 /* Wall time at which the relay is asked about that message; 0: it is not known. */
 int64_t uplink_question_at_ms(const struct uplink *uplink, uint64_t message);
-/* A person has removed, or held, a message, and the queue knows: one that is under way is left where it is, unless its last octet has gone. */
+/* A person has removed, or held, a message, and the queue knows: one that is under way is left where it is, unless its last octet has gone. What is removed is not asked about any more. */
 void uplink_forget(struct uplink *uplink, uint64_t message);
 void uplink_hold(struct uplink *uplink, uint64_t message);
 /* Where the laptop is now (net/monitor.h). */

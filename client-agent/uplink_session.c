@@ -47,6 +47,7 @@ static void on_session_failed(struct uplink *uplink, const struct outbound_failu
     log_event(uplink->config.log, LOG_WARNING, "uplink-failed", LOG_TEXT("phase", failure->phase), LOG_TEXT("reason", failure->words));
     if (session_judge(&uplink->session, failure, &uplink->config.recall->profile)) {
         log_event(uplink->config.log, LOG_WARNING, "relay-changed", LOG_TEXT("reason", failure->words));
+        uplink->session.is_to_be_repeated = true;
         recall_save_profile(uplink->config.recall, uplink->config.settings);
     } else {
         tell_trouble(uplink, failure);
@@ -80,6 +81,8 @@ static void end_session(struct uplink *uplink)
 {
     struct session *session = &uplink->session;
     inquiry_session_over(uplink->inquiry);
+    if (!session->is_stale && !session->is_to_be_repeated && uplink->state != UPLINK_LEAVING)
+        inquiry_search_over(uplink->inquiry);
     if (!session->is_stale)
         search_ended(uplink->search, session->how, session->verdict, session->words);
     uplink->is_relay_reached = session->verdict == PATH_RELAY_REFUSED;

@@ -153,6 +153,32 @@ def test_a_relay_that_lost_its_database_is_refilled(make_agent, make_relay, sink
     assert sorted(m.header("Subject") for m in sink.messages) == ["once", "other"]
 
 
+def test_flush_alone_finds_out_that_a_relay_has_begun_anew(make_agent, make_relay, sink, make_sink):
+    """Nothing is queued; the session that asks is refused, since the relay does not know the device any more, and the next one logs in by password."""
+    agent, relay = make_stranded(make_agent, make_relay, sink, make_sink)
+    id = agent.send()
+    wait_for(lambda: "tries again" in (to_of(agent, id)["reply"] or ""), "the relay's word on it")
+    wait_for(lambda: agent.status()["way"] is None, "the session's end")
+    relay.conf["delivery.mx_port"] = [str(sink.port)]
+    relay.write_conf()
+    begin_with(relay, None)
+    relay.add_account("anna", "secret", "anna@example.org")
+    agent.run("queue", "flush")
+    agent.wait_log("relay-changed")
+    agent.wait_log("relay-lost", item=id)
+    agent.wait_state(id, "delivered")
+    assert len(sink.wait_messages(1)) == 1
+
+
+def test_what_is_removed_is_not_counted_as_awaited(make_agent, make_relay, sink, make_sink):
+    agent, relay = make_stranded(make_agent, make_relay, sink, make_sink)
+    id = agent.send()
+    wait_for(lambda: agent.status()["queue"]["awaited"] == 1, "the relay to have it")
+    agent.run("queue", "remove", id)
+    assert agent.status()["queue"]["awaited"] == 0
+    assert "0 with the relay" not in agent.run("queue", "flush").stdout
+
+
 def test_an_old_backup_is_filled_up(make_agent, make_relay, sink, make_sink, tmp_path):
     """The backup knows the first message, the second came after it: only that is handed over again."""
     agent, relay = make_stranded(make_agent, make_relay, sink, make_sink)

@@ -44,6 +44,7 @@ struct scene {
     size_t nasked;
     unsigned ntaken, knows_from; /* it knows nothing of any name before it has taken so many */
     bool removes;                /* a person removes FIRST while it is asked about */
+    bool refuses_login;
     bool is_stopped, is_closed, is_counted, is_settled;
     struct store_recipient seen; /* of what was looked at last; slices in seen_text */
     char seen_reply[600], seen_host[300];
@@ -89,7 +90,9 @@ static inline void on_event(void *context, struct service_session *session, cons
     struct scene *s = context;
     switch (event->type) {
     case SMTP_SERVER_AUTH:
-        if (smtp_server_set_user(service_core(session), SLICE("anna")) == RESULT_OK)
+        if (s->refuses_login)
+            say(session, SMTP_REPLY(535, 5, 7, 8, "wrong"));
+        else if (smtp_server_set_user(service_core(session), SLICE("anna")) == RESULT_OK)
             say(session, SMTP_REPLY(235, 2, 7, 0, "welcome"));
         break;
     case SMTP_SERVER_BODY_END: s->ntaken++; say(session, SMTP_REPLY(250, 2, 0, 0, "taken")); break;

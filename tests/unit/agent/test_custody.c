@@ -306,6 +306,22 @@ static void the_next_time_is_the_least_of_all(void **state)
     custody_free(&c);
 }
 
+/* With the last that was waited for goes the wish for a session. */
+static void what_is_removed_is_waited_for_no_more(void **state)
+{
+    struct custody c = {0};
+    (void)state;
+    take(&c, 7, BEGIN);
+    take(&c, 8, BEGIN);
+    assert_true(custody_ask_now(&c, BEGIN));
+    custody_forget(&c, 7);
+    assert_true(custody_wants_session(&c, BEGIN));
+    custody_forget(&c, 8);
+    assert_false(custody_wants_session(&c, BEGIN));
+    assert_int_equal(custody_wake_ms(&c), INT64_MAX);
+    custody_free(&c);
+}
+
 static void what_does_not_fit_is_left_to_the_disk(void **state)
 {
     struct custody c = {0};
@@ -337,6 +353,7 @@ int main(void)
         cmocka_unit_test(handed_over_again_it_begins_anew),
         cmocka_unit_test(ten_years_either_way_neither_hurry_nor_starve),
         cmocka_unit_test(the_next_time_is_the_least_of_all),
+        cmocka_unit_test(what_is_removed_is_waited_for_no_more),
         cmocka_unit_test(what_does_not_fit_is_left_to_the_disk),
     };
     return cmocka_run_group_tests_name("custody", tests, NULL, NULL);

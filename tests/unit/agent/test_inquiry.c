@@ -327,6 +327,65 @@ static void a_person_who_asks_is_told_now(void **state)
     close_scene(&s);
 }
 
+/* Before its time, and while it is being asked about. */
+static void what_a_person_removes_is_not_waited_for(void **state)
+{
+    static const char *const answers[] = {ONE("delivered", "250 ok"), NULL};
+    struct scene s;
+    (void)state;
+    open_scene(&s, answers);
+    put_setting(&s, "1\n127.0.0.1\nanna\nepoch2\n");
+    put_relayed(&s, FIRST, 1000, 3600 * 1000, true);
+    put_relayed(&s, FIRST + 1, 1000, 3600 * 1000, true);
+    start(&s);
+    NET_UNTIL(&s.house.net, awaited(&s) == 2 && state_of(&s) == UPLINK_RESTING);
+    uplink_forget(s.uplink, FIRST);
+    assert_int_equal(awaited(&s), 1);
+    uplink_flush(s.uplink);
+    NET_UNTIL(&s.house.net, s.nasked == 1);
+    uplink_forget(s.uplink, FIRST + 1);
+    NET_UNTIL(&s.house.net, state_of(&s) == UPLINK_RESTING && has_words(&s, FIRST + 1, "250 ok"));
+    assert_int_equal(awaited(&s), 0);
+    assert_int_equal(s.house.opened, 1);
+    close_scene(&s);
+}
+
+/* Its questions alone open no session after session: the next one comes after a quarter of an hour. */
+static void a_relay_that_lets_nobody_in_is_left_alone(void **state)
+{
+    static const char *const answers[] = {ONE("delivered", "250 ok"), NULL};
+    struct scene s;
+    (void)state;
+    open_scene(&s, answers);
+    s.refuses_login = true;
+    put_setting(&s, "1\n127.0.0.1\nanna\nepoch2\n");
+    put_relayed(&s, FIRST, 1000, 1, true);
+    start(&s);
+    NET_UNTIL(&s.house.net, s.house.closed == 1 && state_of(&s) == UPLINK_RESTING);
+    assert_int_equal(s.nasked, 0);
+    assert_int_equal(awaited(&s), 1);
+    assert_in_range(uplink_question_at_ms(s.uplink, FIRST), wall_now_ms() + 800 * 1000, wall_now_ms() + 900 * 1000);
+    close_scene(&s);
+}
+
+/* A wish that comes while one session serves is served by it: there is no second one. */
+static void one_session_serves_all_who_wish(void **state)
+{
+    static const char *const answers[] = {ONE("queued", "451 later"), NULL};
+    struct scene s;
+    (void)state;
+    open_scene(&s, answers);
+    put_setting(&s, "1\n127.0.0.1\nanna\nepoch2\n");
+    put_relayed(&s, FIRST, 1000, 1, true);
+    start(&s);
+    NET_UNTIL(&s.house.net, s.nasked == 1);
+    uplink_flush(s.uplink);
+    NET_UNTIL(&s.house.net, state_of(&s) == UPLINK_RESTING);
+    assert_int_equal(s.nasked, 1);
+    assert_int_equal(s.house.opened, 1);
+    close_scene(&s);
+}
+
 /* At whatever moment: nothing is leaked, nothing hangs. */
 static void its_end_may_come_at_any_time(void **state)
 {
@@ -476,6 +535,9 @@ int main(void)
         cmocka_unit_test(many_are_asked_in_flights),
         cmocka_unit_test(a_relay_that_cannot_say_is_asked_later),
         cmocka_unit_test(a_session_that_dies_takes_no_answer_along),
+        cmocka_unit_test(what_a_person_removes_is_not_waited_for),
+        cmocka_unit_test(a_relay_that_lets_nobody_in_is_left_alone),
+        cmocka_unit_test(one_session_serves_all_who_wish),
         cmocka_unit_test(its_end_may_come_at_any_time),
         cmocka_unit_test(a_person_who_asks_is_told_now),
         cmocka_unit_test(an_answer_without_news_frees_nobody_in_its_midst),
