@@ -2,6 +2,7 @@
 
 #include "consignment.h"
 
+#include "mail/message_id.h"
 #include "net/stream.h"
 
 /* ---- into the queue --------------------------------------------------------------------------------------------- */
@@ -14,7 +15,9 @@ static enum result add(struct backlog *backlog, uint64_t message, uint64_t size_
     queue_set_large(backlog->queue, message, consignment_is_large(size_octets));
     if (result == RESULT_OK || result == RESULT_EXISTS)
         return result;
-    log_event(backlog->log, LOG_ERROR, "not-scheduled", LOG_TEXT("why", result_name(result)), LOG_TEXT("next", "read again from the disk soon"));
+    char id[MESSAGE_ID_TEXT];
+    message_id_format(message, id);
+    log_event(backlog->log, LOG_ERROR, "not-scheduled", LOG_TEXT("item", id), LOG_TEXT("why", result_name(result)), LOG_TEXT("next", "read again from the disk soon"));
     backlog_read_later(backlog);
     return result;
 }
@@ -50,6 +53,13 @@ static void end_reading(struct backlog *backlog)
     backlog->on_read(backlog->context, result);
 }
 
+static void log_not_held(const struct backlog *backlog, uint64_t message)
+{
+    char id[MESSAGE_ID_TEXT];
+    message_id_format(message, id);
+    log_event(backlog->log, LOG_ERROR, "not-held", LOG_TEXT("item", id));
+}
+
 /* One that is held on the disk but stands in the queue already was released meanwhile, or is held there, too. */
 static void on_due(void *context, const struct store_due *due, size_t n, bool is_last, enum result result)
 {
@@ -57,7 +67,7 @@ static void on_due(void *context, const struct store_due *due, size_t n, bool is
     for (size_t i = 0; i < n && !backlog->is_stopped; i++) {
         enum result added = add(backlog, due[i].message, due[i].size_octets, due[i].due_at_ms);
         if (added == RESULT_OK && due[i].is_held && queue_hold(backlog->queue, due[i].message) != RESULT_OK)
-            log_event(backlog->log, LOG_ERROR, "not-held");
+            log_not_held(backlog, due[i].message);
     }
     if (result != RESULT_OK)
         backlog->result = result;

@@ -78,7 +78,9 @@ static void enqueue(struct inquiry *inquiry, uint64_t message, int64_t due_at_ms
         queue_flush(inquiry->config.queue, message, now_ms); /* others of its recipients may wait for their time */
     if (result == RESULT_OK || result == RESULT_EXISTS)
         return;
-    log_event(inquiry->config.log, LOG_ERROR, "not-scheduled", LOG_TEXT("why", result_name(result)));
+    char id[MESSAGE_ID_TEXT];
+    message_id_format(message, id);
+    log_event(inquiry->config.log, LOG_ERROR, "not-scheduled", LOG_TEXT("item", id), LOG_TEXT("why", result_name(result)));
     if (inquiry->config.on_unscheduled)
         inquiry->config.on_unscheduled(inquiry->config.unscheduled_context);
 }
@@ -456,8 +458,10 @@ int64_t inquiry_first_ms(const struct inquiry *inquiry, const struct profile *pr
 
 void inquiry_took(struct inquiry *inquiry, const struct attempt_end *end)
 {
+    char id[MESSAGE_ID_TEXT];
+    message_id_format(end->message, id);
     if (end->ask_at_ms > 0 && end->result == RESULT_OK && inquiry->bond.is_bound && custody_take(&inquiry->custody, end->message, boot_now_ms()) != RESULT_OK)
-        log_event(inquiry->config.log, LOG_WARNING, "not-awaited", LOG_TEXT("why", "too much is awaited already, or memory is out"));
+        log_event(inquiry->config.log, LOG_WARNING, "not-awaited", LOG_TEXT("item", id), LOG_TEXT("why", "too much is awaited already, or memory is out"));
 }
 
 /* ---- times ------------------------------------------------------------------------------------------------------ */

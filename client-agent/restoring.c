@@ -1,5 +1,6 @@
 #include "restoring.h"
 
+#include "mail/message_id.h"
 #include "net/stream.h"
 #include "queue/schedule.h"
 
@@ -19,8 +20,10 @@ static void restore_row(struct restoring *restoring, const struct store_listing 
         return;
     int64_t age_ms = wall_ms > taken_at_ms ? wall_ms - taken_at_ms : 0;
     enum result result = custody_restore(restoring->custody, row->message.id, now_ms - age_ms, schedule_on_clock(ask_at_ms, wall_ms, now_ms, CUSTODY_LONGEST_MS), now_ms);
+    char id[MESSAGE_ID_TEXT];
+    message_id_format(row->message.id, id);
     if (result == RESULT_MEMORY)
-        log_event(restoring->log, LOG_ERROR, "not-awaited", LOG_TEXT("why", result_name(result)));
+        log_event(restoring->log, LOG_ERROR, "not-awaited", LOG_TEXT("item", id), LOG_TEXT("why", result_name(result)));
 }
 
 static void read_page(struct restoring *restoring);
