@@ -236,7 +236,7 @@ static void check(struct run *run)
     assert_int_equal(world_number(&run->w, "SELECT count(*) FROM checkpoint_recipient"), 2 * (nknown - nover));
 }
 
-/* So that there is something to do again. */
+/* So that there is something to do again. Each time is later than all before it, those included at which names were touched and then stayed. */
 static void forget_one(struct run *run)
 {
     size_t which = pick(run, NAMES);
@@ -245,20 +245,20 @@ static void forget_one(struct run *run)
         return;
     struct world_done d = {0};
     uint64_t message = name->message;
+    int64_t served_ms = (int64_t)run->next_id++ + 2000;
     for (size_t i = 0; i < NAMES; i++) { /* touched: they stay */
         struct store_claim by = claim_of(i);
-        by.served_ms = (int64_t)run->next_id + 2000;
+        by.served_ms = served_ms;
         if (i != which && run->names[i].is_over)
             assert_int_equal(names_claim(&run->w, by).result, RESULT_OK);
         else if (i != which && run->names[i].message)
             return;
     }
-    store_checkpoint_sweep(run->w.client, (int64_t)run->next_id + 2000, world_on_done, &d);
+    store_checkpoint_sweep(run->w.client, served_ms, world_on_done, &d);
     assert_int_equal(world_wait_done(&run->w, &d), RESULT_OK);
     assert_int_equal(world_remove(&run->w, message), RESULT_OK);
     *name = (struct name){0};
     lose(run, which);
-    run->next_id++;
 }
 
 static void one_sequence(uint64_t seed)
