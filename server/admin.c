@@ -116,8 +116,8 @@ static json_t *half_json(const struct store_half_entry *half)
 {
     char id[MESSAGE_ID_TEXT];
     message_id_format(half->message, id);
-    return json_pack("{s:s, s:s%, s:s%, s:I, s:i}", "id", id, "account", half->account.ptr, half->account.len, "device", half->device.ptr ? half->device.ptr : "", half->device.len, "octets",
-                     (json_int_t)half->octets, "recipients", (int)half->nrcpt);
+    return json_pack("{s:s, s:s%, s:s%, s:I, s:i, s:b}", "id", id, "account", half->account.ptr, half->account.len, "device", half->device.ptr ? half->device.ptr : "", half->device.len, "octets",
+                     (json_int_t)half->octets, "recipients", (int)half->nrcpt, "receiving", half->is_receiving);
 }
 
 static void admin_on_halves(void *context, enum result result, const struct store_half_entry *entries, size_t n)

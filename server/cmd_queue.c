@@ -21,8 +21,9 @@ static void print_halves(FILE *out, const json_t *halves)
         fputs("There are no halves: no message is here in part\n", out);
     json_array_foreach((json_t *)(uintptr_t)halves, i, half) {
         console_format_size(json_integer_value(json_object_get(half, "octets")), size, sizeof size);
-        fprintf(out, "%s  %9s  of %s%s%s, for %" JSON_INTEGER_FORMAT " recipients\n", console_text(half, "id"), size, console_text(half, "account"),
-                *console_text(half, "device") ? ", device " : "", console_text(half, "device"), json_integer_value(json_object_get(half, "recipients")));
+        json_int_t nrcpt = json_integer_value(json_object_get(half, "recipients"));
+        fprintf(out, "%s  %9s  of %s%s%s, for %" JSON_INTEGER_FORMAT " recipient%s%s\n", console_text(half, "id"), size, console_text(half, "account"),
+                *console_text(half, "device") ? ", device " : "", console_text(half, "device"), nrcpt, nrcpt == 1 ? "" : "s", json_is_true(json_object_get(half, "receiving")) ? ", being received" : "");
     }
 }
 

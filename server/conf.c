@@ -46,7 +46,7 @@ static const struct config_key keys[] = {
     COUNT("limits", "sessions_per_address", sessions_per_address, "100", 0, 1000000, "a number up to 1000000, 0 for no limit"),
     KEY("limits", "database_size", CONFIG_SIZE, database_size, .fallback = "0", .min = 0, .max = INT64_C(1) << 46,
         .accepted = "a size, 0 for no limit"),
-    COUNT("limits", "half_bodies", half_bodies, "8", 1, 1000000, "a number from 1 to 1000000"),
+    COUNT("limits", "half_bodies", half_bodies, "8", 2, 1000000, "a number from 2 to 1000000"),
     KEY("limits", "half_octets", CONFIG_SIZE, half_octets, .fallback = "200M", .min = 65536, .max = INT64_C(1) << 46, .accepted = "a size from 64K on"),
     TIME("limits", "command_timeout", command_timeout, "5m", 1000, MINUTES(60), "a duration from 1s to 1h"),
     TIME("limits", "data_timeout", data_timeout, "3m", 1000, MINUTES(60), "a duration from 1s to 1h"),

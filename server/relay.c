@@ -221,6 +221,9 @@ static void relay_on_renewed(void *context);
 static void relay_limit_halves(const struct relay *relay, const struct conf *conf)
 {
     store_limit_halves(relay->store, (uint64_t)conf->values.half_bodies, (uint64_t)conf->values.half_octets);
+    if (conf->values.half_octets < conf->values.message_size)
+        log_event(&relay->log, LOG_WARNING, "half-octets-small",
+                  LOG_TEXT("reason", "half_octets is less than message_size: what came of a larger message beyond it is lost with the connection, and sent again"));
 }
 
 /* Without a watch a renewed certificate waits for SIGHUP. */

@@ -48,7 +48,7 @@ struct smtp_reply intake_reply_of(enum result result)
     if (result == RESULT_LIMIT)
         return SMTP_REPLY(452, 4, 5, 3, "The envelope is too large for one message; send it to fewer recipients at a time");
     if (result == RESULT_CANCELLED)
-        return SMTP_REPLY(451, 4, 3, 0, "Another session goes on with this message, or has ended it; this one did not take it");
+        return SMTP_REPLY(451, 4, 3, 0, "Another session goes on with this message, or has ended it, or it was removed here; this one did not take it");
     return SMTP_REPLY(451, 4, 3, 0, "The message could not be stored; it was not taken, please try again later");
 }
 

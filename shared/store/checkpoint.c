@@ -458,7 +458,10 @@ static enum result forget_run(struct store_task *task, struct database *db)
     struct forget_task *t = (struct forget_task *)task;
     struct query q = query_open(db, SQL_CHECKPOINT_OLD);
     query_int(&q, t->served_ms);
-    return drop_some(db, &q, "nobody has asked for it for too long", &t->has_more);
+    enum result result = drop_some(db, &q, "nobody has asked for it for too long", &t->has_more);
+    if (result != RESULT_OK || t->has_more)
+        return result;
+    return half_fit_one(db, client_store(task->client)->receiving, &t->has_more);
 }
 
 static void forget_answer(struct store_task *task, bool is_wanted)

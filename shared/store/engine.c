@@ -201,7 +201,8 @@ static enum result prepare(struct store *store, const struct store_config *confi
 {
     store->path = strdup(config->path);
     store->fresh = fresh_new((size_t)(config->fresh_kib ? config->fresh_kib : FRESH_KIB) * 1024);
-    if (!store->path || !store->fresh)
+    store->receiving = receiving_new();
+    if (!store->path || !store->fresh || !store->receiving)
         return RESULT_MEMORY;
     enum result result = check_sqlite(why, why_size);
     if (result == RESULT_OK)
@@ -265,6 +266,7 @@ void store_close(struct store **store)
     close_databases(s);
     room_close(&s->room);
     fresh_free(&s->fresh);
+    receiving_free(&s->receiving);
     seal_free(&s->seal);
     if (s->lock_fd >= 0)
         close(s->lock_fd);

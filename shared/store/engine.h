@@ -62,6 +62,7 @@ bool worker_wait(struct worker *worker, void (*quiet)(void *), void *context);
 void worker_trim(void);
 
 struct fresh;
+struct receiving;
 struct room;
 struct keeper;
 
@@ -73,6 +74,7 @@ struct store {
     struct worker writer, reader;
     struct keeper *keeper;
     struct fresh *fresh;
+    struct receiving *receiving;
     struct room *room;
     struct seal *seal; /* NULL: the database is not sealed */
     /* writer's thread */
@@ -111,6 +113,10 @@ void fresh_put(struct fresh *fresh, struct store_job *job);
 struct store_job *fresh_take(struct fresh *fresh, uint64_t message, struct slice hop);
 void fresh_drop(struct fresh *fresh, uint64_t message);
 void fresh_clear(struct fresh *fresh);
+
+/* ---- receiving.c: named bodies that come in at this moment ---- */
+struct receiving *receiving_new(void); /* NULL: out of memory */
+void receiving_free(struct receiving **receiving);
 
 /* ---- client.c ---- */
 struct store *client_store(const struct store_client *client);

@@ -63,10 +63,10 @@ static uint64_t octets_with(const struct half_piece *piece)
     return (uint64_t)piece->seq * STORE_CHUNK + piece->octets.len;
 }
 
-static void bind_row(struct query *q, const struct half_name *name, const struct half_piece *piece, struct slice reply)
+static void bind_row(struct query *q, uint32_t generation, const struct half_piece *piece, struct slice reply)
 {
     query_int(q, (int64_t)piece->message);
-    query_int(q, half_generation(name));
+    query_int(q, generation);
     query_text(q, reply);
     query_int(q, (int64_t)octets_with(piece));
     query_int(q, (int64_t)piece->half.header_came);
@@ -80,10 +80,10 @@ static void bind_row(struct query *q, const struct half_name *name, const struct
 }
 
 /* RESULT_CANCELLED: not ours any more. */
-static enum result set_row(struct database *db, const struct half_name *name, const struct half_piece *piece, struct slice reply)
+static enum result set_row(struct database *db, uint32_t generation, const struct half_piece *piece, struct slice reply)
 {
     struct query q = query_open(db, SQL_CHECKPOINT_SET);
-    bind_row(&q, name, piece, reply);
+    bind_row(&q, generation, piece, reply);
     enum result result = query_run(&q);
     return result == RESULT_OK && database_changes(db) == 0 ? RESULT_CANCELLED : result;
 }
@@ -92,7 +92,7 @@ static enum result add_row(struct database *db, const struct half_name *name, co
 {
     const struct store_claim *claim = &name->naming.claim;
     struct query q = query_open(db, SQL_CHECKPOINT_ADD);
-    bind_row(&q, name, piece, reply);
+    bind_row(&q, half_generation(name), piece, reply);
     query_text(&q, claim->account);
     query_text(&q, claim->device);
     query_text(&q, claim->helo);
@@ -216,7 +216,7 @@ enum result half_limit(struct database *db, struct slice account)
 enum result half_put(struct database *db, const struct half_name *name, const struct half_piece *piece)
 {
     struct drops drops;
-    enum result result = piece->is_first ? begin(db, name, piece) : set_row(db, name, piece, (struct slice){0});
+    enum result result = piece->is_first ? begin(db, name, piece) : set_row(db, half_generation(name), piece, (struct slice){0});
     if (result == RESULT_OK && piece->replaces)
         result = message_drop_chunks_from(db, piece->message, piece->seq);
     if (result == RESULT_OK)
@@ -241,7 +241,7 @@ static enum result commit_half(struct database *db, const struct half_name *name
     if (result == RESULT_CANCELLED) /* another half is no obstacle to one that is whole */
         result = RESULT_OK;
     if (result == RESULT_OK)
-        result = set_row(db, name, last, name->naming.reply);
+        result = set_row(db, half_generation(name), last, name->naming.reply);
     if (result == RESULT_OK && last->replaces)
         result = message_drop_chunks_from(db, last->message, last->seq);
     if (result == RESULT_OK)
@@ -339,7 +339,7 @@ enum result half_end(struct database *db, const struct checkpoint_row *row, uint
     return RESULT_OK;
 }
 
-enum result half_came(struct database *db, uint64_t message, uint32_t generation, uint64_t *came)
+static enum result half_came(struct database *db, uint64_t message, uint32_t generation, uint64_t *came)
 {
     struct checkpoint_row row;
     uint64_t end = 0;
@@ -365,10 +365,10 @@ static enum result read_begun(struct database *db, uint64_t message, uint64_t en
     return result == RESULT_NOT_FOUND ? RESULT_CORRUPT : result;
 }
 
-static enum result cut_off(struct database *db, const struct half_name *name, const struct checkpoint_row *row, uint64_t end, struct slice begun)
+static enum result cut_off(struct database *db, const struct checkpoint_row *row, uint64_t end, struct slice begun)
 {
     struct half_piece piece = {.message = row->message, .seq = (uint32_t)(end / STORE_CHUNK), .octets = begun, .half = row->half};
-    enum result result = set_row(db, name, &piece, (struct slice){0});
+    enum result result = set_row(db, row->generation, &piece, (struct slice){0});
     if (result == RESULT_OK)
         result = message_drop_chunks_from(db, row->message, piece.seq);
     return result == RESULT_OK && begun.len > 0 ? message_add_chunk(db, row->message, piece.seq, begun) : result;
@@ -385,11 +385,99 @@ enum result half_reopen(struct database *db, const struct half_name *name, uint6
     if (result == RESULT_OK)
         result = read_begun(db, message, end, octets, len);
     if (result == RESULT_OK && end < row.octets)
-        result = cut_off(db, name, &row, end, slice_of(*octets, *len));
+        result = cut_off(db, &row, end, slice_of(*octets, *len));
     if (result == RESULT_OK)
         return RESULT_OK;
     free(*octets);
     *octets = NULL;
     *len = 0;
+    return result;
+}
+
+/* ---- given up ---- */
+
+/* How much of it fits the bound; 0: not even its header. */
+static enum result find_fitting(struct database *db, const struct checkpoint_row *row, uint64_t bound, uint64_t *end)
+{
+    *end = 0;
+    if (row->half.header_came == 0 || row->half.header_stored > bound)
+        return RESULT_OK;
+    *end = bound;
+    enum result result = row->half.has_lines ? find_line_end(db, row, bound, end) : RESULT_OK;
+    if (result != RESULT_NOT_FOUND && result != RESULT_CORRUPT)
+        return result;
+    *end = 0; /* as half_end */
+    return RESULT_OK;
+}
+
+static enum result cut_to(struct database *db, const struct checkpoint_row *row, uint64_t end)
+{
+    char *octets = NULL;
+    size_t len = 0;
+    enum result result = read_begun(db, row->message, end, &octets, &len);
+    if (result == RESULT_OK)
+        result = cut_off(db, row, end, slice_of(octets, len));
+    free(octets);
+    return result;
+}
+
+static enum result fit(struct database *db, const struct checkpoint_row *row, enum half_fit *out)
+{
+    uint64_t bound = db->most_half_octets, end;
+    bool is_message = false, is_sound = row->generation > 0;
+    *out = HALF_FITS;
+    if (bound == 0 || (is_sound && row->octets <= bound))
+        return RESULT_OK;
+    enum result result = message_is_there(db, row->message, &is_message); /* whose body it is then, whatever its row says */
+    if (result != RESULT_OK || is_message)
+        return result;
+    result = find_fitting(db, row, bound, &end);
+    if (result == RESULT_OK && end > 0)
+        result = cut_to(db, row, end);
+    *out = result == RESULT_CORRUPT || end == 0 ? HALF_DROPPED : HALF_CUT;
+    return *out == HALF_DROPPED && (result == RESULT_OK || result == RESULT_CORRUPT) ? checkpoint_drop(db, row->message, true, "it alone is larger than those of a device may be together, and can't be cut") : result;
+}
+
+enum result half_suspend(struct database *db, uint64_t message, uint32_t generation, uint64_t *came, enum half_fit *out)
+{
+    struct checkpoint_row row;
+    *out = HALF_FITS;
+    enum result result = get_ours(db, message, generation, &row);
+    if (result == RESULT_OK)
+        result = fit(db, &row, out);
+    if (result == RESULT_CANCELLED)
+        return RESULT_NOT_FOUND;
+    return result == RESULT_OK ? half_came(db, message, generation, came) : result;
+}
+
+/* RESULT_NOT_FOUND: there is none that nobody writes. */
+static enum result find_too_large(struct database *db, struct receiving *receiving, uint64_t *message)
+{
+    struct query q = query_open(db, SQL_CHECKPOINT_LARGE);
+    query_int(&q, (int64_t)db->most_half_octets);
+    bool is_found = false;
+    while (!is_found && query_row(&q)) {
+        *message = (uint64_t)query_get_int(&q, 0);
+        is_found = !receiving_has(receiving, *message, (uint32_t)query_get_int(&q, 1));
+    }
+    enum result result = query_end(&q);
+    return result == RESULT_OK && !is_found ? RESULT_NOT_FOUND : result;
+}
+
+enum result half_fit_one(struct database *db, struct receiving *receiving, bool *has_more)
+{
+    uint64_t message = 0;
+    struct checkpoint_row row;
+    struct arena arena = {0};
+    enum half_fit unused;
+    enum result result = db->most_half_octets > 0 ? find_too_large(db, receiving, &message) : RESULT_NOT_FOUND;
+    *has_more = result == RESULT_OK;
+    if (result == RESULT_NOT_FOUND)
+        return RESULT_OK;
+    if (result == RESULT_OK)
+        result = checkpoint_get(db, message, &arena, &row);
+    if (result == RESULT_OK)
+        result = fit(db, &row, &unused);
+    arena_free(&arena);
     return result;
 }

@@ -5,6 +5,7 @@
 #ifndef POSTERN_STORE_HALF_H
 #define POSTERN_STORE_HALF_H
 
+#include "base/list.h"
 #include "store/checkpoint.h"
 
 /* An intake's name; copied when it gets it and never changed: both threads read it. */
@@ -19,6 +20,16 @@ void half_name_free(struct half_name **name);
 int64_t half_served_ms(const struct half_name *name);
 /* Under which its body is written; whoever begins one has the first, 1. */
 uint32_t half_generation(const struct half_name *name);
+
+/* receiving.c: a named body that a session writes. From its naming until nothing of it is under way to the disk any more. */
+struct half_receipt {
+    struct list_node node;
+    uint64_t message;
+    uint32_t generation;
+};
+void receiving_add(struct receiving *receiving, struct half_receipt *receipt);
+void receiving_remove(struct receiving *receiving, struct half_receipt *receipt);
+bool receiving_has(struct receiving *receiving, uint64_t message, uint32_t generation);
 
 /* One chunk of a named body. */
 struct half_piece {
@@ -40,10 +51,14 @@ MUST_CHECK enum result half_commit(struct database *db, const struct half_name *
 MUST_CHECK enum result half_abort(struct database *db, uint64_t message, uint32_t generation);
 /* How many of its stored octets can be gone on behind: up to a whole line, if it has lines. 0: none, because the header is not whole. */
 MUST_CHECK enum result half_end(struct database *db, const struct checkpoint_row *row, uint64_t *end);
-/* By a person's hand, whoever has it. RESULT_NOT_FOUND: it is none. */
-MUST_CHECK enum result half_remove(struct database *db, uint64_t message);
-/* How many octets of the sender's a claim would find. RESULT_NOT_FOUND: none, or it is somebody else's. */
-MUST_CHECK enum result half_came(struct database *db, uint64_t message, uint32_t generation, uint64_t *came);
+/* By a person's hand. RESULT_NOT_FOUND: it is none; RESULT_DENIED: a session writes it at this moment. */
+MUST_CHECK enum result half_remove(struct database *db, struct receiving *receiving, uint64_t message);
+/* Its session gives it up: of one that is by itself larger than a device's may be together, what fits stays, to the end of a line; nothing, when that is not even the header. came: how many octets
+ * of the sender's a claim will find; RESULT_NOT_FOUND: none, or it is somebody else's. */
+enum half_fit { HALF_FITS, HALF_CUT, HALF_DROPPED };
+MUST_CHECK enum result half_suspend(struct database *db, uint64_t message, uint32_t generation, uint64_t *came, enum half_fit *fit);
+/* The same for one that no session has given up: the program was killed, or the bound was lowered since. has_more: perhaps for another, too. */
+MUST_CHECK enum result half_fit_one(struct database *db, struct receiving *receiving, bool *has_more);
 /* Cuts it off there; the octets of the chunk that is begun go to memory that is the caller's to free. RESULT_NOT_FOUND, RESULT_CANCELLED. */
 MUST_CHECK enum result half_reopen(struct database *db, const struct half_name *name, uint64_t message, uint64_t end, char **octets, size_t *len);
 

@@ -12,9 +12,10 @@ struct halves_task {
     void *context;
 };
 
-static enum result take_entry(struct query *q, struct arena *arena, struct store_half_entry *out)
+static enum result take_entry(struct query *q, struct receiving *receiving, struct arena *arena, struct store_half_entry *out)
 {
-    *out = (struct store_half_entry){.message = (uint64_t)query_get_int(q, 0), .octets = (uint64_t)query_get_int(q, 3), .nrcpt = (uint32_t)query_get_int(q, 4)};
+    *out = (struct store_half_entry){.message = (uint64_t)query_get_int(q, 0), .octets = (uint64_t)query_get_int(q, 3), .nrcpt = (uint32_t)query_get_int(q, 5)};
+    out->is_receiving = receiving_has(receiving, out->message, (uint32_t)query_get_int(q, 4));
     enum result result = arena_copy(arena, query_get_slice(q, 1), &out->account);
     return result == RESULT_OK ? arena_copy(arena, query_get_slice(q, 2), &out->device) : result;
 }
@@ -31,7 +32,7 @@ static enum result halves_run(struct store_task *task, struct database *db)
     query_int(&q, STORE_HALVES_LISTED);
     enum result result = RESULT_OK;
     while (result == RESULT_OK && t->n < STORE_HALVES_LISTED && query_row(&q))
-        result = take_entry(&q, &t->arena, &t->entries[t->n++]);
+        result = take_entry(&q, client_store(task->client)->receiving, &t->arena, &t->entries[t->n++]);
     enum result ended = query_end(&q);
     return result == RESULT_OK ? ended : result;
 }
@@ -54,15 +55,19 @@ void store_half_list(struct store_client *client, store_halves_done *done, void 
     reader_send(&t->task);
 }
 
-enum result half_remove(struct database *db, uint64_t message)
+enum result half_remove(struct database *db, struct receiving *receiving, uint64_t message)
 {
     struct checkpoint_row row;
     struct arena arena = {0};
     if (!db->has_checkpoints)
         return RESULT_NOT_FOUND;
     enum result result = checkpoint_get(db, message, &arena, &row);
+    if (result == RESULT_OK && row.reply.len > 0)
+        result = RESULT_NOT_FOUND;
+    if (result == RESULT_OK && receiving_has(receiving, message, row.generation))
+        result = RESULT_DENIED; /* its sender sends to the end, to be told what he could not make sense of */
     if (result == RESULT_OK)
-        result = row.reply.len == 0 ? checkpoint_drop(db, message, true, "removed by a person") : RESULT_NOT_FOUND;
+        result = checkpoint_drop(db, message, true, "removed by a person");
     arena_free(&arena);
     return result;
 }

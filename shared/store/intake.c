@@ -48,6 +48,7 @@ struct store_intake {
     uint64_t size_octets;
     uint32_t nsent;     /* whole chunks given to the writer */
     struct half_name *name; /* NULL: none */
+    struct half_receipt receipt; /* of a named one, until it is released */
     struct store_half half;
     size_t nsynced;     /* octets of the chunk in the buffer that are on the disk already, or on their way */
     bool has_begun;     /* something of a named body is */
@@ -90,11 +91,21 @@ struct store_intake *store_intake_new(struct store_client *client, uint64_t id, 
     return intake;
 }
 
+static enum result set_name(struct store_intake *intake, const struct store_naming *naming)
+{
+    intake->name = half_name_new(naming);
+    if (!intake->name)
+        return RESULT_MEMORY;
+    intake->receipt.message = intake->id;
+    intake->receipt.generation = half_generation(intake->name);
+    receiving_add(client_store(intake->client)->receiving, &intake->receipt);
+    return RESULT_OK;
+}
+
 enum result store_intake_name(struct store_intake *intake, const struct store_naming *naming)
 {
     assert(!intake->name && intake->size_octets == 0);
-    intake->name = half_name_new(naming);
-    return intake->name ? RESULT_OK : RESULT_MEMORY;
+    return set_name(intake, naming);
 }
 
 void store_intake_note(struct store_intake *intake, const struct store_half *half)
@@ -107,6 +118,8 @@ static void release(struct store_intake *intake)
     if (!intake->is_given_up || intake->ntasks > 0)
         return;
     store_job_free(&intake->job);
+    if (intake->name)
+        receiving_remove(client_store(intake->client)->receiving, &intake->receipt);
     half_name_free(&intake->name);
     free(intake->buffer);
     free(intake);
@@ -276,12 +289,13 @@ struct suspend_task {
     struct store_task task;
     struct store_intake *intake;
     uint64_t came;
+    enum half_fit fit;
 };
 
 static enum result suspend_run(struct store_task *task, struct database *db)
 {
     struct suspend_task *t = (struct suspend_task *)task;
-    return half_came(db, t->intake->id, half_generation(t->intake->name), &t->came);
+    return half_suspend(db, t->intake->id, half_generation(t->intake->name), &t->came, &t->fit);
 }
 
 static void suspend_committed(struct store_task *task)
@@ -292,6 +306,8 @@ static void suspend_committed(struct store_task *task)
     if (task->result != RESULT_OK)
         return;
     message_id_format(t->intake->id, id);
+    if (t->fit == HALF_CUT)
+        log_event(client_store(task->client)->log, LOG_INFO, "half-body-cut", LOG_TEXT("item", id), LOG_TEXT("reason", "it alone is larger than those of a device may be together"));
     log_event(client_store(task->client)->log, LOG_INFO, "transaction-suspended", LOG_STR("session", naming->session), LOG_TEXT("item", id), LOG_STR("user", naming->claim.account),
               LOG_INT("octets", (int64_t)t->came));
 }
@@ -379,11 +395,9 @@ void store_intake_resume(struct store_client *client, const struct store_checkpo
     t->context = context;
     t->end = checkpoint->came_octets - checkpoint->half.header_came + checkpoint->half.header_stored;
     t->intake = intake_new(client, checkpoint->message, on_drain, drain_context);
-    if (t->intake) {
+    if (t->intake)
         t->intake->half = checkpoint->half;
-        t->intake->name = half_name_new(naming);
-    }
-    if (!t->intake || !t->intake->name)
+    if (!t->intake || set_name(t->intake, naming) != RESULT_OK)
         t->task.result = RESULT_MEMORY;
     t->task.is_urgent = true;
     writer_send(&t->task);

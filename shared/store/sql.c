@@ -111,7 +111,8 @@ const char *const store_sql[SQL_COUNT] = {
     [SQL_CHECKPOINT_REMOVE] = "DELETE FROM checkpoint WHERE message = ?1",
     [SQL_CHECKPOINT_HALVES] = "SELECT message, octets, device = ifnull((SELECT device FROM checkpoint WHERE message = ?2), '') FROM checkpoint WHERE "
                               "reply = '' AND account = ?1 ORDER BY touched_at DESC",
-    [SQL_CHECKPOINT_LISTED] = "SELECT message, account, device, octets, (SELECT count(*) FROM checkpoint_recipient WHERE checkpoint_recipient.message = checkpoint.message) FROM checkpoint "
+    [SQL_CHECKPOINT_LARGE] = "SELECT message, generation FROM checkpoint WHERE reply = '' AND octets > ?1 AND message NOT IN (SELECT id FROM message)",
+    [SQL_CHECKPOINT_LISTED] = "SELECT message, account, device, octets, generation, (SELECT count(*) FROM checkpoint_recipient WHERE checkpoint_recipient.message = checkpoint.message) FROM checkpoint "
                               "WHERE reply = '' ORDER BY account, touched_at LIMIT ?1",
     [SQL_CHECKPOINT_OLD] = "SELECT message, reply = '', octets FROM checkpoint WHERE touched_at < ?1 LIMIT ?2",
     [SQL_CHECKPOINT_OF] = "SELECT message, reply = '', octets FROM checkpoint WHERE account = ?1 LIMIT ?2",

@@ -277,7 +277,7 @@ void store_message_get(struct store_client *client, uint64_t id, store_listing_r
 /* RESULT_NOT_FOUND: no such message, or none of its recipients is in a state that this applies to. */
 void store_message_hold(struct store_client *client, uint64_t id, store_done *done, void *context);
 void store_message_release(struct store_client *client, uint64_t id, int64_t now_ms, store_done *done, void *context); /* and retry: due now */
-/* A half, too: who goes on with it is told that it is gone, and begins anew. */
+/* A half, too: who would go on with it is told that it is gone, and begins anew. RESULT_DENIED: a session writes it at this moment, so that it can't be removed before that has ended. */
 void store_message_remove(struct store_client *client, uint64_t id, store_done *done, void *context);
 /* Forgets messages that were received and finished before before_ms; not those that are asked about, nor those whose name is known (checkpoints). */
 void store_sweep(struct store_client *client, int64_t before_ms, store_done *done, void *context);
@@ -364,7 +364,8 @@ struct store_checkpoint {
     size_t nrcpt;
 };
 /* How many halves a device may have, or an account's sessions without one (0: no limit), and how many octets of them together; an account with all its devices as many as STORE_HALVES_DEVICES of them. A further one
- * drops the one untouched for longest, but never the one that grows; so does a device that goes, whose halves are then the account's. At once, for what comes after; from any thread. */
+ * drops the one untouched for longest, but never the one that grows; so does a device that goes, whose halves are then the account's. One that is by itself larger than all may be together is cut to that when
+ * its session gives it up, or else by store_checkpoint_sweep. At once, for what comes after; from any thread. */
 enum { STORE_HALVES_DEVICES = 4 /* who has a laptop, a desk and two to spare meets no bound but each device's own; who enrols without end does */ };
 void store_limit_halves(struct store *store, uint64_t most, uint64_t most_octets);
 /* The halves, account by account, those untouched for longest first, at most STORE_HALVES_LISTED. RESULT_OK; RESULT_BUSY, RESULT_IO, RESULT_MEMORY: without entries. Valid during the callback. */
@@ -374,6 +375,7 @@ struct store_half_entry {
     struct slice account, device; /* device empty: none */
     uint64_t octets;              /* as they lie here */
     uint32_t nrcpt;
+    bool is_receiving;            /* a session writes it at this moment */
 };
 void store_half_list(struct store_client *client, store_halves_done *done, void *context);
 /* RESULT_OK: known; RESULT_NOT_FOUND: to this session it is not, and may be begun (XWHOLE: a half was dropped); RESULT_DENIED: known, with another digest; RESULT_IO, RESULT_FULL, RESULT_MEMORY. Valid during the callback. */
@@ -403,8 +405,8 @@ void store_checkpoint_outcome(struct store_client *client, const struct store_cl
 /* The latest of the relay's own running time that names and devices tell, as decimal digits: it went on at least until then; "0" where there is none. RESULT_OK; RESULT_BUSY, RESULT_IO, RESULT_MEMORY,
  * with nothing. Valid during the callback. */
 void store_served_latest(struct store_client *client, store_octets_done *done, void *context);
-/* Forgets names untouched since served_ms, and drops their halves. Messages whose name is known are not swept by store_sweep. In steps: RESULT_OK; RESULT_BUSY, RESULT_FULL,
- * RESULT_IO, RESULT_MEMORY: some may be forgotten, the rest is there. */
+/* Forgets names untouched since served_ms, and drops their halves; cuts those that are too large (store_limit_halves) and that nobody writes. Messages whose name is known are not swept by store_sweep.
+ * In steps: RESULT_OK; RESULT_BUSY, RESULT_FULL, RESULT_IO, RESULT_MEMORY: some may be forgotten, the rest is there. */
 void store_checkpoint_sweep(struct store_client *client, int64_t served_ms, store_done *done, void *context);
 
 /* ---- custody (agent): what the relay has, and may lose ------------------------------------------------------------ */

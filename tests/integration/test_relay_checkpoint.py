@@ -742,7 +742,7 @@ def test_the_keeper_sees_and_drops_halves(relay):
     first = Session(relay).begin(3 * CHUNK, to=(BOB, CARL))
     first.cut(relay)
     [half] = relay.json("queue", "halves")
-    assert set(half) == {"id", "account", "device", "octets", "recipients"}
+    assert set(half) == {"id", "account", "device", "octets", "recipients", "receiving"} and half["receiving"] is False
     assert half["account"] == "anna" and half["device"] == "" and half["octets"] > 2 * CHUNK and half["recipients"] == 2
     assert relay.run("queue", "halves").stdout.startswith(half["id"])
     with Session(relay) as second:
@@ -754,6 +754,31 @@ def test_the_keeper_sees_and_drops_halves(relay):
     with Session(relay) as third:
         assert third.mail()[0] == 250 and third.rcpt(BOB) == [250]
         assert_once(relay, item_of(third.whole(LARGE)))
+
+
+def test_the_keeper_does_not_drop_what_is_being_received(relay):
+    first = Session(relay).begin(3 * CHUNK)
+    [half] = wait_for(lambda: relay.json("queue", "halves"), "the first octets")
+    assert half["receiving"] is True
+    assert relay.run("queue", "halves").stdout.endswith("for 1 recipient, being received\n")
+    refused = relay.run("queue", "remove", half["id"], check=False)
+    assert refused.returncode == 75 and "is being received at this moment" in refused.stderr, refused
+    item = item_of(first.whole(LARGE[3 * CHUNK:]))
+    first.__exit__()
+    assert_once(relay, item)
+
+
+def test_one_half_alone_is_bounded_too(make_relay):
+    relay = make_relay(conf=["limits.half_octets = 128K"])
+    assert "message_size" in relay.log("half-octets-small")[0]["reason"]
+    relay.add_account("anna", "secret", ANNA)
+    Session(relay).begin(4 * CHUNK).cut(relay)
+    [half] = relay.json("queue", "halves")
+    assert CHUNK < half["octets"] <= 128 * 1024 and half["receiving"] is False
+    with Session(relay) as second:
+        offset = second.offset()
+        assert CHUNK < offset <= 128 * 1024
+        assert_once(relay, item_of(second.whole(LARGE[offset:])))
 
 
 # ---- XOUTCOME ----

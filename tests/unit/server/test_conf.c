@@ -170,7 +170,7 @@ static const struct {
     {"[relay]\nname = a.example\ncolour = red\n", "colour"},
     {"[relay]\nname = a.example\n[dlivery]\n", "dlivery"},
     {"[relay]\nname = a.example\n[limits]\nmessage_size = 10\n", "relay.conf:4"},
-    {"[relay]\nname = a.example\n[limits]\nhalf_bodies = 0\n", "a number from 1"},
+    {"[relay]\nname = a.example\n[limits]\nhalf_bodies = 1\n", "a number from 2"},
     {"[relay]\nname = a.example\n[limits]\nhalf_octets = 10\n", "a size from 64K"},
     {"[relay]\nname = a.example\n[delivery]\nschedule = soon\n", "relay.conf:4"},
     {"[relay]\nname = a.example\n[delivery]\nlifetime = 5\n", "relay.conf:4"},

@@ -318,6 +318,125 @@ static enum result sweep_names(struct world *w, int64_t served_ms)
     return world_wait_done(w, &d);
 }
 
+static uint64_t octets_left(struct world *w)
+{
+    return (uint64_t)world_number(w, "SELECT coalesce(sum(octets), 0) FROM checkpoint");
+}
+
+/* Of one that alone is too much stays what fits, to the end of a line, and its sender goes on there; of one whose header does not fit, nothing. */
+static void a_half_alone_is_bounded_too(void **state)
+{
+    struct world *w = *state;
+    static const struct {
+        uint64_t bound, left;
+        bool has_lines;
+    } ROWS[] = {{80000, 79977, true}, {80000, 80000, false}, {STORE_CHUNK, 65527, true}, {2 * STORE_CHUNK, 2 * STORE_CHUNK, false}, {40, 27, true}, {26, 0, true}};
+    for (size_t i = 0; i < sizeof ROWS / sizeof *ROWS; i++) {
+        store_limit_halves(w->store, 2, ROWS[i].bound);
+        names_leave_half(w, 5 + i, names_naming(names_plain("t1"), 0), NAMES_BODY - 10, ROWS[i].has_lines);
+        if (octets_left(w) != ROWS[i].left)
+            fail_msg("row %zu: %d octets are left", i, (int)octets_left(w));
+        assert_int_equal(world_number(w, "SELECT coalesce(sum(length(octets)), 0) FROM (SELECT octets FROM body UNION ALL SELECT octets FROM chunk)"), ROWS[i].left);
+        struct names_claimed c = names_claim(w, names_plain("t1"));
+        assert_int_equal(c.result, ROWS[i].left ? RESULT_OK : RESULT_NOT_FOUND);
+        if (!ROWS[i].left)
+            continue;
+        assert_int_equal(c.came_octets, names_came(ROWS[i].left));
+        struct names_resumed r = names_resume(w, &c, names_plain("t1"));
+        names_append(r.intake, ROWS[i].left, NAMES_BODY);
+        assert_int_equal(names_commit(w, r.intake), RESULT_OK);
+        names_assert_body(w, 5 + i, NAMES_BODY);
+        assert_int_equal(world_remove(w, 5 + i), RESULT_OK);
+        assert_int_equal(sweep_names(w, INT64_MAX), RESULT_OK);
+    }
+    assert_int_equal(world_number(w, NAMES_CHUNKS) + world_number(w, NAMES_ROWS), 0);
+}
+
+/* Those that no session gave up, or that were here when the bound was lowered. */
+static void halves_too_large_are_cut_by_the_sweep(void **state)
+{
+    struct world *w = *state;
+    names_leave_half(w, 5, names_naming(names_plain("t1"), 0), NAMES_BODY, false);
+    names_leave_half(w, 6, names_naming(names_plain("t2"), 0), NAMES_BODY, false);
+    names_leave_half(w, 7, names_naming(names_plain("t3"), 0), 300, false);
+    struct store_intake *intake = names_begin(w, 8, names_naming(names_plain("t4"), 0));
+    names_note(intake, false);
+    names_append(intake, 0, 2 * STORE_CHUNK + 1);
+    names_settle(w);
+    store_limit_halves(w->store, 9, 1000);
+    assert_int_equal(sweep_names(w, 0), RESULT_OK);
+    assert_int_equal(world_number(w, "SELECT sum(octets) FROM checkpoint WHERE message < 8"), 1000 + 1000 + 300);
+    assert_int_equal(world_number(w, "SELECT octets FROM checkpoint WHERE message = 8"), 2 * STORE_CHUNK); /* it is written */
+    store_limit_halves(w->store, 9, 0);
+    names_append(intake, 2 * STORE_CHUNK + 1, NAMES_BODY);
+    assert_int_equal(names_commit(w, intake), RESULT_OK);
+    names_assert_body(w, 8, NAMES_BODY);
+}
+
+/* Somebody has altered rows: the sweep ends, and takes no message's body. */
+static void altered_halves_do_not_hold_up_the_sweep(void **state)
+{
+    struct world *w = *state;
+    names_leave_half(w, 5, names_naming(names_plain("t1"), 0), 5000, false);
+    names_leave_half(w, 6, names_naming(names_plain("t2"), 0), 5000, true);
+    names_leave_half(w, 7, names_naming(names_plain("t3"), 0), 5000, true);
+    assert_int_equal(names_commit(w, names_go_on(w, "t3")), RESULT_OK);
+    world_meddle(w, "UPDATE checkpoint SET reply = '', octets = 1 << (10 * message)");
+    store_limit_halves(w->store, 9, 100000);
+    assert_int_equal(sweep_names(w, 0), RESULT_OK);
+    assert_int_equal(world_number(w, "SELECT sum(message) FROM checkpoint"), 7);
+    assert_int_equal(world_number(w, NAMES_CHUNKS), 1);
+}
+
+struct listed {
+    bool is_done;
+    size_t n, nreceiving;
+};
+
+static void on_listed(void *context, enum result result, const struct store_half_entry *entries, size_t n)
+{
+    struct listed *listed = context;
+    assert_int_equal(result, RESULT_OK);
+    for (size_t i = 0; i < n; i++)
+        listed->nreceiving += entries[i].is_receiving;
+    listed->n = n;
+    listed->is_done = true;
+}
+
+static struct listed list(struct world *w)
+{
+    struct listed listed = {0};
+    store_half_list(w->client, on_listed, &listed);
+    world_wait(w, &listed.is_done);
+    return listed;
+}
+
+/* By the session that has the name, and not by one that has lost it. */
+static void a_half_that_is_written_is_not_removed(void **state)
+{
+    struct world *w = *state;
+    struct store_intake *first = names_begin(w, 5, names_naming(names_plain("t1"), 0));
+    names_note(first, true);
+    names_append(first, 0, 2 * STORE_CHUNK);
+    names_settle(w);
+    names_leave_half(w, 6, names_naming(names_plain("t2"), 0), 5000, true);
+    assert_int_equal(world_remove(w, 5), RESULT_DENIED);
+    struct listed listed = list(w);
+    assert_true(listed.n == 2 && listed.nreceiving == 1);
+    store_intake_suspend(&first);
+    names_settle(w);
+    assert_int_equal(list(w).nreceiving, 0);
+    first = names_go_on(w, "t1");
+    assert_int_equal(world_remove(w, 5), RESULT_DENIED);
+    assert_int_equal(names_claim(w, names_plain("t1")).result, RESULT_OK); /* another's from now on, who has not begun */
+    assert_int_equal(list(w).nreceiving, 0);
+    assert_int_equal(world_remove(w, 5), RESULT_OK);
+    assert_int_equal(world_remove(w, 6), RESULT_OK);
+    store_intake_suspend(&first);
+    names_settle(w);
+    assert_int_equal(world_number(w, NAMES_CHUNKS) + world_number(w, NAMES_ROWS), 0);
+}
+
 static void names_are_forgotten_in_time(void **state)
 {
     struct world *w = *state;
@@ -542,6 +661,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_account_goes_in_steps, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(an_account_that_went_in_part_is_there, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(halves_are_bounded, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_half_alone_is_bounded_too, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(halves_too_large_are_cut_by_the_sweep, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(altered_halves_do_not_hold_up_the_sweep, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_half_that_is_written_is_not_removed, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(names_are_forgotten_in_time, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(a_name_is_known_for_its_time_from_its_commit_on, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(a_chunk_touches_its_name, world_setup, world_teardown),

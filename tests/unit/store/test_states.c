@@ -417,6 +417,10 @@ static void perform_event(struct play *p, const char *what)
         do_claim(p, what);
         return;
     }
+    if (says(what, "goes on")) {
+        answer(p, world_remove(p->w, p->id));
+        return;
+    }
     if (strcmp(p->from, "none") == 0) /* the one that was told none has nothing on the disk, and must not bring it now */
         store_intake_abort(&p->owner);
     end_sessions(p);
