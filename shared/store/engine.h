@@ -15,6 +15,12 @@
 
 #include <stdatomic.h>
 
+/* New mail, for what has to give way to it where there is no room: a piece of the half of that number, or (is_whole) what is in the queue behind it, or was never a half. */
+struct half_growing {
+    uint64_t message; /* 0: none that is named */
+    bool is_whole;
+};
+
 struct store_task {
     struct store_task *next;
     struct store_client *client;
@@ -29,6 +35,7 @@ struct store_task {
     enum result *fate;
     enum result result;
     size_t octets;     /* of memory, for the bound on what waits */
+    struct half_growing growing; /* of new mail */
     bool is_mail;      /* new mail: refused when room is short, while everything else goes on */
     bool is_urgent;    /* somebody waits for the commit */
     bool is_emergency; /* lives in the client's reserve, because memory was out */
@@ -99,8 +106,10 @@ bool keeper_empty(struct keeper *keeper);
 /* ---- room.c: what is left of the disk ---- */
 MUST_CHECK enum result room_open(struct room **out, const char *path, uint64_t max_octets, const struct log *log);
 void room_close(struct room **room);
-/* RESULT_OK: new mail may be taken; RESULT_FULL. Inside a transaction. */
-enum result room_check(struct room *room, struct database *db);
+/* Octets that must be freed in the database before new mail may be taken: 0, none; UINT64_MAX: no such number would help. Inside a transaction. */
+uint64_t room_lacking(struct room *room, struct database *db);
+/* What came of it, for the log, which tells it when it changes. */
+void room_tell(struct room *room, bool is_short);
 /* The disk is full: gives up the reserve so that outcomes can still be written. False: there was none left. */
 bool room_give_way(struct room *room);
 
@@ -141,7 +150,7 @@ bool client_is_open(const struct store_client *client);
 /* Octets that wait for the writer, about. */
 size_t writer_load(struct store *store);
 
-enum { TASK_SIZE_MAX = 320 }; /* octets: what the reserve has for a task */
+enum { TASK_SIZE_MAX = 352 }; /* octets: what the reserve has for a task */
 
 /* The tasks that only have a store_done. */
 struct done_task {

@@ -206,6 +206,7 @@ static enum result send_octets(struct store_intake *intake, char *octets)
     chunk->piece = piece_of(intake, octets);
     chunk->task.octets = intake->len;
     chunk->task.is_mail = true;
+    chunk->task.growing = (struct half_growing){intake->name ? intake->id : 0, !intake->name};
     chunk->task.fate = &intake->fate;
     intake->waiting += intake->len;
     intake->ntasks++;
@@ -566,6 +567,7 @@ static void send_commit(struct store_intake **intake, const struct store_message
     given->commit.committed = commit_committed;
     given->commit.fate = &given->fate;
     given->commit.is_mail = given->commit.is_urgent = true;
+    given->commit.growing = (struct half_growing){given->name ? given->id : 0, true};
     given->commit.octets = given->len;
     given->commit.result = prepare(given, message, hops, due_at_ms);
     note_time(given);

@@ -82,13 +82,16 @@ void room_close(struct room **room)
     *room = NULL;
 }
 
-static bool is_over_maximum(const struct room *room, struct database *db)
+/* What cannot be asked is no reason to drop anything. */
+static uint64_t over_maximum(const struct room *room, struct database *db)
 {
     if (room->max_octets == 0)
-        return false;
+        return 0;
     struct query q = query_open(db, SQL_PAGES_USED);
     uint64_t used = query_row(&q) ? (uint64_t)query_get_int(&q, 0) : 0;
-    return query_end(&q) != RESULT_OK || used >= room->max_octets;
+    if (query_end(&q) != RESULT_OK)
+        return UINT64_MAX;
+    return used < room->max_octets ? 0 : used - room->max_octets + 1;
 }
 
 /* Pages that finished mail has left behind: the file never shrinks, and new mail goes there first. */
@@ -100,21 +103,30 @@ static uint64_t reusable_octets(struct database *db)
 }
 
 /* A disk that our own queue has filled has room again when the queue is empty, although the file is as large as before. */
-static bool is_disk_short(struct room *room, struct database *db)
+static uint64_t disk_lacking(struct room *room, struct database *db)
 {
     uint64_t octets = free_octets(room);
     if (!room->has_reserve && octets >= FLOOR + (uint64_t)RESERVE)
         take_reserve(room);
-    return octets < FLOOR && (octets < LEAST || octets + reusable_octets(db) < FLOOR);
+    if (octets >= FLOOR)
+        return 0;
+    if (octets < LEAST)
+        return UINT64_MAX;
+    octets += reusable_octets(db);
+    return octets < FLOOR ? FLOOR - octets : 0;
 }
 
-enum result room_check(struct room *room, struct database *db)
+uint64_t room_lacking(struct room *room, struct database *db)
 {
-    bool is_short = is_disk_short(room, db) || is_over_maximum(room, db);
-    if (is_short != room->is_short) {
-        room->is_short = is_short;
-        log_event(room->log, LOG_WARNING, is_short ? "store-full" : "store-has-room",
-                  LOG_TEXT("words", is_short ? "new mail is refused until there is room; the queue goes on" : "new mail is taken again"));
-    }
-    return is_short ? RESULT_FULL : RESULT_OK;
+    uint64_t disk = disk_lacking(room, db), database = over_maximum(room, db);
+    return disk > database ? disk : database;
+}
+
+void room_tell(struct room *room, bool is_short)
+{
+    if (is_short == room->is_short)
+        return;
+    room->is_short = is_short;
+    log_event(room->log, LOG_WARNING, is_short ? "store-full" : "store-has-room",
+              LOG_TEXT("words", is_short ? "new mail is refused until there is room; the queue goes on" : "new mail is taken again"));
 }

@@ -114,6 +114,10 @@ const char *const store_sql[SQL_COUNT] = {
     [SQL_CHECKPOINT_LARGE] = "SELECT message, generation FROM checkpoint WHERE reply = '' AND octets > ?1 AND message NOT IN (SELECT id FROM message)",
     [SQL_CHECKPOINT_LISTED] = "SELECT message, account, device, octets, generation, (SELECT count(*) FROM checkpoint_recipient WHERE checkpoint_recipient.message = checkpoint.message) FROM checkpoint "
                               "WHERE reply = '' ORDER BY account, touched_at LIMIT ?1",
+    /* Those that give way (yield.c) to ?1, which grows, or (?2) to whole mail; ?3: how long one is untouched that nobody goes on with. */
+    [SQL_CHECKPOINT_YIELDS] = "SELECT message, octets FROM (SELECT message, octets, touched_at, begun_served, touched_at < (SELECT max(touched_at) FROM checkpoint) - ?3 AS is_idle "
+                              "FROM checkpoint WHERE reply = '' AND message <> ?1) WHERE is_idle OR ?2 OR (begun_served, message) > (SELECT begun_served, message FROM checkpoint "
+                              "WHERE message = ?1) ORDER BY is_idle DESC, CASE WHEN is_idle THEN touched_at ELSE -begun_served END, message DESC",
     [SQL_CHECKPOINT_OLD] = "SELECT message, reply = '', octets FROM checkpoint WHERE touched_at < ?1 LIMIT ?2",
     [SQL_CHECKPOINT_OF] = "SELECT message, reply = '', octets FROM checkpoint WHERE account = ?1 LIMIT ?2",
     /* Two that will bear one name when the device has gone. */

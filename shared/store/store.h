@@ -368,6 +368,8 @@ struct store_checkpoint {
  * its session gives it up, or else by store_checkpoint_sweep. At once, for what comes after; from any thread. */
 enum { STORE_HALVES_DEVICES = 4 /* who has a laptop, a desk and two to spare meets no bound but each device's own; who enrols without end does */ };
 void store_limit_halves(struct store *store, uint64_t most, uint64_t most_octets);
+/* Where there is no room for new mail, halves of anybody are dropped for it: those untouched for so long first, then those begun last; for a half that grows only those that were begun after it (yield.c). */
+enum { STORE_HALF_IDLE_MS = 60 * 1000 };
 /* The halves, account by account, those untouched for longest first, at most STORE_HALVES_LISTED. RESULT_OK; RESULT_BUSY, RESULT_IO, RESULT_MEMORY: without entries. Valid during the callback. */
 enum { STORE_HALVES_LISTED = 1000 };
 struct store_half_entry {

@@ -6,7 +6,7 @@
  * which is a failed write, before any fsync: then new mail gets RESULT_FULL, and the rest, for which room is kept, is run again without it. 3 A task
  * that breaks in the middle takes nobody along: the batch is rolled back, and each task runs in a transaction of its own. That costs less than a
  * savepoint for each, whose page images were a fifth of the time of a commit. */
-#include "store/engine.h"
+#include "store/half.h"
 
 #include <stdio.h>
 
@@ -30,14 +30,19 @@ static void writer_release(struct task_queue *batch)
     }
 }
 
-/* Asked once a transaction: what one batch may add is less than what is kept free. */
-static bool has_room(struct store *store)
+/* Asked once a transaction, for what one batch may add is less than what is kept free; but each that finds none may have halves give way for it. */
+static enum result find_room(struct store *store, const struct store_task *task)
 {
-    if (!store->is_room_known) {
-        store->is_room_known = true;
-        store->has_room = room_check(store->room, &store->writer_db) == RESULT_OK;
+    struct database *db = &store->writer_db;
+    if (!store->is_room_known)
+        store->has_room = room_lacking(store->room, db) == 0;
+    store->is_room_known = true;
+    enum result result = store->has_room ? RESULT_OK : half_make_room(db, store->room, &task->growing);
+    if (result == RESULT_OK || result == RESULT_FULL) {
+        store->has_room = result == RESULT_OK;
+        room_tell(store->room, !store->has_room);
     }
-    return store->has_room;
+    return result;
 }
 
 /* RESULT_OK or an answer: go on; anything else: the transaction is in pieces. */
@@ -45,16 +50,22 @@ static enum result run_task(struct store *store, struct store_task *task)
 {
     if (task->fate && *task->fate != RESULT_OK)
         return task->result = *task->fate, RESULT_OK;
-    if (task->is_mail && !has_room(store))
-        return task->result = RESULT_FULL, RESULT_OK;
+    enum result room = task->is_mail ? find_room(store, task) : RESULT_OK;
+    if (room != RESULT_OK)
+        return task->result = room, room == RESULT_FULL ? RESULT_OK : room;
     return task->result = task->run(task, &store->writer_db);
+}
+
+static enum result begin(struct store *store)
+{
+    store->is_room_known = false;
+    return database_begin(&store->writer_db);
 }
 
 static enum result run_alone_once(struct store *store, struct store_task *task)
 {
     struct database *db = &store->writer_db;
-    store->is_room_known = false;
-    enum result result = database_begin(db);
+    enum result result = begin(store);
     if (result == RESULT_OK)
         result = run_task(store, task);
     if (is_answer(result)) {
@@ -108,8 +119,7 @@ static void commit_failed(struct store *store, struct task_queue *batch, enum re
 static void writer_run(struct store *store, struct task_queue *batch)
 {
     struct database *db = &store->writer_db;
-    store->is_room_known = false;
-    enum result result = database_begin(db);
+    enum result result = begin(store);
     for (struct store_task *task = batch->first; task && result == RESULT_OK; task = task->next) {
         if (!is_answer(run_task(store, task))) {
             database_rollback(db);

@@ -725,6 +725,38 @@ def test_a_full_disk_in_mid_body_keeps_what_is_on_it(make_relay, ends):
     assert_once(relay, item)
 
 
+def test_halves_keep_no_mail_out(make_relay):
+    """Two that do not fit beside each other: whole mail of others is taken, the one begun first comes to its end, and nobody is refused for ever."""
+    relay = make_relay(conf=["limits.database_size = 3M", "delivery.schedule = 1h"], zone="dest.example MX 10 mx.dest.example\nmx.dest.example A 127.0.0.1\n", mx_port=1)
+    large, half = {}, 1_400_000
+    for user in ("anna", "carl", "dora"):
+        relay.add_account(user, "secret", f"{user}@example.org")
+        large[user] = f"From: {user}@example.org\r\nTo: {BOB}\r\n\r\n".encode() + body_of(2_400_000)
+
+    def go_on(user, until):
+        mail = {"name": f"<{user}@x>", "size": len(large[user]), "sender": f"{user}@example.org"}
+        with Session(relay, user=user) as session:
+            code, text = session.mail(**mail)
+            at = int(text.split()[0]) if code == 355 else 0
+            if code == 250:
+                assert session.rcpt(BOB) == [250]
+            while code in (250, 355) and at < until:
+                code, text = session.chunk(large[user][at:at + CHUNK], at + CHUNK >= len(large[user]))
+                at += CHUNK
+        return code
+
+    assert [go_on("anna", half), go_on("carl", half)] == [250, 250]
+    assert relay.json("status")["halves"]["count"] == 2
+    assert go_on("anna", len(large["anna"])) == 250
+    assert relay.log("half-body-dropped", reason="there was no room for other mail")
+    assert go_on("carl", len(large["carl"])) == 452    # beside anna's, which waits
+    message = make_message(sender="dora@example.org")
+    with Session(relay, user="dora") as session:
+        assert session.mail(name="<dora@x>", size=len(message), sender="dora@example.org")[0] == 250 and session.rcpt(BOB) == [250]
+        assert session.whole(message)[0] == 250
+    assert len(relay.queue()) == 2
+
+
 def test_what_is_told_of_a_half_is_on_the_disk(relay):
     """The log says so when it is, and says what a 355 will."""
     first = Session(relay).begin(3 * CHUNK + 1000)
