@@ -17,7 +17,7 @@ struct account_task {
     size_t n;
     struct slice name; /* to get, to remove, or after which the list goes on */
     bool is_new, is_list, is_last;
-    bool has_more; /* names of one that is removed, for another step */
+    bool has_more; /* halves of one that is removed, for another step */
     store_account_done *got;
     store_account_row *row;
 };
@@ -227,7 +227,8 @@ static enum result is_known(struct database *db, struct slice name, bool *out)
     return query_end(&q);
 }
 
-/* Its names first, step by step, for halves may be gigabytes; the account itself with the last of them: whoever gets that name next finds nothing of it. */
+/* Its halves first, step by step, for they may be gigabytes; the account itself with the last of them: whoever gets that name next has none of its mail. Names that are over stay for their time, as after a device
+ * (device_remove_all): where the same person gets the account again, his laptop has copies of what was taken, and would hand them over a second time to who has forgotten it. They tell nothing to who can't guess them. */
 static enum result remove_run(struct store_task *task, struct database *db)
 {
     struct account_task *t = (struct account_task *)task;
@@ -236,7 +237,7 @@ static enum result remove_run(struct store_task *task, struct database *db)
     if (result == RESULT_OK && !is_there)
         return RESULT_NOT_FOUND;
     if (result == RESULT_OK)
-        result = checkpoint_remove_some(db, t->name, &t->has_more);
+        result = checkpoint_drop_halves(db, t->name, &t->has_more);
     if (result != RESULT_OK || t->has_more)
         return result;
     result = remove_by(db, SQL_ACCOUNT_REMOVE, t->name);

@@ -214,12 +214,12 @@ static enum result drop_some(struct database *db, struct query *q, const char *w
     return result;
 }
 
-enum result checkpoint_remove_some(struct database *db, struct slice account, bool *has_more)
+enum result checkpoint_drop_halves(struct database *db, struct slice account, bool *has_more)
 {
     *has_more = false;
     if (!db->has_checkpoints)
         return RESULT_OK;
-    struct query q = query_open(db, SQL_CHECKPOINT_OF);
+    struct query q = query_open(db, SQL_CHECKPOINT_HALVES_OF);
     query_text(&q, account);
     return drop_some(db, &q, "its account goes", has_more);
 }

@@ -26,7 +26,7 @@ MUST_CHECK enum result checkpoint_keep_recipients(struct database *db, uint64_t 
 /* What a device has begun that was removed is as if begun without a token. Before the device's row goes. */
 MUST_CHECK enum result checkpoint_disown(struct database *db, struct slice account, struct slice device);
 MUST_CHECK enum result checkpoint_disown_all(struct database *db, struct slice account);
-/* With the halves: what one transaction may take. */
-MUST_CHECK enum result checkpoint_remove_some(struct database *db, struct slice account, bool *has_more);
+/* Of an account that goes, as many as one transaction may take. Its names that are over stay. */
+MUST_CHECK enum result checkpoint_drop_halves(struct database *db, struct slice account, bool *has_more);
 
 #endif

@@ -119,7 +119,7 @@ const char *const store_sql[SQL_COUNT] = {
                               "FROM checkpoint WHERE reply = '' AND message <> ?1) WHERE is_idle OR ?2 OR (begun_served, message) > (SELECT begun_served, message FROM checkpoint "
                               "WHERE message = ?1) ORDER BY is_idle DESC, CASE WHEN is_idle THEN touched_at ELSE -begun_served END, message DESC",
     [SQL_CHECKPOINT_OLD] = "SELECT message, reply = '', octets FROM checkpoint WHERE touched_at < ?1 LIMIT ?2",
-    [SQL_CHECKPOINT_OF] = "SELECT message, reply = '', octets FROM checkpoint WHERE account = ?1 LIMIT ?2",
+    [SQL_CHECKPOINT_HALVES_OF] = "SELECT message, 1, octets FROM checkpoint WHERE reply = '' AND account = ?1 LIMIT ?2",
     /* Two that will bear one name when the device has gone. */
     [SQL_CHECKPOINT_TWINS] = "SELECT a.message, a.reply = '', b.message, b.reply = '' FROM checkpoint a CROSS JOIN checkpoint b ON b.account = a.account AND "
                              "b.transid = a.transid AND b.device = '' AND b.helo = a.helo WHERE a.account = ?1 AND a.device = ?2 LIMIT 1",
