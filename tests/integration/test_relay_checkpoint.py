@@ -179,6 +179,19 @@ def test_each_state_of_a_name_is_traced(make_relay):
     assert steps()[2:] == [("waiting", "asking"), ("asking", "half"), ("waiting", "asking"), ("asking", "over"), ("waiting", "asking"), ("asking", "refused")]
 
 
+def test_all_of_it_is_here_but_the_end(relay):
+    """Every octet by BDAT, and a cut before LAST: a 355 that names all of them, of a half, which the same command ends as it answers for one that is over."""
+    first = Session(relay).begin(len(LARGE))
+    first.cut(relay)
+    assert relay.queue() == [] and relay.json("status")["halves"]["count"] == 1
+    with Session(relay) as second:
+        assert second.offset() == len(LARGE)
+        told = second.chunk(b"", True)
+    with Session(relay) as third:
+        assert third.offset() == len(LARGE) and third.chunk(b"", True) == told
+    assert_once(relay, item_of(told))
+
+
 def test_what_arrives_is_what_was_sent(make_relay, make_sink):
     sink = make_sink()
     relay = make_relay(zone=f"dest.example MX 10 mx.dest.example\nmx.dest.example A {sink.host}\n", mx_port=sink.port)
