@@ -135,6 +135,46 @@ static void admin_on_halves(void *context, enum result result, const struct stor
     control_error(call, EX_TEMPFAIL, "the halves could not be read (%s)", result_name(result));
 }
 
+struct drop {
+    struct control_call *call;
+    uint64_t half;
+};
+
+static void admin_on_dropped(void *context, enum result result)
+{
+    struct drop drop = *(struct drop *)context;
+    char id[MESSAGE_ID_TEXT];
+    free(context);
+    message_id_format(drop.half, id);
+    if (result == RESULT_OK)
+        control_result(drop.call, json_pack("{s:s}", "id", id));
+    else if (result == RESULT_NOT_FOUND)
+        control_error(drop.call, EX_DATAERR, "no half %s, or it is a message by now; see: queue halves, queue list", id);
+    else if (result == RESULT_DENIED)
+        control_error(drop.call, EX_TEMPFAIL, "half %s is being received at this moment; it can be dropped when that has ended, unless it is a message then", id);
+    else
+        control_error(drop.call, EX_TEMPFAIL, "the database could not be used (%s); is the disk full?", result_name(result));
+}
+
+static void admin_drop(const struct admin *admin, struct control_call *call, const json_t *arguments)
+{
+    const char *text = json_string_value(json_object_get(arguments, "id"));
+    struct drop *drop = malloc(sizeof *drop);
+    if (!drop) {
+        control_result(call, NULL);
+        return;
+    }
+    drop->call = call;
+    if (text && message_id_parse(slice_from_cstr(text), &drop->half)) {
+        store_half_drop(admin->store, drop->half, admin_on_dropped, drop);
+        return;
+    }
+    control_error(call, EX_USAGE, "\"%s\" is no message id; see: queue halves", text ? text : "");
+    free(drop);
+}
+
+/* ---- all commands ------------------------------------------------------------------------------------------------ */
+
 void admin_handle(void *context, struct control_call *call, const char *command, const json_t *arguments)
 {
     struct admin *admin = context;
@@ -144,6 +184,8 @@ void admin_handle(void *context, struct control_call *call, const char *command,
         admin_status(admin, call);
     else if (strcmp(command, "queue halves") == 0)
         store_half_list(admin->store, admin_on_halves, call);
+    else if (strcmp(command, "queue drop") == 0)
+        admin_drop(admin, call, arguments);
     else if (strcmp(command, "queue retry") == 0 && is_all)
         admin_retry_all(admin, call);
     else if (!queue_command(&queue, call, command, arguments) && !account_command(admin, call, command, arguments) &&

@@ -71,3 +71,8 @@ int cmd_queue_remove(struct command_context *context)
 {
     return for_each(context, "queue remove");
 }
+
+int cmd_queue_drop(struct command_context *context)
+{
+    return for_each(context, "queue drop");
+}

@@ -39,7 +39,8 @@ static const struct command commands[] = {
     {"queue retry", "ID ... | --all", "try again now", OPTION_ALL | OPTION_JSON, 0, COMMAND_WORDS_MAX, false, cmd_queue_retry},
     {"queue hold", "ID ...", "keep it until it is released", OPTION_JSON, 1, COMMAND_WORDS_MAX, false, cmd_queue_hold},
     {"queue release", "ID ...", "let it go again", OPTION_JSON, 1, COMMAND_WORDS_MAX, false, cmd_queue_release},
-    {"queue remove", "ID ...", "forget it, or a half; nobody is told", OPTION_JSON, 1, COMMAND_WORDS_MAX, false, cmd_queue_remove},
+    {"queue remove", "ID ...", "forget it; nobody is told", OPTION_JSON, 1, COMMAND_WORDS_MAX, false, cmd_queue_remove},
+    {"queue drop", "ID ...", "forget a half, but never a message", OPTION_JSON, 1, COMMAND_WORDS_MAX, false, cmd_queue_drop},
 };
 enum { NCOMMANDS = sizeof commands / sizeof commands[0] };
 

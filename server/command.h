@@ -68,6 +68,7 @@ int cmd_queue_retry(struct command_context *context);
 int cmd_queue_hold(struct command_context *context);
 int cmd_queue_release(struct command_context *context);
 int cmd_queue_remove(struct command_context *context);
+int cmd_queue_drop(struct command_context *context);
 int cmd_status(struct command_context *context);
 int cmd_check(struct command_context *context);
 int cmd_dns(struct command_context *context);

@@ -371,7 +371,7 @@ static void end_resuming(struct intake *intake, enum result result)
 {
     intake->is_resuming = false;
     if (intake->state == INTAKE_OPEN && result != RESULT_OK)
-        refuse_by_result(intake, result);
+        refuse_by_result(intake, result == RESULT_NOT_FOUND ? RESULT_CANCELLED : result); /* it was there when it was claimed */
     if (intake->state != INTAKE_OPEN)
         drop_or_keep(intake);
     if (intake->state == INTAKE_OPEN && intake->half.has_8bit_body)

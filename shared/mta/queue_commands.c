@@ -267,8 +267,6 @@ static void fail(struct control_call *call, enum result result, uint64_t id)
     message_id_format(id, text);
     if (result == RESULT_NOT_FOUND)
         control_error(call, EX_DATAERR, "no message %s; see: queue list", text);
-    else if (result == RESULT_DENIED)
-        control_error(call, EX_TEMPFAIL, "message %s is being received at this moment; it can be removed when that has ended, as a message or as a half", text);
     else
         control_error(call, EX_TEMPFAIL, "the database could not be used (%s); is the disk full?", result_name(result));
 }

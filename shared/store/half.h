@@ -53,8 +53,6 @@ MUST_CHECK enum result half_commit(struct database *db, const struct half_name *
 MUST_CHECK enum result half_abort(struct database *db, uint64_t message, uint32_t generation);
 /* How many of its stored octets can be gone on behind: up to a whole line, if it has lines. 0: none, because the header is not whole. */
 MUST_CHECK enum result half_end(struct database *db, const struct checkpoint_row *row, uint64_t *end);
-/* By a person's hand. RESULT_NOT_FOUND: it is none; RESULT_DENIED: a session writes it at this moment. */
-MUST_CHECK enum result half_remove(struct database *db, struct receiving *receiving, uint64_t message);
 /* Its session gives it up: of one that is by itself larger than a device's may be together, what fits stays, to the end of a line; nothing, when that is not even the header. came: how many octets
  * of the sender's a claim will find; RESULT_NOT_FOUND: none, or it is somebody else's. */
 enum half_fit { HALF_FITS, HALF_CUT, HALF_DROPPED };

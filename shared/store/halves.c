@@ -55,7 +55,9 @@ void store_half_list(struct store_client *client, store_halves_done *done, void 
     reader_send(&t->task);
 }
 
-enum result half_remove(struct database *db, struct receiving *receiving, uint64_t message)
+/* ---- dropped by a person ---- */
+
+static enum result drop(struct database *db, struct receiving *receiving, uint64_t message)
 {
     struct checkpoint_row row;
     struct arena arena = {0};
@@ -70,4 +72,24 @@ enum result half_remove(struct database *db, struct receiving *receiving, uint64
         result = checkpoint_drop(db, message, true, "removed by a person");
     arena_free(&arena);
     return result;
+}
+
+struct half_drop_task {
+    struct done_task base;
+    uint64_t message;
+};
+
+static enum result drop_run(struct store_task *task, struct database *db)
+{
+    return drop(db, client_store(task->client)->receiving, ((struct half_drop_task *)task)->message);
+}
+
+void store_half_drop(struct store_client *client, uint64_t message, store_done *done, void *context)
+{
+    struct half_drop_task *t = task_new(client, sizeof *t, drop_run, done_answer);
+    t->base.done = done;
+    t->base.context = context;
+    t->base.task.is_urgent = true;
+    t->message = message;
+    writer_send(&t->base.task);
 }

@@ -160,10 +160,7 @@ static enum result requeue_run(struct store_task *task, struct database *db)
 static enum result remove_run(struct store_task *task, struct database *db)
 {
     uint64_t message = ((struct change_task *)task)->message;
-    enum result result = half_remove(db, client_store(task->client)->receiving, message);
-    if (result != RESULT_NOT_FOUND)
-        return result;
-    result = checkpoint_keep_recipients(db, message);
+    enum result result = checkpoint_keep_recipients(db, message);
     return result == RESULT_OK ? message_erase(db, message) : result;
 }
 

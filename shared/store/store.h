@@ -277,7 +277,7 @@ void store_message_get(struct store_client *client, uint64_t id, store_listing_r
 /* RESULT_NOT_FOUND: no such message, or none of its recipients is in a state that this applies to. */
 void store_message_hold(struct store_client *client, uint64_t id, store_done *done, void *context);
 void store_message_release(struct store_client *client, uint64_t id, int64_t now_ms, store_done *done, void *context); /* and retry: due now */
-/* A half, too: who would go on with it is told that it is gone, and begins anew. RESULT_DENIED: a session writes it at this moment, so that it can't be removed before that has ended. */
+/* Never a half: store_half_drop. */
 void store_message_remove(struct store_client *client, uint64_t id, store_done *done, void *context);
 /* Forgets messages that were received and finished before before_ms; not those that are asked about, nor those whose name is known (checkpoints). */
 void store_sweep(struct store_client *client, int64_t before_ms, store_done *done, void *context);
@@ -380,6 +380,9 @@ struct store_half_entry {
     bool is_receiving;            /* a session writes it at this moment */
 };
 void store_half_list(struct store_client *client, store_halves_done *done, void *context);
+/* By a person's hand, whoever has it; who would go on with it is told that it is gone, and begins anew. Never a message, which it may have become since it was listed. RESULT_NOT_FOUND: it is no half, or not any more;
+ * RESULT_DENIED: a session writes it at this moment, so that it can't be dropped before that has ended. */
+void store_half_drop(struct store_client *client, uint64_t message, store_done *done, void *context);
 /* RESULT_OK: known; RESULT_NOT_FOUND: to this session it is not, and may be begun (XWHOLE: a half was dropped); RESULT_DENIED: known, with another digest; RESULT_IO, RESULT_FULL, RESULT_MEMORY. Valid during the callback. */
 void store_checkpoint_claim(struct store_client *client, const struct store_claim *claim, store_checkpoint_done *done, void *context);
 /* A half that this claim's session has no use for is dropped. RESULT_NOT_FOUND: there is none any more, or another has claimed it since. */

@@ -363,7 +363,7 @@ static void lose_owner(struct world *w, struct told *told)
 {
     struct world_done d[3] = {{0}};
     leave(w, "t5"); /* a person */
-    store_message_remove(w->client, 5, world_on_done, &d[0]);
+    store_half_drop(w->client, 5, world_on_done, &d[0]);
     assert_int_equal(world_wait_done(w, &d[0]), RESULT_OK);
     assert_told(told, "half-body-dropped", 5, "person");
     names_add_account(w, "bob"); /* a device that goes while the account has a half already */

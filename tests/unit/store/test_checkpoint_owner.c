@@ -419,6 +419,13 @@ static struct listed list(struct world *w)
 }
 
 /* By the session that has the name, and not by one that has lost it. */
+static enum result drop_half(struct world *w, uint64_t id)
+{
+    struct world_done d = {0};
+    store_half_drop(w->client, id, world_on_done, &d);
+    return world_wait_done(w, &d);
+}
+
 static void a_half_that_is_written_is_not_removed(void **state)
 {
     struct world *w = *state;
@@ -427,18 +434,18 @@ static void a_half_that_is_written_is_not_removed(void **state)
     names_append(first, 0, 2 * STORE_CHUNK);
     names_settle(w);
     names_leave_half(w, 6, names_naming(names_plain("t2"), 0), 5000, true);
-    assert_int_equal(world_remove(w, 5), RESULT_DENIED);
+    assert_int_equal(drop_half(w, 5), RESULT_DENIED);
     struct listed listed = list(w);
     assert_true(listed.n == 2 && listed.nreceiving == 1);
     store_intake_suspend(&first);
     names_settle(w);
     assert_int_equal(list(w).nreceiving, 0);
     first = names_go_on(w, "t1");
-    assert_int_equal(world_remove(w, 5), RESULT_DENIED);
+    assert_int_equal(drop_half(w, 5), RESULT_DENIED);
     assert_int_equal(names_claim(w, names_plain("t1")).result, RESULT_OK); /* another's from now on, who has not begun */
     assert_int_equal(list(w).nreceiving, 0);
-    assert_int_equal(world_remove(w, 5), RESULT_OK);
-    assert_int_equal(world_remove(w, 6), RESULT_OK);
+    assert_int_equal(drop_half(w, 5), RESULT_OK);
+    assert_int_equal(drop_half(w, 6), RESULT_OK);
     store_intake_suspend(&first);
     names_settle(w);
     assert_int_equal(world_number(w, NAMES_CHUNKS) + world_number(w, NAMES_ROWS), 0);

@@ -409,6 +409,13 @@ static bool perform_of_session(struct play *p, const char *what)
     return true;
 }
 
+static enum result drop_half(struct play *p)
+{
+    struct world_done d = {0};
+    store_half_drop(p->w->client, p->id, world_on_done, &d);
+    return world_wait_done(p->w, &d);
+}
+
 static void perform_event(struct play *p, const char *what)
 {
     if (perform_of_session(p, what))
@@ -418,7 +425,7 @@ static void perform_event(struct play *p, const char *what)
         return;
     }
     if (says(what, "goes on")) {
-        answer(p, world_remove(p->w, p->id));
+        answer(p, drop_half(p));
         return;
     }
     if (strcmp(p->from, "none") == 0) /* the one that was told none has nothing on the disk, and must not bring it now */
@@ -435,6 +442,8 @@ static void perform_event(struct play *p, const char *what)
         answer(p, wait_for(p->w, store_account_remove, "bob"));
     } else if (says(what, "message")) {
         answer(p, world_remove(p->w, p->id));
+    } else if (says(what, "drop")) {
+        answer(p, drop_half(p));
     } else if (says(what, "sweep")) {
         answer(p, sweep_names(p->w));
     } else {
