@@ -219,7 +219,7 @@ static enum result put_run(struct store_task *task, struct database *db)
     return result == RESULT_OK ? write_send_as(db, t->accounts) : result;
 }
 
-static enum result is_known(struct database *db, struct slice name, bool *out)
+enum result account_is_there(struct database *db, struct slice name, bool *out)
 {
     struct query q = query_open(db, SQL_ACCOUNT_GET);
     query_text(&q, name);
@@ -233,7 +233,7 @@ static enum result remove_run(struct store_task *task, struct database *db)
 {
     struct account_task *t = (struct account_task *)task;
     bool is_there = false;
-    enum result result = is_known(db, t->name, &is_there);
+    enum result result = account_is_there(db, t->name, &is_there);
     if (result == RESULT_OK && !is_there)
         return RESULT_NOT_FOUND;
     if (result == RESULT_OK)

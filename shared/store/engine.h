@@ -193,6 +193,7 @@ enum result must_be_new(enum result result);
 /* ---- account.c, device.c: inside the caller's transaction ---- */
 /* RESULT_NOT_FOUND. */
 MUST_CHECK enum result account_read(struct database *db, struct slice name, struct arena *arena, struct store_account *out);
+MUST_CHECK enum result account_is_there(struct database *db, struct slice name, bool *out);
 MUST_CHECK enum result device_remove_all(struct database *db, struct slice account);
 
 /* ---- job.c, intake.c ---- */

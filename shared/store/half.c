@@ -132,6 +132,14 @@ static enum result look_for_others(struct database *db, const struct half_name *
     return result;
 }
 
+/* Whose account was removed meanwhile leaves nothing behind: nobody could see it but who gets the account's name next. */
+static enum result look_for_owner(struct database *db, const struct half_name *name)
+{
+    bool is_there = false;
+    enum result result = account_is_there(db, name->naming.claim.account, &is_there);
+    return result == RESULT_OK && !is_there ? RESULT_CANCELLED : result;
+}
+
 /* ---- octets come ---- */
 
 static enum result begin(struct database *db, const struct half_name *name, const struct half_piece *piece)
@@ -142,6 +150,8 @@ static enum result begin(struct database *db, const struct half_name *name, cons
         result = is_taken ? RESULT_EXISTS : look_for_others(db, name, piece->message);
     if (result == RESULT_EXISTS && !is_taken)
         result = RESULT_CANCELLED;
+    if (result == RESULT_OK)
+        result = look_for_owner(db, name);
     if (result == RESULT_OK)
         result = add_row(db, name, piece, (struct slice){0});
     return result == RESULT_OK ? add_recipients(db, name, piece->message) : result;
@@ -229,6 +239,8 @@ enum result half_put(struct database *db, const struct half_name *name, const st
 static enum result commit_at_once(struct database *db, const struct half_name *name, const struct half_piece *last, const struct store_job *job)
 {
     enum result result = look_for_others(db, name, last->message);
+    if (result == RESULT_OK)
+        result = look_for_owner(db, name);
     if (result == RESULT_OK)
         result = message_write(db, job, last->seq);
     return result == RESULT_OK ? must_be_new(add_row(db, name, last, name->naming.reply)) : result;

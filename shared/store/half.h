@@ -43,7 +43,7 @@ struct half_piece {
 };
 /* In place of what there is no room for (yield.c). RESULT_OK: there is room; RESULT_FULL: more than has gone can't go; else the caller rolls back. */
 MUST_CHECK enum result half_make_room(struct database *db, struct room *room, const struct half_growing *growing);
-/* Others may have to make room. RESULT_EXISTS: the message's number is taken; RESULT_CANCELLED: somebody else has the name. */
+/* Others may have to make room. RESULT_EXISTS: the message's number is taken; RESULT_CANCELLED: somebody else has the name, or the account has gone. */
 MUST_CHECK enum result half_put(struct database *db, const struct half_name *name, const struct half_piece *piece);
 /* Of an account whose halves have come to no device: those beyond the limits are dropped. */
 MUST_CHECK enum result half_limit(struct database *db, struct slice account);

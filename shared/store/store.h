@@ -150,7 +150,7 @@ struct store_intake;
  * may go on, or has failed. */
 struct store_intake *store_intake_new(struct store_client *client, uint64_t id, void (*on_drain)(void *context), void *context);
 /* Copies. RESULT_OK; RESULT_BUSY: taken, but pause until on_drain; RESULT_FULL, RESULT_IO, RESULT_MEMORY (also: too much
- * waits for the writer), RESULT_EXISTS (the id is taken); of a named body also RESULT_CANCELLED (another session has the name, or has ended it): failed, now and in
+ * waits for the writer), RESULT_EXISTS (the id is taken); of a named body also RESULT_CANCELLED (another session has the name, or has ended it, or the account has gone): failed, now and in
  * every later call; abort it. */
 MUST_CHECK enum result store_intake_append(struct store_intake *intake, struct slice octets);
 /* Ends the body and makes it a message: envelope, recipients (each under hops[i], the name of the next hop it waits for; hops may be NULL: all "")

@@ -277,6 +277,7 @@ static void two_halves_are_one_message_whatever_fails(void **state)
     (void)state;
     world_make(&world);
     assert_int_equal(world_open(&world), RESULT_OK);
+    world_add_account(&world, "bob");
     assert_in_range(oom_loop(2000, run_named, &world), 20, 1000);
     world_end(&world);
 }

@@ -299,7 +299,10 @@ static void use_names(struct world *w)
 {
     struct got got = {0};
     struct world_done d[2] = {{0}};
-    struct store_claim claim = {.account = SLICE("bob"), .helo = SLICE("x"), .transid = SLICE("t")};
+    struct store_claim claim = {.account = SLICE("carl"), .helo = SLICE("x"), .transid = SLICE("t")};
+    oom_suspend();
+    world_add_account(w, "carl");
+    oom_resume();
     struct resumed r = {.w = w, .claim = claim};
     bool is_left = leave_half(w, claim);
     store_checkpoint_claim(w->client, &claim, on_half, &r);

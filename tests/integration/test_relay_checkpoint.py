@@ -97,10 +97,13 @@ def wait_alone(relay):
     wait_for(lambda: relay.json("status")["sessions"] == 0, "all sessions to end")
 
 
+# Nothing is delivered from here: the destination has no address that answers.
+NOWHERE = {"zone": "dest.example MX 10 mx.dest.example\nmx.dest.example A 127.0.0.1\n", "mx_port": 1}
+
+
 @pytest.fixture
 def relay(make_relay):
-    """Nothing is delivered from here: the destination has no address that answers."""
-    relay = make_relay(zone="dest.example MX 10 mx.dest.example\nmx.dest.example A 127.0.0.1\n", mx_port=1, conf=["delivery.schedule = 1h"])
+    relay = make_relay(**NOWHERE, conf=["delivery.schedule = 1h"])
     relay.add_account("anna", "secret", ANNA, "second@example.org")
     return relay
 
@@ -663,7 +666,7 @@ def test_and_of_so_many_octets(make_relay):
 
 
 def test_names_are_swept_in_the_relays_own_time(make_relay):
-    relay = make_relay(zone="dest.example MX 10 mx.dest.example\nmx.dest.example A 127.0.0.1\n", mx_port=1)
+    relay = make_relay(**NOWHERE)
     relay.add_account("anna", "secret", ANNA)
     Session(relay).begin(CHUNK * 2).cut(relay)
     relay.stop()
@@ -711,7 +714,7 @@ def test_a_full_disk_is_not_now(make_relay):
 @pytest.mark.parametrize("ends", ["body", "commit"])
 def test_a_full_disk_in_mid_body_keeps_what_is_on_it(make_relay, ends):
     """Whether a piece finds no room, or only the message as a whole: 452, and when there is room the sender goes on where the half ends."""
-    relay = make_relay(conf=["limits.database_size = 1M", "delivery.schedule = 1h"], zone="dest.example MX 10 mx.dest.example\nmx.dest.example A 127.0.0.1\n", mx_port=1)
+    relay = make_relay(**NOWHERE, conf=["limits.database_size = 1M", "delivery.schedule = 1h"])
     relay.add_account("anna", "secret", ANNA)
     large = HEADER + body_of(3_000_000)
     with Session(relay) as session:
@@ -740,7 +743,7 @@ def test_a_full_disk_in_mid_body_keeps_what_is_on_it(make_relay, ends):
 
 def test_halves_keep_no_mail_out(make_relay):
     """Two that do not fit beside each other: whole mail of others is taken, the one begun first comes to its end, and nobody is refused for ever."""
-    relay = make_relay(conf=["limits.database_size = 3M", "delivery.schedule = 1h"], zone="dest.example MX 10 mx.dest.example\nmx.dest.example A 127.0.0.1\n", mx_port=1)
+    relay = make_relay(**NOWHERE, conf=["limits.database_size = 3M", "delivery.schedule = 1h"])
     large, half = {}, 1_400_000
     for user in ("anna", "carl", "dora"):
         relay.add_account(user, "secret", f"{user}@example.org")
@@ -818,7 +821,7 @@ def test_the_keeper_does_not_drop_what_is_being_received(relay):
 
 
 def test_one_half_alone_is_bounded_too(make_relay):
-    relay = make_relay(conf=["limits.half_octets = 128K"])
+    relay = make_relay(**NOWHERE, conf=["limits.half_octets = 128K", "delivery.schedule = 1h"])
     assert "message_size" in relay.log("half-octets-small")[0]["reason"]
     relay.add_account("anna", "secret", ANNA)
     Session(relay).begin(4 * CHUNK).cut(relay)

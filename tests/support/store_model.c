@@ -225,11 +225,24 @@ static void begin(struct flow *f)
         push(f);
 }
 
+static void on_account(void *context, enum result result)
+{
+    (void)context, (void)result; /* it may be there already */
+}
+
+/* Whose the names are: ahead of them in the writer's queue. */
+static void add_account(struct world *w)
+{
+    struct store_account bob = {.name = SLICE("bob"), .password_hash = SLICE("$x"), .scram = {.salt = {1}, .salt_len = 1, .iterations = 4096}};
+    store_account_put(w->client, &bob, true, on_account, NULL);
+}
+
 void model_run(struct world *w, struct model *m, uint32_t n, uint32_t in_flight)
 {
     struct load *load = calloc(1, sizeof *load);
     struct flow *flows = calloc(in_flight, sizeof *flows);
     *load = (struct load){.w = w, .m = m, .left = n, .nrunning = in_flight};
+    add_account(w);
     for (uint32_t i = 0; i < in_flight; i++) {
         flows[i].load = load;
         begin(&flows[i]);

@@ -57,6 +57,7 @@ struct store_naming names_naming(struct store_claim c, uint32_t generation)
 
 struct store_intake *names_begin(struct world *w, uint64_t id, struct store_naming naming)
 {
+    world_add_account(w, naming.claim.account.ptr);
     struct store_intake *intake = store_intake_new(w->client, id, NULL, NULL);
     assert_int_equal(store_intake_name(intake, &naming), RESULT_OK);
     return intake;
@@ -182,4 +183,18 @@ void names_enrol_device(struct world *w, const char *id, uint32_t most, int64_t 
     store_device_add(w->client, &device, 0, most, on_added, &added);
     world_wait(w, &added.is_done);
     assert_int_equal(added.result, RESULT_OK);
+}
+
+void names_put_small(struct world *w, uint64_t id, struct store_claim by)
+{
+    struct store_intake *intake = names_begin(w, id, names_naming(by, 0));
+    names_append(intake, 0, 100);
+    assert_int_equal(names_commit(w, intake), RESULT_OK);
+}
+
+void names_remove_device(struct world *w, const char *id)
+{
+    struct world_done d = {0};
+    store_device_remove(w->client, slice_from_cstr(id), world_on_done, &d);
+    assert_int_equal(world_wait_done(w, &d), RESULT_OK);
 }

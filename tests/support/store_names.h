@@ -51,4 +51,8 @@ void names_add_account(struct world *w, const char *name);
 void names_add_device(struct world *w, const char *id, uint32_t most);
 void names_enrol_device(struct world *w, const char *id, uint32_t most, int64_t served_ms);
 
+/* A message that is whole at once, under a name. */
+void names_put_small(struct world *w, uint64_t id, struct store_claim by);
+void names_remove_device(struct world *w, const char *id);
+
 #endif

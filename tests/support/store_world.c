@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <sqlite3.h>
+
 static void to_stderr(void *context, enum log_level level, struct slice line)
 {
     (void)context, (void)level;
@@ -56,6 +58,18 @@ enum result world_open(struct world *w)
     if (result == RESULT_OK)
         result = store_client_open(&w->client, w->store, &w->loop);
     return result;
+}
+
+void world_add_account(const struct world *w, const char *name)
+{
+    sqlite3 *db;
+    char sql[200];
+    snprintf(sql, sizeof sql, "INSERT INTO account SELECT '%s', 1, '$x', x'01', 4096, zeroblob(32), zeroblob(32), 0, 0 WHERE NOT EXISTS (SELECT 1 FROM account WHERE name = '%s')", name, name);
+    if (sqlite3_open(w->path, &db) != SQLITE_OK || sqlite3_busy_timeout(db, 10000) != SQLITE_OK || sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK) {
+        fprintf(stderr, "%s: %s\n", name, sqlite3_errmsg(db));
+        abort();
+    }
+    sqlite3_close(db);
 }
 
 static bool has_octets(const char *path, struct slice canary)

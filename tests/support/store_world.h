@@ -29,6 +29,8 @@ enum result world_open(struct world *w);
 void world_close(struct world *w);
 /* Closes, and removes the folder; the loop must be empty then. */
 void world_end(struct world *w);
+/* Enabled; behind the store's back, if it is not there yet. A name that is begun has one. */
+void world_add_account(const struct world *w, const char *name);
 /* Runs the loop until *flag. */
 void world_wait(struct world *w, const bool *flag);
 

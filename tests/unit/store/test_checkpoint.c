@@ -366,8 +366,7 @@ static void lose_owner(struct world *w, struct told *told)
     store_half_drop(w->client, 5, world_on_done, &d[0]);
     assert_int_equal(world_wait_done(w, &d[0]), RESULT_OK);
     assert_told(told, "half-body-dropped", 5, "person");
-    names_add_account(w, "bob"); /* a device that goes while the account has a half already */
-    names_add_device(w, "d1", 9);
+    names_add_device(w, "d1", 9); /* one that goes while the account has a half already */
     store_limit_halves(w->store, 1, 0);
     leave(w, "t6");
     struct store_claim later = names_claim_by("d1", "x", "t7");
