@@ -1,4 +1,5 @@
 """A line that breaks at given octets: a TCP proxy between agent and relay, deterministic by counting what the agent sends."""
+import contextlib
 import socket
 import struct
 import threading
@@ -93,10 +94,10 @@ class CuttingProxy:
 
     @staticmethod
     def _back(far, near, is_cut):
-        try:
+        """The agent hears of the relay's end, and of its RST too, which it is when the relay had not read all."""
+        with contextlib.suppress(OSError):
             while octets := far.recv(PIECE):
                 if not is_cut.is_set():
                     near.sendall(octets)
+        with contextlib.suppress(OSError):
             near.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
