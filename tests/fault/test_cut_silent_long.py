@@ -15,6 +15,7 @@ def test_a_line_that_falls_silent(make_case):  # noqa: F811
     for n in range(NPLACES):
         subjects = {mode: begin_cut(case, *places[mode][n], "hole") for mode, case in cases.items()}
         for mode, case in cases.items():
-            assert end_cut(case, subjects[mode], f"at {places[mode][n]} by silence, {mode}") > 0
+            ncut = end_cut(case, subjects[mode], f"at {places[mode][n]} by silence, {mode}")
+            assert ncut > 0 or n == NPLACES - 1, f"{mode} at {places[mode][n]}"     # a hand-over that is shorter by an octet has no last place
     for case in cases.values():
         case.judge()
