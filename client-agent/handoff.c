@@ -40,7 +40,7 @@ struct delivery {
     const struct handoff_message *message;
     struct smtp_transaction transaction;
     struct handoff_answer *answer;
-    bool is_logged_in, is_answered; /* who does not know our token is no agent of ours */
+    bool is_answered; /* who does not know our token is no agent of ours, and has no transaction to answer */
     char chunk[SMTP_CLIENT_CHUNK_MAX];
 };
 
@@ -52,11 +52,20 @@ static void settle(struct delivery *delivery, const struct smtp_reply *reply)
     decide(delivery->answer, exit_code_of_reply(reply), reply);
 }
 
+/* Of a transaction: an agent that ends (421, RFC 5321 3.8) has taken nothing, and the store or the next agent may take it. */
+static void settle_unless_leaving(struct delivery *delivery, const struct smtp_reply *reply)
+{
+    if (reply->code != 421)
+        settle(delivery, reply);
+}
+
 static void send_chunk(struct delivery *delivery)
 {
     struct smtp_client *core = outbound_core(delivery->outbound);
     size_t len = fread(delivery->chunk, 1, sizeof delivery->chunk, delivery->message->body);
     if (ferror(delivery->message->body)) {
+        struct smtp_reply unread = intake_reply_of(RESULT_IO);
+        settle(delivery, &unread);
         smtp_client_abort(core);
         return;
     }
@@ -72,7 +81,6 @@ static void on_smtp(struct delivery *delivery, const struct smtp_client_event *e
         smtp_client_login(core, loop_now_ms(&delivery->loop));
         break;
     case SMTP_CLIENT_READY:
-        delivery->is_logged_in = true;
         if (delivery->is_answered)
             outbound_quit(delivery->outbound);
         else
@@ -81,7 +89,7 @@ static void on_smtp(struct delivery *delivery, const struct smtp_client_event *e
     case SMTP_CLIENT_RECIPIENT:
         /* One refused recipient refuses the message: a sendmail that sends to some of them leaves its caller guessing. */
         if (event->reply && !smtp_reply_is_positive(event->reply)) {
-            settle(delivery, event->reply);
+            settle_unless_leaving(delivery, event->reply);
             smtp_client_abort(core);
         }
         break;
@@ -90,7 +98,7 @@ static void on_smtp(struct delivery *delivery, const struct smtp_client_event *e
         break;
     case SMTP_CLIENT_SENT:
         if (event->reply)
-            settle(delivery, event->reply);
+            settle_unless_leaving(delivery, event->reply);
         break;
     case SMTP_CLIENT_STARTTLS:
     case SMTP_CLIENT_OUTCOME:
@@ -115,8 +123,8 @@ static void on_event(void *context, struct outbound *outbound, const struct outb
         break;
     case OUTBOUND_FAILED:
         broken.text = slice_from_cstr(event->failure->words);
-        if (delivery->is_logged_in)
-            settle(delivery, event->failure->reply.code ? &event->failure->reply : &broken);
+        if (event->failure->is_uncertain) /* else it has taken nothing: the store, or the next agent */
+            settle(delivery, &broken);
         break;
     case OUTBOUND_CLOSED:
         delivery->outbound = NULL;
