@@ -1,9 +1,8 @@
 #include "inquiry.h"
 
+#include "question.h"
 #include "restoring.h"
-#include "tracer.h"
 
-#include "crypto/crypto.h"
 #include "mail/message_id.h"
 
 #include <assert.h>
@@ -13,20 +12,9 @@
 
 enum { RECIPIENTS_AT_ONCE = 2000 };
 
-/* One message that is asked about, until what was answered is on the disk. */
-struct question {
-    struct inquiry *inquiry;
-    struct tracer tracer;
-    struct tracer_verdict verdict;
-    bool is_queued;     /* on the disk, again */
-    bool had_no_copy;   /* it could not be: there is no copy, or no message any more */
-    bool is_gone;       /* a person has removed it meanwhile */
-    enum result result; /* the first failure of the store */
-    unsigned nowed;
-};
-
 struct inquiry {
     struct inquiry_config config;
+    struct question_config asking;
     struct bond bond;
     struct custody custody;
     struct restoring restoring;
@@ -41,33 +29,7 @@ struct inquiry {
     uv_timer_t timer;             /* until a session is to be looked for */
 };
 
-static void conclude(struct question *question);
-
-/* ---- what is written -------------------------------------------------------------------------------------------- */
-
-static void question_free(struct question *question)
-{
-    tracer_free(&question->tracer);
-    free(question);
-}
-
-static void log_message(const struct question *question, enum log_level level, const char *event, const char *why)
-{
-    char id[MESSAGE_ID_TEXT];
-    message_id_format(question->tracer.message, id);
-    log_event(question->inquiry->config.log, level, event, LOG_TEXT("item", id), LOG_TEXT("why", why));
-}
-
-static void log_outcomes(const struct question *question)
-{
-    char id[MESSAGE_ID_TEXT];
-    message_id_format(question->tracer.message, id);
-    for (size_t i = 0; i < question->verdict.noutcomes; i++) {
-        const struct store_outcome *outcome = &question->tracer.outcomes[i];
-        log_event(question->inquiry->config.log, LOG_INFO, "outcome", LOG_TEXT("item", id), LOG_INT("recipient", outcome->seq), LOG_TEXT("status", store_state_name(outcome->state)),
-                  LOG_STR("host", outcome->host), LOG_STR("reason", outcome->reply));
-    }
-}
+/* ---- what follows from the answers ------------------------------------------------------------------------------- */
 
 /* On the disk it is queued; in memory, too. */
 static void enqueue(struct inquiry *inquiry, uint64_t message, int64_t due_at_ms)
@@ -85,123 +47,49 @@ static void enqueue(struct inquiry *inquiry, uint64_t message, int64_t due_at_ms
         inquiry->config.on_unscheduled(inquiry->config.unscheduled_context);
 }
 
-/* All that the store owed has come. What is queued on the disk is queued here, whatever became of the rest. */
-static void settle(struct question *question)
+/* All of a message's answers are here. */
+static void conclude(struct inquiry *inquiry, struct question *question, bool has_copy)
 {
-    struct inquiry *inquiry = question->inquiry;
-    uint64_t message = question->tracer.message;
+    const struct session *session = inquiry->config.session;
+    int64_t in_ms, relay_ms = question_relay_ms(question), now_ms = boot_now_ms();
+    bool is_long_wait = custody_answered(&inquiry->custody, question_message(question), now_ms, relay_ms > 0 ? relay_ms - wall_now_ms() + now_ms : 0, &in_ms);
+    const struct question_terms terms = {
+        .has_copy = has_copy,
+        .relay = buffer_slice(&inquiry->bond.host),
+        .promised_s = session->outbound ? smtp_client_peer(outbound_core(session->outbound))->outcome_s : 0,
+        .ask_at_ms = wall_now_ms() + in_ms,
+        .is_long_wait = is_long_wait,
+    };
+    question_conclude(question, &terms);
+}
+
+static bool on_no_copy(void *context, struct question *question)
+{
+    struct inquiry *inquiry = context;
+    if (inquiry->is_stopping)
+        return false;
+    conclude(inquiry, question, false);
+    return true;
+}
+
+/* What is queued on the disk is queued here, whatever became of the rest. */
+static void on_settled(void *context, struct question *question, const struct question_end *end)
+{
+    struct inquiry *inquiry = context;
+    uint64_t message = question_message(question);
+    question_free(&question);
     inquiry->nwriting--;
-    if (question->result != RESULT_OK) {
-        log_message(question, LOG_ERROR, "outcome-not-recorded", result_name(question->result));
+    if (end->result != RESULT_OK)
         custody_put_off(&inquiry->custody, message, boot_now_ms());
-    } else if (question->is_queued || question->verdict.is_final) {
+    else if (end->is_queued || end->is_final)
         custody_forget(&inquiry->custody, message);
-    }
-    if (question->is_queued) {
-        log_message(question, LOG_WARNING, "relay-lost", "the relay knows nothing of it: handed over again");
-        enqueue(inquiry, message, question->verdict.queue_at_ms);
-    } else if (question->had_no_copy && !question->is_gone) {
-        log_message(question, LOG_WARNING, "relay-lost", "the relay knows nothing of it, and there is no copy here");
-    }
-    question_free(question);
+    if (end->is_queued)
+        enqueue(inquiry, message, end->due_at_ms);
     if (!inquiry->is_concluding)
         inquiry->config.on_free(inquiry->config.context);
 }
 
-static void owe_less(struct question *question)
-{
-    if (--question->nowed == 0)
-        settle(question);
-}
-
-static void on_written(void *context, enum result result)
-{
-    struct question *question = context;
-    /* Removed by a person meanwhile: there is nothing left to record. */
-    if (result == RESULT_NOT_FOUND)
-        question->is_gone = true;
-    else if (result != RESULT_OK && question->result == RESULT_OK)
-        question->result = result;
-    owe_less(question);
-}
-
-static void on_requeued(void *context, enum result result)
-{
-    struct question *question = context;
-    question->is_queued = result == RESULT_OK;
-    if (result == RESULT_NOT_FOUND && !question->had_no_copy && !question->inquiry->is_stopping) {
-        question->had_no_copy = true;
-        question->inquiry->nwriting--;
-        question->nowed--;
-        assert(question->nowed == 0);
-        conclude(question);
-        return;
-    }
-    if (result != RESULT_OK && question->result == RESULT_OK)
-        question->result = result;
-    owe_less(question);
-}
-
-/* Outcomes first: an agent that dies in between asks again about what was lost, and finds it lost. The copy that is to be handed over stays until then, whatever is wished of copies now. */
-static void write_down(struct question *question)
-{
-    const struct inquiry *inquiry = question->inquiry;
-    const uint64_t message = question->tracer.message;
-    if (question->verdict.noutcomes > 0) {
-        bool keeps = inquiry->config.office->keep_copies || question->verdict.is_lost;
-        question->nowed++;
-        store_attempt_finish(inquiry->config.store, message, question->tracer.outcomes, question->verdict.noutcomes, wall_now_ms(), NULL, keeps, on_written, question);
-    }
-    /* Behind it: what the store has looked at is answered in the order of the requests, so when it finds no copy, that is the last answer. */
-    if (question->verdict.is_lost) {
-        question->nowed++;
-        store_message_requeue(inquiry->config.store, message, question->verdict.queue_at_ms, on_requeued, question);
-    }
-}
-
-static int64_t lead_of(const struct inquiry *inquiry, int64_t at_ms)
-{
-    const struct attempt_office *office = inquiry->config.office;
-    return office->wall_lead_ms ? office->wall_lead_ms(office->context, at_ms) : 0;
-}
-
-/* All of a message's answers are here. */
-static void conclude(struct question *question)
-{
-    struct inquiry *inquiry = question->inquiry;
-    const struct session *session = inquiry->config.session;
-    int64_t in_ms, relay_ms = tracer_relay_ms(&question->tracer), now_ms = boot_now_ms();
-    bool is_long_wait = custody_answered(&inquiry->custody, question->tracer.message, now_ms, relay_ms > 0 ? relay_ms - wall_now_ms() + now_ms : 0, &in_ms);
-    const struct tracer_rules rules = {
-        .now_ms = wall_now_ms(),
-        .lead_ms = lead_of(inquiry, question->tracer.taken_at_ms),
-        .promised_s = session->outbound ? smtp_client_peer(outbound_core(session->outbound))->outcome_s : 0,
-        .can_refill = !question->had_no_copy,
-        .is_expired = wall_now_ms() - lead_of(inquiry, question->tracer.received_at_ms) >= question->tracer.expires_at_ms,
-        .schedule = &inquiry->config.office->schedule,
-        .random = crypto_random_u32(),
-        .ask_at_ms = wall_now_ms() + in_ms,
-        .is_long_wait = is_long_wait,
-        .relay = buffer_slice(&inquiry->bond.host),
-    };
-    inquiry->nwriting++;
-    question->nowed = 1;
-    if (tracer_conclude(&question->tracer, &rules, &question->verdict) == RESULT_OK) {
-        log_outcomes(question);
-        write_down(question);
-    } else {
-        question->result = RESULT_MEMORY;
-    }
-    owe_less(question);
-}
-
 /* ---- the flight ------------------------------------------------------------------------------------------------- */
-
-static void drop(struct question *question)
-{
-    custody_put_off(&question->inquiry->custody, question->tracer.message, boot_now_ms());
-    question_free(question);
-}
 
 static struct smtp_client *core_of(const struct inquiry *inquiry)
 {
@@ -224,31 +112,15 @@ static void ask(struct inquiry *inquiry)
     char names[SMTP_OUTCOMES_MAX][NAMING_TEXT];
     for (size_t i = 0; i < inquiry->nquestions; i++) {
         uint32_t transaction;
-        bool is_open = tracer_question(&inquiry->questions[i]->tracer, &transaction, &questions[i].first);
+        bool is_open = question_next(inquiry->questions[i], &transaction, &questions[i].first);
         assert(is_open);
-        naming_format(inquiry->config.naming, inquiry->questions[i]->tracer.message, transaction, names[i]);
+        naming_format(inquiry->config.naming, question_message(inquiry->questions[i]), transaction, names[i]);
         questions[i].transid = slice_from_cstr(names[i]);
     }
     inquiry->is_asked = true;
     inquiry->nanswered = 0;
     smtp_client_ask_outcomes(core_of(inquiry), questions, inquiry->nquestions, loop_now_ms(inquiry->config.loop));
     outbound_pump(inquiry->config.session->outbound);
-}
-
-/* False: the relay could not say. */
-static bool take_answer(struct question *question, const struct smtp_reply *reply)
-{
-    struct arena arena = ARENA(0);
-    struct smtp_outcomes answer;
-    bool is_taken = false;
-    if (reply && reply->code == 550) {
-        tracer_unknown(&question->tracer);
-        return true;
-    }
-    if (reply && reply->code == 250 && smtp_outcomes_parse(reply->text, &arena, &answer) == RESULT_OK)
-        is_taken = tracer_answer(&question->tracer, &answer) == RESULT_OK;
-    arena_free(&arena);
-    return is_taken;
 }
 
 /* The flight is over: whoever is not through yet comes again in the next. What brings no news, or finds no memory, is settled at once: for that the session's READY, which follows, is what on_free would be. */
@@ -259,7 +131,7 @@ static void end_flight(struct inquiry *inquiry)
     for (size_t i = 0; i < inquiry->nquestions; i++) {
         uint32_t transaction, first;
         struct question *question = inquiry->questions[i];
-        if (question && tracer_question(&question->tracer, &transaction, &first))
+        if (question && question_next(question, &transaction, &first))
             inquiry->questions[n++] = question;
         else if (question)
             over[nover++] = question;
@@ -267,8 +139,9 @@ static void end_flight(struct inquiry *inquiry)
     inquiry->nquestions = n;
     inquiry->is_asked = inquiry->config.session->is_asking = false;
     inquiry->is_concluding = true;
+    inquiry->nwriting += (uint32_t)nover;
     for (size_t i = 0; i < nover; i++)
-        conclude(over[i]);
+        conclude(inquiry, over[i], true);
     inquiry->is_concluding = false;
 }
 
@@ -277,10 +150,10 @@ void inquiry_event(struct inquiry *inquiry, const struct smtp_client_event *even
     if (!inquiry->is_asked || event->question >= inquiry->nquestions || !inquiry->questions[event->question])
         return;
     note_epoch(inquiry);
-    if (!take_answer(inquiry->questions[event->question], event->reply)) {
-        log_message(inquiry->questions[event->question], LOG_INFO, "outcome-not-told", event->reply ? "the relay can't say now" : "no answer");
-        drop(inquiry->questions[event->question]);
-        inquiry->questions[event->question] = NULL;
+    struct question **question = &inquiry->questions[event->question];
+    if (!question_take(*question, event->reply)) {
+        custody_put_off(&inquiry->custody, question_message(*question), boot_now_ms());
+        question_free(question);
     }
     if (++inquiry->nanswered == inquiry->nquestions)
         end_flight(inquiry);
@@ -301,19 +174,16 @@ static void free_session(struct inquiry *inquiry)
 /* The message's row, once. */
 static void take_row(struct inquiry *inquiry, const struct store_listing *row)
 {
-    struct question *question = calloc(1, sizeof *question);
-    enum result result = question ? tracer_begin(&question->tracer, row) : RESULT_MEMORY;
+    struct question *question;
+    enum result result = question_new(&inquiry->asking, row, &question);
     if (result == RESULT_OK) {
-        question->inquiry = inquiry;
         inquiry->questions[inquiry->nquestions++] = question;
-        inquiry->nrecipients += question->tracer.n;
-        return;
-    }
-    free(question);
-    if (result == RESULT_NOT_FOUND)
+        inquiry->nrecipients += question_nrecipients(question);
+    } else if (result == RESULT_NOT_FOUND) {
         custody_forget(&inquiry->custody, row->message.id);
-    else
+    } else {
         custody_put_off(&inquiry->custody, row->message.id, boot_now_ms());
+    }
 }
 
 struct reading {
@@ -393,8 +263,7 @@ bool inquiry_ask(struct inquiry *inquiry)
 void inquiry_session_over(struct inquiry *inquiry)
 {
     for (size_t i = 0; i < inquiry->nquestions; i++)
-        if (inquiry->questions[i])
-            question_free(inquiry->questions[i]);
+        question_free(&inquiry->questions[i]);
     inquiry->nquestions = 0;
     inquiry->is_asked = false;
     inquiry->is_session_over = inquiry->is_loading;
@@ -528,6 +397,8 @@ struct inquiry *inquiry_new(const struct inquiry_config *config, const struct se
     if (!inquiry)
         return NULL;
     inquiry->config = *config;
+    inquiry->asking = (struct question_config){
+        .store = config->store, .office = config->office, .log = config->log, .on_settled = on_settled, .on_no_copy = on_no_copy, .context = inquiry};
     inquiry->bond = (struct bond){.loop = config->loop, .store = config->store, .log = config->log, .on_bound = on_bound, .context = inquiry};
     inquiry->restoring = (struct restoring){.store = config->store, .log = config->log, .custody = &inquiry->custody, .on_end = on_restored, .context = inquiry};
     /* What can fail first: the loop must know no timer of what is freed here. */

@@ -1,5 +1,5 @@
 /* The inquiry: asks the relay what became of the messages that it has taken (XOUTCOME, schema/link.md), over the uplink's session when that has nothing better to do, writes down what it answers, and hands over again what it
- * has lost. When it is worth asking is for custody.h to say, what an answer means for tracer.h, of which relay anything is awaited for bond.h.
+ * has lost. When it is worth asking is for custody.h to say, what follows from the answers about one message for question.h, of which relay anything is awaited for bond.h.
  *
  *     idle --(inquiry_ask)--> reading what is due --> asked --(the last answer)--> idle, and the outcomes are being written
  *       ^                            |                   |
