@@ -101,7 +101,8 @@ PRELOADS     := $(B)/tests/fault/failing.so
 LIBS          = $(B)/libsupport.a $(B)/libserver.a $(B)/libagent.a $(B)/libpostern.a
 # The two programs use the same words for the like things of theirs, so a test sees one of them: the agent in */agent/, fuzz_agent_* and oom_agent*, else the relay.
 not_linked    = $(if $(findstring /tests/,$@),$(if $(findstring /agent/,$@)$(findstring /fuzz_agent_,$@)$(findstring /oom_agent,$@),$(B)/libserver.a,$(B)/libagent.a))
-WRAP          = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup,--wrap=sodium_malloc
+WRAP          = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup,--wrap=sodium_malloc,--wrap=posix_spawn,--wrap=posix_spawnattr_init \
+                -Wl,--wrap=posix_spawn_file_actions_init,--wrap=posix_spawn_file_actions_adddup2,--wrap=posix_spawn_file_actions_addopen
 
 $(UNIT_TESTS) $(BENCH_EXE): $(B)/tests/%: $(B)/obj/tests/%.o $(LIBS)
 	@mkdir -p $(@D)

@@ -77,9 +77,17 @@ static enum result make_file(struct search *search, const char *path)
 
 /* ---- the secret service ----------------------------------------------------------------------------------------- */
 
+/* Not the same as no answer: a key may be there, and another must not be made in its place. */
+static enum result say_not_asked(struct search *search)
+{
+    return say(search, RESULT_MEMORY, "the desktop's secret service could not be asked, for want of memory, processes or open files: start again when there is more; the mail is not lost");
+}
+
 static enum result read_secret(struct search *search)
 {
     enum result result = secret_child_get(search->program, search->name, search->text);
+    if (result == RESULT_MEMORY)
+        return say_not_asked(search);
     if (result == RESULT_OK)
         snprintf(search->key->where, sizeof search->key->where, "the desktop's secret service");
     if (result == RESULT_CANCELLED)
@@ -102,6 +110,8 @@ static enum result make_secret(struct search *search)
     if (result == RESULT_OK && memcmp(made, search->text, SPOOL_KEY_TEXT) != 0)
         result = RESULT_IO;
     crypto_secret_free((void **)&made);
+    if (result == RESULT_MEMORY)
+        return say_not_asked(search);
     if (result == RESULT_OK || result == RESULT_CANCELLED)
         return result == RESULT_OK ? RESULT_OK : say(search, result, "the desktop's secret service is locked, and so takes no key: unlock it and start again, or set [spool] key = file");
     search->key->where[0] = '\0';

@@ -25,9 +25,10 @@ void spool_key_prepare(struct spool_key *key, const struct dirs *dirs, const str
 
 /* ---- secret_child.c: the secret service, asked of a child ---- */
 
-/* RESULT_OK; RESULT_NOT_FOUND: the service has none of this name; RESULT_CANCELLED: locked, or no answer in time; RESULT_IO: no secret service here. name: letters and digits. text is 64 hex digits. */
+/* RESULT_OK; RESULT_NOT_FOUND: the service has none of this name; RESULT_CANCELLED: locked, or no answer in time; RESULT_IO: no secret service here; RESULT_MEMORY: it could not be asked, for want of memory, processes or
+ * open files. name: letters and digits. text is 64 hex digits. */
 MUST_CHECK enum result secret_child_get(const char *program, const char *name, char text[static SPOOL_KEY_TEXT + 1]);
-/* RESULT_OK, RESULT_CANCELLED, RESULT_IO: it takes none. */
+/* RESULT_OK, RESULT_CANCELLED, RESULT_MEMORY, RESULT_IO: it takes none. */
 MUST_CHECK enum result secret_child_put(const char *program, const char *name, const char text[static SPOOL_KEY_TEXT + 1]);
 
 #endif

@@ -396,7 +396,13 @@ static enum result refuse_without_key(const struct store *store, const char *key
     return result == RESULT_NOT_FOUND ? RESULT_DENIED : result;
 }
 
-/* The seal under the key that the program finds; of a sealed database only if it is that key. */
+static enum result say_memory(const struct store *store, enum result result, char *why, size_t why_size)
+{
+    snprintf(why, why_size, "memory ran out while opening %s", store->path);
+    return result;
+}
+
+/* The seal under the key that the program finds; of a sealed database only if it is that key. What find_key says of where it was is no reason for anything that fails later. */
 static enum result find_seal(struct store *store, const struct store_seal *wanted, const struct mark *mark, char *why, size_t why_size)
 {
     uint8_t check[CRYPTO_HASH];
@@ -408,14 +414,15 @@ static enum result find_seal(struct store *store, const struct store_seal *wante
     enum result result = wanted->find_key(wanted->context, mark->salt, is_sealed, key, why, why_size);
     if (result == RESULT_OK) {
         store->seal = seal_new(key, mark->salt, SEALED_DOMAIN);
-        result = store->seal ? RESULT_OK : RESULT_MEMORY;
+        if (!store->seal)
+            result = say_memory(store, RESULT_MEMORY, why, why_size);
     }
     crypto_secret_free((void **)&key);
     if (result != RESULT_OK)
         return is_sealed ? refuse_without_key(store, wanted->key_file, result, why, why_size) : result;
     seal_check_value(store->seal, check);
     if (!is_sealed || crypto_equal(slice_of(check, sizeof check), slice_of(mark->check, sizeof mark->check)))
-        return RESULT_OK;
+        return say_memory(store, RESULT_OK, why, why_size); /* as store_open has it, until something else fails */
     size_t len = strlen(why);
     snprintf(why + len, why_size - len, "%sthe key there is not the one that %s is encrypted with: put that one back; the mail is not lost. If that key is lost for good, so is that mail: move %s* away, and the next start begins anew", len > 0 ? ": " : "",
              store->path, store->path);

@@ -1,6 +1,7 @@
 #include "support/oom.h"
 
 #include <errno.h>
+#include <spawn.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -32,6 +33,16 @@ void *__wrap_calloc(size_t count, size_t size);
 void *__wrap_realloc(void *old, size_t size);
 char *__wrap_strdup(const char *text);
 void *__wrap_sodium_malloc(size_t size);
+int __real_posix_spawn(pid_t *pid, const char *program, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes, char *const arguments[], char *const environment[]);
+int __real_posix_spawn_file_actions_init(posix_spawn_file_actions_t *actions);
+int __real_posix_spawn_file_actions_adddup2(posix_spawn_file_actions_t *actions, int from, int to);
+int __real_posix_spawn_file_actions_addopen(posix_spawn_file_actions_t *actions, int fd, const char *path, int flags, mode_t mode);
+int __real_posix_spawnattr_init(posix_spawnattr_t *attributes);
+int __wrap_posix_spawn(pid_t *pid, const char *program, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes, char *const arguments[], char *const environment[]);
+int __wrap_posix_spawn_file_actions_init(posix_spawn_file_actions_t *actions);
+int __wrap_posix_spawn_file_actions_adddup2(posix_spawn_file_actions_t *actions, int from, int to);
+int __wrap_posix_spawn_file_actions_addopen(posix_spawn_file_actions_t *actions, int fd, const char *path, int flags, mode_t mode);
+int __wrap_posix_spawnattr_init(posix_spawnattr_t *attributes);
 
 static bool is_refused_everywhere(void)
 {
@@ -87,6 +98,32 @@ char *__wrap_strdup(const char *text)
 void *__wrap_sodium_malloc(size_t size)
 {
     return is_refused() ? NULL : __real_sodium_malloc(size);
+}
+
+/* What a child is started with: POSIX lets each of these find no memory. */
+int __wrap_posix_spawn(pid_t *pid, const char *program, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes, char *const arguments[], char *const environment[])
+{
+    return is_refused() ? ENOMEM : __real_posix_spawn(pid, program, actions, attributes, arguments, environment);
+}
+
+int __wrap_posix_spawn_file_actions_init(posix_spawn_file_actions_t *actions)
+{
+    return is_refused() ? ENOMEM : __real_posix_spawn_file_actions_init(actions);
+}
+
+int __wrap_posix_spawn_file_actions_adddup2(posix_spawn_file_actions_t *actions, int from, int to)
+{
+    return is_refused() ? ENOMEM : __real_posix_spawn_file_actions_adddup2(actions, from, to);
+}
+
+int __wrap_posix_spawn_file_actions_addopen(posix_spawn_file_actions_t *actions, int fd, const char *path, int flags, mode_t mode)
+{
+    return is_refused() ? ENOMEM : __real_posix_spawn_file_actions_addopen(actions, fd, path, flags, mode);
+}
+
+int __wrap_posix_spawnattr_init(posix_spawnattr_t *attributes)
+{
+    return is_refused() ? ENOMEM : __real_posix_spawnattr_init(attributes);
 }
 
 /* One run in which allocation n fails. True when it came to that. */

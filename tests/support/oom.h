@@ -14,7 +14,8 @@
  * The scenario must do the same each time, release what it took (AddressSanitizer's leak check sees to that in
  * `make check-asan`), and accept a failure only when oom_has_failed().
  *
- * It works by the linker: a test that uses this is linked with --wrap for malloc, calloc, realloc, strdup and sodium_malloc, so calls
+ * It works by the linker: a test that uses this is linked with --wrap for malloc, calloc, realloc, strdup and sodium_malloc, and for posix_spawn
+ * and the calls that tell it about the child (each counts as an allocation, for libc makes some in there), so calls
  * from our own objects and static libraries are caught, those inside shared libraries (libc, SQLite) are not. What
  * allocates in other ways (strndup, asprintf, getline) escapes; the pure layers may not use it (tests/lint/layers). Each
  * thread has its own count, so other threads are left in peace, unless the loop is oom_loop_everywhere. */
