@@ -5,7 +5,7 @@
  *         |                        +---- wanted again, half way: up to where it came ---+ | not wanted
  *         +------------------ all rows, mark removed in the same commit ------------- UNSEALING
  *
- * The mark is the setting "seal": where in this picture the database is, its salt, a value by which the key is known (not the key), and how far the pass under way has come.
+ * The mark is the setting "seal" (mark.h): where in this picture the database is, its salt, a value by which the key is known (not the key), and how far the pass under way has come.
  *
  * Invariants:
  * 1 Rows change in the same transaction as the mark. After a crash anywhere each row is what the mark says of it, and the pass goes on from there.
@@ -14,8 +14,7 @@
  * 4 When SEALED is written nothing that lay in the clear is in the database or its log: rows were overwritten (secure_delete), what had been deleted before went with a VACUUM, the log was emptied.
  *   What a file system or a flash disk keeps of old blocks is beyond us. */
 #include "store/engine.h"
-
-#include "base/octets.h"
+#include "store/mark.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -28,28 +27,9 @@ enum {
     BATCH_OCTETS = 1024 * 1024,
     LOG_OCTETS = 16 * 1024 * 1024,            /* of rows, after which the write-ahead log is emptied */
     MEMORY_VACUUM_OCTETS = 64 * 1024 * 1024,  /* a larger database is rebuilt by way of a file, which SQLite unlinks at once; what it holds is sealed by then */
-    MARK_VERSION = 1,
-    CURSOR_OCTETS = 1 + 8 + 4,
-    MARK_OCTETS = 1 + 1 + SEAL_SALT + CRYPTO_HASH + 2 * CURSOR_OCTETS,
 };
 
 #define MARK_NAME SLICE("seal")
-
-enum stage { STAGE_PLAIN = 0, STAGE_SEALING = 1, STAGE_WIPING = 2, STAGE_SEALED = 3, STAGE_UNSEALING = 4 }; /* the numbers are on the disk */
-enum phase { PHASE_MESSAGES = 0, PHASE_RECIPIENTS = 1, PHASE_BODIES = 2, PHASE_CHUNKS = 3, PHASE_END = 4 };  /* these too */
-
-/* The row that was done last; with message 0, none of this phase yet. */
-struct cursor {
-    uint8_t phase;
-    uint64_t message;
-    uint32_t seq;
-};
-
-struct mark {
-    enum stage stage;
-    uint8_t salt[SEAL_SALT], check[CRYPTO_HASH];
-    struct cursor at, limit; /* limit: the last row to be done; PHASE_END: all */
-};
 
 struct pass {
     struct database *db;
@@ -60,56 +40,24 @@ struct pass {
 
 /* ---- the mark --------------------------------------------------------------------------------------------------- */
 
-static char *write_cursor(char *at, const struct cursor *cursor)
-{
-    *at++ = (char)cursor->phase;
-    at = octets_put(at, cursor->message, 8);
-    return octets_put(at, cursor->seq, 4);
-}
-
-static struct cursor read_cursor(const char *at)
-{
-    return (struct cursor){.phase = (uint8_t)at[0], .message = octets_get(at + 1, 8), .seq = (uint32_t)octets_get(at + 9, 4)};
-}
-
 /* Inside a transaction. */
 static enum result write_mark(struct database *db, const struct mark *mark)
 {
-    char octets[MARK_OCTETS], *at = octets;
-    struct query q = query_open(db, mark->stage == STAGE_PLAIN ? SQL_SETTING_REMOVE : SQL_SETTING_PUT);
-    *at++ = MARK_VERSION;
-    *at++ = (char)mark->stage;
-    memcpy(at, mark->salt, SEAL_SALT);
-    memcpy(at + SEAL_SALT, mark->check, CRYPTO_HASH);
-    write_cursor(write_cursor(at + SEAL_SALT + CRYPTO_HASH, &mark->at), &mark->limit);
+    char octets[MARK_OCTETS];
+    struct query q = query_open(db, mark->stage == MARK_PLAIN ? SQL_SETTING_REMOVE : SQL_SETTING_PUT);
+    mark_write(mark, octets);
     query_text(&q, MARK_NAME);
-    if (mark->stage != STAGE_PLAIN)
+    if (mark->stage != MARK_PLAIN)
         query_blob(&q, slice_of(octets, sizeof octets));
     return query_run(&q);
 }
 
-static enum result parse_mark(struct slice octets, struct mark *mark)
-{
-    const char *at = octets.ptr;
-    if (octets.len < 1 || at[0] != MARK_VERSION)
-        return octets.len < 1 || at[0] < MARK_VERSION ? RESULT_CORRUPT : RESULT_VERSION;
-    if (octets.len != MARK_OCTETS || at[1] < STAGE_SEALING || at[1] > STAGE_UNSEALING)
-        return RESULT_CORRUPT;
-    mark->stage = (enum stage)at[1];
-    memcpy(mark->salt, at + 2, SEAL_SALT);
-    memcpy(mark->check, at + 2 + SEAL_SALT, CRYPTO_HASH);
-    at += 2 + SEAL_SALT + CRYPTO_HASH;
-    mark->at = read_cursor(at);
-    mark->limit = read_cursor(at + CURSOR_OCTETS);
-    return mark->at.phase <= PHASE_END && mark->limit.phase <= PHASE_END ? RESULT_OK : RESULT_CORRUPT;
-}
-
 static enum result read_mark(struct database *db, struct mark *mark)
 {
-    *mark = (struct mark){.stage = STAGE_PLAIN};
+    *mark = (struct mark){.stage = MARK_PLAIN};
     struct query q = query_open(db, SQL_SETTING_GET);
     query_text(&q, MARK_NAME);
-    enum result result = query_row(&q) ? parse_mark(query_get_slice(&q, 0), mark) : RESULT_OK;
+    enum result result = query_row(&q) ? mark_parse(query_get_slice(&q, 0), mark) : RESULT_OK;
     enum result ended = query_end(&q);
     return ended == RESULT_OK ? result : ended;
 }
@@ -130,7 +78,7 @@ static enum result commit_mark(struct database *db, const struct mark *mark)
 
 static bool is_within(const struct pass *pass, uint64_t message, uint32_t seq)
 {
-    const struct cursor *limit = &pass->mark.limit;
+    const struct mark_cursor *limit = &pass->mark.limit;
     if (pass->mark.at.phase != limit->phase)
         return pass->mark.at.phase < limit->phase;
     return message < limit->message || (message == limit->message && seq <= limit->seq);
@@ -217,7 +165,7 @@ static enum result turn_recipient(struct pass *pass, const struct query *row, co
 
 static enum result update_octets(struct pass *pass, const struct row_at *at, struct slice column)
 {
-    bool is_first = pass->mark.at.phase == PHASE_BODIES;
+    bool is_first = pass->mark.at.phase == MARK_BODIES;
     struct query q = query_open(pass->db, is_first ? SQL_SEALING_BODY : SQL_SEALING_CHUNK);
     query_int(&q, (int64_t)at->message);
     query_blob(&q, column);
@@ -248,17 +196,17 @@ struct table {
     enum result (*turn)(struct pass *pass, const struct query *row, const struct row_at *at);
 };
 
-static const struct table tables[PHASE_END] = {
-    [PHASE_MESSAGES] = {SQL_SEALING_NEXT_MESSAGE, turn_message},
-    [PHASE_RECIPIENTS] = {SQL_SEALING_NEXT_RECIPIENT, turn_recipient},
-    [PHASE_BODIES] = {SQL_SEALING_NEXT_BODY, turn_octets},
-    [PHASE_CHUNKS] = {SQL_SEALING_NEXT_CHUNK, turn_octets},
+static const struct table tables[MARK_END] = {
+    [MARK_MESSAGES] = {SQL_SEALING_NEXT_MESSAGE, turn_message},
+    [MARK_RECIPIENTS] = {SQL_SEALING_NEXT_RECIPIENT, turn_recipient},
+    [MARK_BODIES] = {SQL_SEALING_NEXT_BODY, turn_octets},
+    [MARK_CHUNKS] = {SQL_SEALING_NEXT_CHUNK, turn_octets},
 };
 
 /* The next row of the phase: done, and the cursor moved; or none is left, and the cursor stands before the next phase. A row is read by its key and changed while it is the statement's only one. */
 static enum result step(struct pass *pass)
 {
-    struct cursor *cursor = &pass->mark.at;
+    struct mark_cursor *cursor = &pass->mark.at;
     const struct table *table = &tables[cursor->phase];
     struct query q = query_open(pass->db, table->next);
     query_int(&q, (int64_t)cursor->message);
@@ -275,7 +223,7 @@ static enum result step(struct pass *pass)
     enum result ended = query_end(&q);
     result = ended == RESULT_OK ? result : ended;
     if (result == RESULT_OK)
-        *cursor = is_there ? (struct cursor){cursor->phase, at.message, at.seq} : (struct cursor){.phase = cursor->phase + 1};
+        *cursor = is_there ? (struct mark_cursor){cursor->phase, at.message, at.seq} : (struct mark_cursor){.phase = cursor->phase + 1};
     if (result == RESULT_CORRUPT)
         cursor->message = at.message; /* for the words; nothing of this batch is committed */
     pass->nrows++;
@@ -286,10 +234,10 @@ static enum result step(struct pass *pass)
 
 static bool is_over(const struct pass *pass)
 {
-    return pass->mark.at.phase == PHASE_END || pass->mark.at.phase > pass->mark.limit.phase;
+    return pass->mark.at.phase == MARK_END || pass->mark.at.phase > pass->mark.limit.phase;
 }
 
-static enum result batch(struct pass *pass, enum stage afterwards)
+static enum result batch(struct pass *pass, enum mark_stage afterwards)
 {
     pass->nrows = pass->octets = 0;
     enum result result = database_begin(pass->db);
@@ -312,7 +260,7 @@ static enum result empty_log(struct database *db)
 }
 
 /* From where the mark stands to the end. */
-static enum result walk(struct pass *pass, enum stage afterwards)
+static enum result walk(struct pass *pass, enum mark_stage afterwards)
 {
     enum result result = RESULT_OK;
     while (result == RESULT_OK && pass->mark.stage != afterwards) {
@@ -332,7 +280,7 @@ static enum result seal_rows(struct database *db, struct mark *mark, const struc
     log_event(db->log, LOG_INFO, "store-sealing", LOG_TEXT("words", "the mail in the database is being encrypted"));
     enum result result = database_execute(db, "PRAGMA secure_delete = ON", "sealing");
     if (result == RESULT_OK)
-        result = walk(&pass, STAGE_WIPING);
+        result = walk(&pass, MARK_WIPING);
     *mark = pass.mark;
     return result;
 }
@@ -341,7 +289,7 @@ static enum result unseal_rows(struct database *db, struct mark *mark, const str
 {
     struct pass pass = {.db = db, .mark = *mark, .from = seal};
     log_event(db->log, LOG_INFO, "store-unsealing", LOG_TEXT("words", "the mail in the database is being decrypted"));
-    enum result result = walk(&pass, STAGE_PLAIN);
+    enum result result = walk(&pass, MARK_PLAIN);
     if (result == RESULT_OK)
         log_event(db->log, LOG_INFO, "store-unsealed", LOG_TEXT("words", "the mail in the database is decrypted"));
     *mark = pass.mark;
@@ -372,7 +320,7 @@ static enum result wipe_if_possible(struct database *db, struct mark *mark)
 {
     enum result result = wipe(db), usual = back_to_usual(db);
     if (result == RESULT_OK) {
-        mark->stage = STAGE_SEALED;
+        mark->stage = MARK_SEALED;
         result = commit_mark(db, mark);
     }
     if (result == RESULT_OK)
@@ -406,7 +354,7 @@ static enum result say_memory(const struct store *store, enum result result, cha
 static enum result find_seal(struct store *store, const struct store_seal *wanted, const struct mark *mark, char *why, size_t why_size)
 {
     uint8_t check[CRYPTO_HASH];
-    bool is_sealed = mark->stage != STAGE_PLAIN;
+    bool is_sealed = mark->stage != MARK_PLAIN;
     uint8_t *key = crypto_secret_alloc(CRYPTO_KEY);
     if (!key)
         return RESULT_MEMORY;
@@ -434,26 +382,26 @@ static enum result find_seal(struct store *store, const struct store_seal *wante
 static enum result begin_sealing(struct database *db, struct mark *mark, const struct seal *seal)
 {
     seal_check_value(seal, mark->check);
-    mark->stage = STAGE_SEALING;
-    mark->at = (struct cursor){0};
-    mark->limit = (struct cursor){.phase = PHASE_END};
+    mark->stage = MARK_SEALING;
+    mark->at = (struct mark_cursor){0};
+    mark->limit = (struct mark_cursor){.phase = MARK_END};
     return commit_mark(db, mark);
 }
 
 /* What was unsealed half way is sealed again up to there; and what was begun to be sealed is finished first, because only then one cursor tells all. */
 static enum result seal_again(struct database *db, struct mark *mark)
 {
-    mark->stage = STAGE_SEALING;
+    mark->stage = MARK_SEALING;
     mark->limit = mark->at;
-    mark->at = (struct cursor){0};
+    mark->at = (struct mark_cursor){0};
     return commit_mark(db, mark);
 }
 
 static enum result begin_unsealing(struct database *db, struct mark *mark)
 {
-    mark->stage = STAGE_UNSEALING;
-    mark->at = (struct cursor){0};
-    mark->limit = (struct cursor){.phase = PHASE_END};
+    mark->stage = MARK_UNSEALING;
+    mark->at = (struct mark_cursor){0};
+    mark->limit = (struct mark_cursor){.phase = MARK_END};
     return commit_mark(db, mark);
 }
 
@@ -462,28 +410,28 @@ static enum result settle(struct store *store, struct mark *mark, bool is_wanted
 {
     struct database *db = &store->writer_db;
     enum result result = RESULT_OK;
-    if (mark->stage == STAGE_PLAIN)
+    if (mark->stage == MARK_PLAIN)
         result = begin_sealing(db, mark, store->seal);
-    if (result == RESULT_OK && mark->stage == STAGE_UNSEALING && is_wanted)
+    if (result == RESULT_OK && mark->stage == MARK_UNSEALING && is_wanted)
         result = seal_again(db, mark);
-    if (result == RESULT_OK && mark->stage == STAGE_SEALING)
+    if (result == RESULT_OK && mark->stage == MARK_SEALING)
         result = seal_rows(db, mark, store->seal);
-    if (result == RESULT_OK && mark->stage == STAGE_WIPING && is_wanted)
+    if (result == RESULT_OK && mark->stage == MARK_WIPING && is_wanted)
         return wipe_if_possible(db, mark);
     if (result == RESULT_OK && !is_wanted)
         result = back_to_usual(db); /* nothing lies in the clear that would have to be wiped, and all soon will */
-    if (result == RESULT_OK && mark->stage != STAGE_UNSEALING && !is_wanted)
+    if (result == RESULT_OK && mark->stage != MARK_UNSEALING && !is_wanted)
         result = begin_unsealing(db, mark);
-    return result == RESULT_OK && mark->stage == STAGE_UNSEALING ? unseal_rows(db, mark, store->seal) : result;
+    return result == RESULT_OK && mark->stage == MARK_UNSEALING ? unseal_rows(db, mark, store->seal) : result;
 }
 
 static void explain(const struct store *store, const struct mark *mark, enum result result, char *why, size_t why_size)
 {
-    if (result == RESULT_CORRUPT && mark->stage == STAGE_UNSEALING)
+    if (result == RESULT_CORRUPT && mark->stage == MARK_UNSEALING)
         snprintf(why, why_size, "message number %" PRIu64 " in %s was altered on the disk and can't be decrypted: turn encryption on again, remove that message, then turn it off", mark->at.message,
                  store->path);
     else
-        snprintf(why, why_size, "the mail in %s could not be %s: %s; nothing is lost, and the next start goes on", store->path, mark->stage == STAGE_UNSEALING ? "decrypted" : "encrypted",
+        snprintf(why, why_size, "the mail in %s could not be %s: %s; nothing is lost, and the next start goes on", store->path, mark->stage == MARK_UNSEALING ? "decrypted" : "encrypted",
                  result_name(result));
 }
 
@@ -511,15 +459,15 @@ enum result sealing_settle(struct store *store, const struct store_config *confi
         snprintf(why, why_size, "how %s is encrypted can't be read from it: %s", store->path, result_name(result));
         return result;
     }
-    if (mark.stage == STAGE_PLAIN && config->seal)
+    if (mark.stage == MARK_PLAIN && config->seal)
         result = check_plain(store, why, why_size);
-    if (result != RESULT_OK || (mark.stage == STAGE_PLAIN && !is_wanted))
+    if (result != RESULT_OK || (mark.stage == MARK_PLAIN && !is_wanted))
         return result;
     if (!config->seal) {
         snprintf(why, why_size, "%s is encrypted, and this program has no key for it; the mail is not lost", store->path);
         return RESULT_DENIED;
     }
-    if (mark.stage == STAGE_PLAIN)
+    if (mark.stage == MARK_PLAIN)
         crypto_random(mark.salt, sizeof mark.salt);
     seal_free(&store->seal); /* of a first try, which the full disk ended */
     result = find_seal(store, config->seal, &mark, why, why_size);
