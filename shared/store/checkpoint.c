@@ -402,9 +402,7 @@ static enum result drop_run(struct store_task *task, struct database *db)
 
 void store_checkpoint_drop(struct store_client *client, uint64_t message, uint32_t generation, store_done *done, void *context)
 {
-    struct drop_task *t = task_new(client, sizeof *t, drop_run, done_answer);
-    t->base.done = done;
-    t->base.context = context;
+    struct drop_task *t = done_task_new(client, sizeof *t, drop_run, done_answer, done, context);
     t->message = message;
     t->generation = generation;
     writer_send(&t->base.task);
@@ -475,9 +473,7 @@ static void forget_answer(struct store_task *task, bool is_wanted)
 
 void store_checkpoint_sweep(struct store_client *client, int64_t served_ms, store_done *done, void *context)
 {
-    struct forget_task *t = task_new(client, sizeof *t, forget_run, forget_answer);
-    t->base.done = done;
-    t->base.context = context;
+    struct forget_task *t = done_task_new(client, sizeof *t, forget_run, forget_answer, done, context);
     t->served_ms = served_ms;
     writer_send(&t->base.task);
 }

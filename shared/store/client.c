@@ -237,6 +237,15 @@ size_t writer_load(struct store *store)
     return octets;
 }
 
+void *done_task_new(struct store_client *client, size_t size, enum result (*run)(struct store_task *, struct database *),
+                    void (*answer)(struct store_task *, bool is_wanted), store_done *done, void *context)
+{
+    struct done_task *d = task_new(client, size, run, answer);
+    d->done = done;
+    d->context = context;
+    return d;
+}
+
 void done_answer(struct store_task *task, bool is_wanted)
 {
     struct done_task *d = (struct done_task *)task;

@@ -152,12 +152,15 @@ size_t writer_load(struct store *store);
 
 enum { TASK_SIZE_MAX = 352 }; /* octets: what the reserve has for a task */
 
-/* The tasks that only have a store_done. */
+/* The tasks that end in a store_done. */
 struct done_task {
     struct store_task task;
     store_done *done;
     void *context;
 };
+/* As task_new, for a task that begins with a done_task; answer: done_answer, or what ends in it. */
+void *done_task_new(struct store_client *client, size_t size, enum result (*run)(struct store_task *, struct database *),
+                    void (*answer)(struct store_task *, bool is_wanted), store_done *done, void *context);
 void done_answer(struct store_task *task, bool is_wanted);
 
 /* ---- row.c: rows of messages; inside the caller's transaction ---- */

@@ -86,9 +86,7 @@ static enum result drop_run(struct store_task *task, struct database *db)
 
 void store_half_drop(struct store_client *client, uint64_t message, store_done *done, void *context)
 {
-    struct half_drop_task *t = task_new(client, sizeof *t, drop_run, done_answer);
-    t->base.done = done;
-    t->base.context = context;
+    struct half_drop_task *t = done_task_new(client, sizeof *t, drop_run, done_answer, done, context);
     t->base.task.is_urgent = true;
     t->message = message;
     writer_send(&t->base.task);

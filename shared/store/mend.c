@@ -95,9 +95,7 @@ static void mend_answer(struct store_task *task, bool is_wanted)
 
 void store_clock_mend(struct store_client *client, int64_t now_ms, int64_t alive_at_ms, bool with_awaited, store_done *done, void *context)
 {
-    struct mend_task *t = task_new(client, sizeof *t, mend_run, mend_answer);
-    t->base.done = done;
-    t->base.context = context;
+    struct mend_task *t = done_task_new(client, sizeof *t, mend_run, mend_answer, done, context);
     t->base.task.committed = mend_committed;
     t->base.task.is_urgent = true;
     t->now_ms = now_ms;

@@ -106,9 +106,7 @@ static enum result copy_own(struct finish_task *t, const struct store_own_messag
 void store_attempt_finish(struct store_client *client, uint64_t message, const struct store_outcome *outcomes, size_t n, int64_t now_ms,
                           const struct store_own_message *own, bool keep_body, store_done *done, void *context)
 {
-    struct finish_task *t = task_new(client, sizeof *t, finish_run, finish_answer);
-    t->base.done = done;
-    t->base.context = context;
+    struct finish_task *t = done_task_new(client, sizeof *t, finish_run, finish_answer, done, context);
     t->base.task.committed = finish_committed;
     t->message = message;
     t->now_ms = now_ms;
@@ -180,9 +178,7 @@ static void change_committed(struct store_task *task)
 static void send_change(struct store_client *client, enum result (*run)(struct store_task *, struct database *), uint64_t id, int64_t at_ms,
                         store_done *done, void *context)
 {
-    struct change_task *t = task_new(client, sizeof *t, run, done_answer);
-    t->base.done = done;
-    t->base.context = context;
+    struct change_task *t = done_task_new(client, sizeof *t, run, done_answer, done, context);
     t->base.task.committed = change_committed;
     t->base.task.is_urgent = true;
     t->message = id;
@@ -261,9 +257,7 @@ static void sweep_answer(struct store_task *task, bool is_wanted)
 
 void store_sweep(struct store_client *client, int64_t before_ms, store_done *done, void *context)
 {
-    struct change_task *t = task_new(client, sizeof *t, sweep_run, sweep_answer);
-    t->base.done = done;
-    t->base.context = context;
+    struct change_task *t = done_task_new(client, sizeof *t, sweep_run, sweep_answer, done, context);
     t->at_ms = before_ms;
     writer_send(&t->base.task);
 }
