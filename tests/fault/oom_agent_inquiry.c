@@ -117,8 +117,7 @@ static void run(bool is_lost, size_t (*loop)(size_t max, void (*scenario)(void *
 {
     static struct asking a;
     a = (struct asking){.message = FIRST, .is_lost = is_lost};
-    open_scene(&a.scene, delivered);
-    put_setting(&a.scene, "1\n127.0.0.1\nanna\nepoch2\n");
+    open_bound(&a.scene, delivered);
     start_with(&a.scene, "[queue]\npatience = 50ms\n");
     uv_timer_init(&a.scene.house.net.loop, &a.tick);
     a.tick.data = &a;

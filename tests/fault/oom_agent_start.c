@@ -323,10 +323,8 @@ static void make_uplink(void *context)
                                                                .queue = s->queue, .office = &s->office, .recall = &s->recall, .log = &s->log});
     assert_true(uplink || oom_has_failed());
     oom_suspend();
-    s->is_stopped = !uplink;
     if (uplink)
-        uplink_stop(uplink, on_stopped, s);
-    NET_UNTIL(&s->house.net, s->is_stopped);
+        stop_uplink(&s->house.net, uplink);
     for (int i = 0; i < 3; i++)
         uv_run(&s->house.net.loop, UV_RUN_NOWAIT);
     uplink_free(&uplink);

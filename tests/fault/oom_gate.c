@@ -3,6 +3,7 @@
 #include "gate.h"
 
 #include "support/house.h"
+#include "support/net_store.h"
 #include "support/oom.h"
 #include "support/store_names.h"
 
@@ -131,20 +132,13 @@ static void open_scene(struct scene *s)
     open_gate(s);
 }
 
-static void set_true(void *context)
-{
-    *(bool *)context = true;
-}
-
 static void close_scene(struct scene *s)
 {
-    bool is_closed = false;
     service_stop(s->house.service, 0, house_on_stopped, &s->house);
     NET_UNTIL(&s->house.net, s->house.stopped == 1);
     verifier_stop(&s->verifier);
     mailbox_close(&s->mailbox);
-    store_client_close(s->store, set_true, &is_closed);
-    NET_UNTIL(&s->house.net, is_closed);
+    net_store_close(&s->house.net, &s->store);
     gate_free(&s->gate);
     sentry_free(&s->sentry);
     underway_free(&s->underway);

@@ -2,6 +2,8 @@
 #ifndef POSTERN_TESTS_UNIT_AGENT_INQUIRY_SCENE_H
 #define POSTERN_TESTS_UNIT_AGENT_INQUIRY_SCENE_H
 
+#include "agent_scene.h"
+
 #include "backlog.h"
 #include "naming.h"
 #include "uplink.h"
@@ -9,6 +11,7 @@
 #include "schema.h"
 
 #include "support/house.h"
+#include "support/net_store.h"
 #include "support/store_world.h"
 
 #include "mail/message_id.h"
@@ -45,7 +48,7 @@ struct scene {
     unsigned ntaken, knows_from; /* it knows nothing of any name before it has taken so many */
     bool removes;                /* a person removes FIRST while it is asked about */
     bool refuses_login;
-    bool is_stopped, is_closed, is_counted, is_settled;
+    bool is_settled;
     struct store_recipient seen; /* of what was looked at last; slices in seen_text */
     char seen_reply[600], seen_host[300];
     uint64_t next_id;
@@ -148,16 +151,6 @@ static inline void on_backlog(void *context, enum result result)
     uplink_wake(((struct scene *)context)->uplink, false);
 }
 
-static inline void load_settings(struct scene *s, const char *more)
-{
-    struct dirs dirs = {0};
-    struct config_error error;
-    char text[600];
-    snprintf(text, sizeof text, "[relay]\nhost = 127.0.0.1\nuser = anna\npassword_file = /nowhere\nway = %u tls\n%s", net_address_port((const struct net_address *)(const void *)&s->house.address), more);
-    if (settings_load_text(&s->settings, &dirs, "agent.conf", slice_from_cstr(text), &error) != RESULT_OK)
-        fail_msg("%s", error.text);
-}
-
 /* A relay and a store; no agent yet. */
 static inline void open_scene(struct scene *s, const char *const *answers)
 {
@@ -201,9 +194,16 @@ static inline void put_setting(struct scene *s, const char *text)
     assert_int_equal(world_wait_done(&s->world, &done), RESULT_OK);
 }
 
+/* Its relay is the one that the agent is bound to. */
+static inline void open_bound(struct scene *s, const char *const *answers)
+{
+    open_scene(s, answers);
+    put_setting(s, "1\n127.0.0.1\nanna\nepoch2\n");
+}
+
 static inline void start_with(struct scene *s, const char *more)
 {
-    load_settings(s, more);
+    s->settings = settings_of_relay(&s->house.address, more);
     s->queue = queue_new(&(struct queue_limits){.active_per_hop = 1, .active_total = 1});
     assert_non_null(s->queue);
     s->office = (struct attempt_office){.loop = &s->house.net.loop, .store = s->client, .log = &s->world.log, .lifetime_ms = 1000000, .accepted_state = STORE_RELAYED, .ask_at_ms = ask_at_ms,
@@ -223,29 +223,11 @@ static inline void start(struct scene *s)
     start_with(s, "keep_warm = 50ms\n");
 }
 
-static inline void on_stopped(void *context)
-{
-    ((struct scene *)context)->is_stopped = true;
-}
-
-static inline void on_counted(void *context, enum result result, const struct store_counts *counts)
-{
-    (void)result, (void)counts;
-    ((struct scene *)context)->is_counted = true;
-}
-
-static inline void on_client_closed(void *context)
-{
-    ((struct scene *)context)->is_closed = true;
-}
-
 static inline void stop(struct scene *s)
 {
     attempt_stop(&s->office);
     backlog_stop(&s->backlog);
-    s->is_stopped = false;
-    uplink_stop(s->uplink, on_stopped, s);
-    NET_UNTIL(&s->house.net, s->is_stopped);
+    stop_uplink(&s->house.net, s->uplink);
     uplink_free(&s->uplink);
     queue_free(&s->queue);
     recall_close(&s->recall);
@@ -256,10 +238,8 @@ static inline void close_scene(struct scene *s)
 {
     if (s->uplink)
         stop(s);
-    store_count(s->client, on_counted, s);
-    NET_UNTIL(&s->house.net, s->is_counted);
-    store_client_close(s->client, on_client_closed, s);
-    NET_UNTIL(&s->house.net, s->is_closed);
+    net_store_drain(&s->house.net, s->client);
+    net_store_close(&s->house.net, &s->client);
     house_close(&s->house); /* proves the loop empty */
     world_end(&s->world);
 }
@@ -285,9 +265,7 @@ static inline const struct store_recipient *look(struct scene *s, uint64_t id)
 
 static inline enum uplink_state state_of(const struct scene *s)
 {
-    struct uplink_status status;
-    uplink_status(s->uplink, &status);
-    return status.state;
+    return state_of_uplink(s->uplink);
 }
 
 static inline size_t awaited(const struct scene *s)

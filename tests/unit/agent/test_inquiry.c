@@ -12,8 +12,7 @@ static void what_is_final_ends_it(void **state)
     struct scene s;
     char name[NAMING_TEXT];
     (void)state;
-    open_scene(&s, answers);
-    put_setting(&s, "1\n127.0.0.1\nanna\nepoch2\n");
+    open_bound(&s, answers);
     put_relayed(&s, FIRST, 1000, 1, true);
     assert_true(has_body(&s, FIRST));
     start(&s);
@@ -45,8 +44,7 @@ static void what_is_not_final_stays(void **state)
     static const char *const answers[] = {ONE("queued", "451 4.7.1 greylisted"), NULL};
     struct scene s;
     (void)state;
-    open_scene(&s, answers);
-    put_setting(&s, "1\n127.0.0.1\nanna\nepoch2\n");
+    open_bound(&s, answers);
     put_relayed(&s, FIRST, 7200 * 1000, 1, true);
     start(&s);
     NET_UNTIL(&s.house.net, s.nasked > 0 && state_of(&s) == UPLINK_RESTING && has_words(&s, FIRST, "the relay tries again: 451 4.7.1 greylisted"));
@@ -85,8 +83,7 @@ static void what_is_lost_is_kept_until_it_is_queued(void **state)
     struct world_done done = {0};
     struct scene s;
     (void)state;
-    open_scene(&s, answers);
-    put_setting(&s, "1\n127.0.0.1\nanna\nepoch2\n");
+    open_bound(&s, answers);
     struct store_outcome outcomes[2] = {{.state = STORE_RELAYED, .counts = true, .next_attempt_ms = 1, .reply = SLICE("250 taken"), .host = SLICE("a way")}};
     outcomes[1] = outcomes[0];
     outcomes[1].seq = outcomes[1].transaction = 1;
@@ -108,8 +105,7 @@ static void what_is_lost_does_not_wait_for_the_others_time(void **state)
     struct world_done done = {0};
     struct scene s;
     (void)state;
-    open_scene(&s, answers);
-    put_setting(&s, "1\n127.0.0.1\nanna\nepoch2\n");
+    open_bound(&s, answers);
     const int64_t later_ms = wall_now_ms() + 3600 * 1000;
     const struct store_outcome outcomes[] = {
         {.state = STORE_RELAYED, .counts = true, .next_attempt_ms = 1, .reply = SLICE("250 taken"), .host = SLICE("a way")},
@@ -131,9 +127,8 @@ static void what_is_removed_under_the_question_is_gone(void **state)
     static const char *const answers[] = {"550 unknown", NULL};
     struct scene s;
     (void)state;
-    open_scene(&s, answers);
+    open_bound(&s, answers);
     s.removes = true;
-    put_setting(&s, "1\n127.0.0.1\nanna\nepoch2\n");
     put_relayed(&s, FIRST, 1000, 1, true);
     start(&s);
     NET_UNTIL(&s.house.net, s.nasked == 1 && awaited(&s) == 0 && state_of(&s) == UPLINK_RESTING);
@@ -151,8 +146,7 @@ static void what_is_lost_again_and_again_does_not_go_round(void **state)
     for (int is_expired = 0; is_expired < 2; is_expired++) {
         struct world_done done = {0};
         struct scene s;
-        open_scene(&s, answers);
-        put_setting(&s, "1\n127.0.0.1\nanna\nepoch2\n");
+        open_bound(&s, answers);
         const struct store_outcome refused = {.state = STORE_QUEUED, .counts = true, .next_attempt_ms = 1, .reply = SLICE("451 not now"), .host = SLICE("a way")};
         const struct store_outcome taken = {.state = STORE_RELAYED, .counts = true, .next_attempt_ms = 1, .reply = SLICE("250 taken"), .host = SLICE("a way")};
         assert_int_equal(world_put(&s.world, FIRST, slice_from_cstr(BODY), 1, 0), RESULT_OK);
@@ -188,8 +182,7 @@ static void what_cannot_be_refilled_is_asked_no_more(void **state)
     (void)state;
     for (size_t i = 0; i < 3; i++) {
         struct scene s;
-        open_scene(&s, answers);
-        put_setting(&s, "1\n127.0.0.1\nanna\nepoch2\n");
+        open_bound(&s, answers);
         put_relayed(&s, FIRST, ago_ms[i], 1, i > 0);
         assert_int_equal(has_body(&s, FIRST), i > 0);
         start(&s);
@@ -250,8 +243,7 @@ static void many_are_asked_in_flights(void **state)
     enum { MANY = 40 };
     struct scene s;
     (void)state;
-    open_scene(&s, answers);
-    put_setting(&s, "1\n127.0.0.1\nanna\nepoch2\n");
+    open_bound(&s, answers);
     for (uint64_t id = FIRST; id < FIRST + MANY; id++)
         put_relayed(&s, id, 1000, 1, true);
     start(&s);
@@ -269,8 +261,7 @@ static void a_relay_that_cannot_say_is_asked_later(void **state)
     (void)state;
     for (size_t i = 0; i < 3; i++) {
         struct scene s;
-        open_scene(&s, refusals[i]);
-        put_setting(&s, "1\n127.0.0.1\nanna\nepoch2\n");
+        open_bound(&s, refusals[i]);
         put_relayed(&s, FIRST, 1000, 1, true);
         start(&s);
         NET_UNTIL(&s.house.net, s.nasked > 0 && state_of(&s) == UPLINK_RESTING);
@@ -289,8 +280,7 @@ static void a_session_that_dies_takes_no_answer_along(void **state)
     static const char *const answers[] = {"421 the line dies", ONE("delivered", "250 ok"), NULL};
     struct scene s;
     (void)state;
-    open_scene(&s, answers);
-    put_setting(&s, "1\n127.0.0.1\nanna\nepoch2\n");
+    open_bound(&s, answers);
     for (uint64_t id = FIRST; id < FIRST + 3; id++)
         put_relayed(&s, id, 1000, 1, true);
     start(&s);
@@ -311,8 +301,7 @@ static void a_person_who_asks_is_told_now(void **state)
     static const char *const answers[] = {ONE("delivered", "250 ok"), NULL};
     struct scene s;
     (void)state;
-    open_scene(&s, answers);
-    put_setting(&s, "1\n127.0.0.1\nanna\nepoch2\n");
+    open_bound(&s, answers);
     put_relayed(&s, FIRST, 1000, 3600 * 1000, true);
     start(&s);
     NET_UNTIL(&s.house.net, awaited(&s) == 1 && state_of(&s) == UPLINK_RESTING);
@@ -333,8 +322,7 @@ static void what_a_person_removes_is_not_waited_for(void **state)
     static const char *const answers[] = {ONE("delivered", "250 ok"), NULL};
     struct scene s;
     (void)state;
-    open_scene(&s, answers);
-    put_setting(&s, "1\n127.0.0.1\nanna\nepoch2\n");
+    open_bound(&s, answers);
     put_relayed(&s, FIRST, 1000, 3600 * 1000, true);
     put_relayed(&s, FIRST + 1, 1000, 3600 * 1000, true);
     start(&s);
@@ -356,9 +344,8 @@ static void a_relay_that_lets_nobody_in_is_left_alone(void **state)
     static const char *const answers[] = {ONE("delivered", "250 ok"), NULL};
     struct scene s;
     (void)state;
-    open_scene(&s, answers);
+    open_bound(&s, answers);
     s.refuses_login = true;
-    put_setting(&s, "1\n127.0.0.1\nanna\nepoch2\n");
     put_relayed(&s, FIRST, 1000, 1, true);
     start(&s);
     NET_UNTIL(&s.house.net, s.house.closed == 1 && state_of(&s) == UPLINK_RESTING);
@@ -374,8 +361,7 @@ static void one_session_serves_all_who_wish(void **state)
     static const char *const answers[] = {ONE("queued", "451 later"), NULL};
     struct scene s;
     (void)state;
-    open_scene(&s, answers);
-    put_setting(&s, "1\n127.0.0.1\nanna\nepoch2\n");
+    open_bound(&s, answers);
     put_relayed(&s, FIRST, 1000, 1, true);
     start(&s);
     NET_UNTIL(&s.house.net, s.nasked == 1);
@@ -447,11 +433,10 @@ static void on_session_event(void *context, struct outbound *outbound, const str
 static void open_alone(struct alone *a, const char *const *answers, size_t nmessages, size_t nrcpt)
 {
     struct scene *s = &a->scene;
-    open_scene(s, answers);
-    put_setting(s, "1\n127.0.0.1\nanna\nepoch2\n");
+    open_bound(s, answers);
     for (size_t i = 0; i < nmessages; i++)
         put_relayed_to(s, FIRST + i, nrcpt, 1000, 1, true);
-    load_settings(s, "");
+    s->settings = settings_of_relay(&s->house.address, "");
     s->office = (struct attempt_office){.loop = &s->house.net.loop, .store = s->client, .log = &s->world.log, .keep_copies = true};
     assert_int_equal(schedule_parse(SLICE("1h"), &s->office.schedule), RESULT_OK);
     a->inquiry = inquiry_new(&(struct inquiry_config){.loop = &s->house.net.loop, .store = s->client, .session = &a->session, .office = &s->office, .log = &s->log, .naming = &s->naming,

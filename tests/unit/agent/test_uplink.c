@@ -155,15 +155,12 @@ static void what_the_relay_may_have_is_uncertain_at_the_agents_end(void **state)
     (void)state;
     open_scene(&s, 500, "");
     send_and_hold(&s);
-    uplink_stop(s.uplink, on_stopped, &s);
-    NET_UNTIL(&s.house.net, s.is_stopped);
+    stop_uplink(&s.house.net, s.uplink);
     assert_string_equal(world_state(&s.world, MESSAGE), "uncertain");
     attempt_stop(&s.office);
     uplink_free(&s.uplink);
-    store_count(s.client, on_counted, &s);
-    NET_UNTIL(&s.house.net, s.is_counted);
-    store_client_close(s.client, on_client_closed, &s);
-    NET_UNTIL(&s.house.net, s.is_closed);
+    net_store_drain(&s.house.net, s.client);
+    net_store_close(&s.house.net, &s.client);
     queue_free(&s.queue);
     recall_close(&s.recall);
     settings_unref(&s.settings);
@@ -217,10 +214,8 @@ static void nothing_is_begun_before_the_network_is_known(void **state)
     size_t n;
     (void)state;
     open_scene(&s, 500, "");
-    uplink_stop(s.uplink, on_stopped, &s);
-    NET_UNTIL(&s.house.net, s.is_stopped);
+    stop_uplink(&s.house.net, s.uplink);
     uplink_free(&s.uplink);
-    s.is_stopped = false;
     s.states[0] = '\0';
     s.uplink = uplink_new(&(struct uplink_config){.loop = &s.house.net.loop, .store = s.client, .settings = s.settings, .tls = house_client_tls(), .password = SLICE("secret"),
                                                   .queue = s.queue, .office = &s.office, .recall = &s.recall, .awaits_network = true, .log = &s.log});

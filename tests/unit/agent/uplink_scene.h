@@ -2,12 +2,15 @@
 #ifndef POSTERN_TESTS_UNIT_AGENT_UPLINK_SCENE_H
 #define POSTERN_TESTS_UNIT_AGENT_UPLINK_SCENE_H
 
+#include "agent_scene.h"
+
 #include "consignment.h"
 #include "uplink.h"
 
 #include "schema.h"
 
 #include "support/house.h"
+#include "support/net_store.h"
 #include "support/store_world.h"
 
 #include "crypto/crypto.h"
@@ -45,7 +48,7 @@ struct scene {
     unsigned ntaken;
     struct service_session *held; /* its last octet has come, its reply has not gone */
     bool holds;
-    bool is_stopped, is_closed, is_counted, refuses_login;
+    bool refuses_login;
     struct naming naming;
     /* A relay that knows names (RFC 1845), and whose line may be cut. */
     struct scene_record records[SCENE_NAMES], *running;
@@ -193,16 +196,6 @@ static inline void on_queued(void *context, const struct intake_queued *queued)
     assert_int_equal(queue_add(s->queue, queued->message->id, (struct slice){0}, INT64_MAX - 1), RESULT_OK); /* a report: it stays here */
 }
 
-static inline void load_settings(struct scene *s, const char *more)
-{
-    struct dirs dirs = {0};
-    struct config_error error;
-    char text[600];
-    snprintf(text, sizeof text, "[relay]\nhost = 127.0.0.1\nuser = anna\npassword_file = /nowhere\nway = %u tls\n%s", net_address_port((const struct net_address *)(const void *)&s->house.address), more);
-    if (settings_load_text(&s->settings, &dirs, "agent.conf", slice_from_cstr(text), &error) != RESULT_OK)
-        fail_msg("%s", error.text);
-}
-
 static inline void put_message(struct scene *s, uint64_t id, size_t octets)
 {
     char *body = calloc(1, octets);
@@ -236,7 +229,7 @@ static inline void open_scene_limited(struct scene *s, size_t octets, uint64_t f
     config.smtp.outcome = offers_names ? "e1 600" : NULL;
     house_open(&s->house, SERVICE_TLS, &config);
     assert_int_equal(store_client_open(&s->client, s->world.store, &s->house.net.loop), RESULT_OK);
-    load_settings(s, more);
+    s->settings = settings_of_relay(&s->house.address, more);
     s->log = (struct log){.level = LOG_DEBUG, .sink = note_state, .context = s};
     s->queue = queue_new(&(struct queue_limits){.active_per_hop = 1, .active_total = 1});
     assert_non_null(s->queue);
@@ -275,33 +268,14 @@ static inline void enqueue_sized(struct scene *s, uint64_t id, uint64_t octets)
     uplink_wake(s->uplink, false);
 }
 
-static inline void on_stopped(void *context)
-{
-    ((struct scene *)context)->is_stopped = true;
-}
-
-static inline void on_counted(void *context, enum result result, const struct store_counts *counts)
-{
-    (void)result, (void)counts;
-    ((struct scene *)context)->is_counted = true;
-}
-
-static inline void on_client_closed(void *context)
-{
-    ((struct scene *)context)->is_closed = true;
-}
-
 static inline void close_scene(struct scene *s)
 {
     attempt_stop(&s->office);
-    uplink_stop(s->uplink, on_stopped, s);
-    NET_UNTIL(&s->house.net, s->is_stopped);
-    store_count(s->client, on_counted, s);
-    NET_UNTIL(&s->house.net, s->is_counted);
+    stop_uplink(&s->house.net, s->uplink);
+    net_store_drain(&s->house.net, s->client);
     uplink_free(&s->uplink);
     assert_true(list_is_empty(&s->office.pending));
-    store_client_close(s->client, on_client_closed, s);
-    NET_UNTIL(&s->house.net, s->is_closed);
+    net_store_close(&s->house.net, &s->client);
     queue_free(&s->queue);
     recall_close(&s->recall);
     settings_unref(&s->settings);
@@ -311,9 +285,7 @@ static inline void close_scene(struct scene *s)
 
 static inline enum uplink_state state_of(const struct scene *s)
 {
-    struct uplink_status status;
-    uplink_status(s->uplink, &status);
-    return status.state;
+    return state_of_uplink(s->uplink);
 }
 
 #endif

@@ -2,7 +2,7 @@
 #ifndef POSTERN_TESTS_UNIT_NET_COURIER_SCENE_H
 #define POSTERN_TESTS_UNIT_NET_COURIER_SCENE_H
 
-#include "support/netloop.h"
+#include "support/net_store.h"
 #include "support/store_world.h"
 
 #include "net/courier.h"
@@ -30,7 +30,7 @@ struct sender {
     struct courier_result results[NRCPT];
     char replies[NRCPT][200];
     uint64_t pauses_at; /* octets at which the session is asked to pause; 0: never */
-    bool has_asked, is_ready, is_done, is_paused, is_over, is_counted, is_client_closed;
+    bool has_asked, is_ready, is_done, is_paused, is_over;
 };
 
 static void sender_on_event(void *context, struct outbound *outbound, const struct outbound_event *event)
@@ -63,17 +63,6 @@ static void sender_on_done(void *context, struct courier *courier)
         sender->results[i] = courier_results(courier)[i];
         slice_to_cstr(sender->results[i].reply, sender->replies[i], sizeof sender->replies[i]);
     }
-}
-
-static void sender_on_counted(void *context, enum result result, const struct store_counts *counts)
-{
-    (void)result, (void)counts;
-    *(bool *)context = true;
-}
-
-static void sender_on_client_closed(void *context)
-{
-    *(bool *)context = true;
 }
 
 /* A message of lines, in the store, and its job. */
@@ -128,10 +117,8 @@ static void sender_hang_up(struct sender *sender)
 /* Hung up before; the loop is the test's to close. */
 static void sender_close(struct sender *sender)
 {
-    store_count(sender->client, sender_on_counted, &sender->is_counted);
-    NET_UNTIL(sender->net, sender->is_counted);
-    store_client_close(sender->client, sender_on_client_closed, &sender->is_client_closed);
-    NET_UNTIL(sender->net, sender->is_client_closed);
+    net_store_drain(sender->net, sender->client);
+    net_store_close(sender->net, &sender->client);
     world_end(&sender->world);
     free(sender->body);
 }

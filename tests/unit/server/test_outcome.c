@@ -3,6 +3,7 @@
 
 #include "smtp/sasl.h"
 #include "support/house.h"
+#include "support/net_store.h"
 #include "support/store_names.h"
 
 #include <setjmp.h>
@@ -75,18 +76,11 @@ static void begin(struct scene *s, struct net_end *client)
     HOUSE_EXPECT(&s->house, client, "235 2.7.0 Welcome\r\n");
 }
 
-static void on_store_closed(void *context)
-{
-    *(bool *)context = true;
-}
-
 static void end(struct scene *s, struct net_end *client)
 {
-    bool is_closed = false;
     house_hang_up(&s->house, client);
     NET_UNTIL(&s->house.net, s->house.closed == 1);
-    store_client_close(s->store, on_store_closed, &is_closed);
-    NET_UNTIL(&s->house.net, is_closed);
+    net_store_close(&s->house.net, &s->store);
     house_close(&s->house);
     world_end(&s->world);
 }
