@@ -26,6 +26,7 @@
 #include <cmocka.h>
 
 enum { FIRST = 7, QUESTIONS = 64 };
+static const uint8_t TOKEN[SASL_TOKEN] = "a device's token of 32 octets .."; /* of whatever device */
 static const char BODY[] = "From: anna@example.org\r\nSubject: x\r\n\r\nwords\r\n";
 
 struct scene {
@@ -46,6 +47,7 @@ struct scene {
     uint32_t firsts[QUESTIONS];
     size_t nasked;
     unsigned ntaken, knows_from; /* it knows nothing of any name before it has taken so many */
+    char outcome[40];            /* of its EHLO */
     bool removes;                /* a person removes FIRST while it is asked about */
     bool refuses_login;
     bool is_settled;
@@ -88,6 +90,24 @@ static inline void answer(struct scene *s, struct service_session *session, cons
     say(session, (struct smtp_reply){.code = (int)code, .status = {(unsigned short)(text[0] - '0'), is_unknown ? 5 : 0, is_unknown ? 4 : 0}, .text = slice_from_cstr(text + 4)});
 }
 
+static inline void let_device_in(struct service_session *session, struct slice initial)
+{
+    static const uint8_t nonce[18];
+    const struct tls_info *tls = service_tls(session);
+    struct sasl_server_step step;
+    char proof[64];
+    struct sasl_server *sasl = sasl_server_new(SASL_HT_SHA_256_EXPR, false, tls->bindings, tls->nbindings, nonce);
+    assert_non_null(sasl);
+    sasl_server_start(sasl, true, initial, &step);
+    assert_int_equal(step.need, SASL_NEED_TOKEN);
+    sasl_server_token_found(sasl, TOKEN, true, &step);
+    assert_int_equal(step.need, SASL_SUCCEEDED);
+    assert_true(slice_to_cstr(step.challenge, proof, sizeof proof));
+    sasl_server_free(&sasl);
+    assert_int_equal(smtp_server_set_user(service_core(session), SLICE("anna")), RESULT_OK);
+    say(session, (struct smtp_reply){.code = 235, .status = {2, 7, 0}, .text = slice_from_cstr(proof)});
+}
+
 static inline void on_event(void *context, struct service_session *session, const struct smtp_server_event *event)
 {
     struct scene *s = context;
@@ -95,6 +115,8 @@ static inline void on_event(void *context, struct service_session *session, cons
     case SMTP_SERVER_AUTH:
         if (s->refuses_login)
             say(session, SMTP_REPLY(535, 5, 7, 8, "wrong"));
+        else if (event->mechanism == SASL_HT_SHA_256_EXPR)
+            let_device_in(session, event->data);
         else if (smtp_server_set_user(service_core(session), SLICE("anna")) == RESULT_OK)
             say(session, SMTP_REPLY(235, 2, 7, 0, "welcome"));
         break;
@@ -154,16 +176,17 @@ static inline void on_backlog(void *context, enum result result)
 /* A relay and a store; no agent yet. */
 static inline void open_scene(struct scene *s, const char *const *answers)
 {
-    *s = (struct scene){.answers = answers, .next_id = 1000};
+    *s = (struct scene){.answers = answers, .outcome = "epoch2 604800", .next_id = 1000};
     assert_int_equal(crypto_init(), RESULT_OK);
     world_make(&s->world);
     s->world.config.schema = schema_agent;
     assert_int_equal(world_open(&s->world), RESULT_OK);
     struct service_config config = house_config(&s->house);
     config.handler = (struct service_handler){s, on_open, on_event, on_closed};
-    config.smtp.auth_mechanisms = SASL_PLAIN;
+    config.smtp.auth_mechanisms = SASL_PLAIN | SASL_HT_SHA_256_EXPR;
+    config.smtp.offers_pipeconnect = true;
     config.smtp.offers_checkpoint = true;
-    config.smtp.outcome = "epoch2 604800";
+    config.smtp.outcome = s->outcome;
     house_open(&s->house, SERVICE_TLS, &config);
     assert_int_equal(store_client_open(&s->client, s->world.store, &s->house.net.loop), RESULT_OK);
     s->log = (struct log){.level = LOG_INFO, .sink = note, .context = s};

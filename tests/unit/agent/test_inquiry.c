@@ -396,6 +396,9 @@ struct alone {
     struct scene scene; /* first: the handler's context */
     struct session session;
     struct inquiry *inquiry;
+    const struct smtp_peer *early; /* what the relay said the last time; NULL: it is not known */
+    int64_t ago_ms;                /* they were handed over; 0: a second */
+    bool was_early;                /* all was asked before it had said anything today */
     bool is_inside, is_ready, is_over;
     unsigned nfree;
 };
@@ -412,6 +415,16 @@ static void on_wake(void *context)
     (void)context;
 }
 
+/* Once, as soon as there is a session. */
+static bool ask_early(struct alone *a)
+{
+    if (!a->early || a->was_early)
+        return false;
+    a->was_early = smtp_client_is_early(outbound_core(a->session.outbound));
+    inquiry_ask_now(a->inquiry);
+    return inquiry_ask(a->inquiry);
+}
+
 static void on_session_event(void *context, struct outbound *outbound, const struct outbound_event *event)
 {
     struct alone *a = context;
@@ -424,36 +437,62 @@ static void on_session_event(void *context, struct outbound *outbound, const str
     }
     if (event->type == OUTBOUND_SMTP && event->smtp.type == SMTP_CLIENT_READY) {
         assert_false(a->session.is_asking);
-        a->is_ready = true;
+        a->is_ready = !ask_early(a);
     }
     a->is_over = event->type == OUTBOUND_CLOSED;
 }
 
-/* So many are awaited, of so many recipients each. */
-static void open_alone(struct alone *a, const char *const *answers, size_t nmessages, size_t nrcpt)
+static void connect_alone(struct alone *a)
 {
     struct scene *s = &a->scene;
-    open_bound(s, answers);
+    struct outbound_target target = {.address = s->house.address, .tls = house_client_tls(), .server_name = "127.0.0.1",
+                                     .smtp = {.security = SMTP_SECURITY_TLS, .ehlo_name = SLICE("postern-agent"), .user = SLICE("anna"), .password = SLICE("secret"), .early = a->early}};
+    if (a->early) {
+        target.smtp.device = SLICE("d7");
+        target.smtp.token = slice_of(TOKEN, sizeof TOKEN);
+    }
+    assert_int_equal(outbound_open(&a->session.outbound, &s->house.net.loop, &target, (struct outbound_handler){on_session_event, a}, NULL), RESULT_OK);
+    NET_UNTIL(&s->house.net, a->is_ready);
+}
+
+/* So many are awaited, of so many recipients each, of a relay whose database was this one. */
+static void open_alone_of(struct alone *a, const char *epoch, const char *const *answers, size_t nmessages, size_t nrcpt)
+{
+    struct scene *s = &a->scene;
+    char setting[100];
+    open_scene(s, answers);
+    snprintf(setting, sizeof setting, "1\n127.0.0.1\nanna\n%s\n", epoch);
+    put_setting(s, setting);
     for (size_t i = 0; i < nmessages; i++)
-        put_relayed_to(s, FIRST + i, nrcpt, 1000, 1, true);
+        put_relayed_to(s, FIRST + i, nrcpt, a->ago_ms > 0 ? a->ago_ms : 1000, 1, true);
     s->settings = settings_of_relay(&s->house.address, "");
     s->office = (struct attempt_office){.loop = &s->house.net.loop, .store = s->client, .log = &s->world.log, .keep_copies = true};
     assert_int_equal(schedule_parse(SLICE("1h"), &s->office.schedule), RESULT_OK);
     a->inquiry = inquiry_new(&(struct inquiry_config){.loop = &s->house.net.loop, .store = s->client, .session = &a->session, .office = &s->office, .log = &s->log, .naming = &s->naming,
                                                       .on_free = on_free, .on_wake = on_wake, .context = a}, s->settings);
     assert_non_null(a->inquiry);
-    struct outbound_target target = {.address = s->house.address, .tls = house_client_tls(), .server_name = "127.0.0.1",
-                                     .smtp = {.security = SMTP_SECURITY_TLS, .ehlo_name = SLICE("postern-agent"), .user = SLICE("anna"), .password = SLICE("secret")}};
-    assert_int_equal(outbound_open(&a->session.outbound, &s->house.net.loop, &target, (struct outbound_handler){on_session_event, a}, NULL), RESULT_OK);
-    NET_UNTIL(&s->house.net, a->is_ready && inquiry_count(a->inquiry) == nmessages && inquiry_is_bound(a->inquiry) && inquiry_is_idle(a->inquiry));
+    NET_UNTIL(&s->house.net, inquiry_count(a->inquiry) == nmessages && inquiry_is_bound(a->inquiry) && inquiry_is_idle(a->inquiry));
+    connect_alone(a);
+}
+
+static void open_alone(struct alone *a, const char *const *answers, size_t nmessages, size_t nrcpt)
+{
+    open_alone_of(a, "epoch2", answers, nmessages, nrcpt);
+}
+
+static void disconnect_alone(struct alone *a)
+{
+    outbound_quit(a->session.outbound);
+    NET_UNTIL(&a->scene.house.net, a->is_over);
+    inquiry_session_over(a->inquiry);
+    a->session = (struct session){0};
+    a->is_ready = a->is_over = false;
 }
 
 static void close_alone(struct alone *a)
 {
     struct scene *s = &a->scene;
-    outbound_quit(a->session.outbound);
-    NET_UNTIL(&s->house.net, a->is_over);
-    inquiry_session_over(a->inquiry);
+    disconnect_alone(a);
     inquiry_stop(a->inquiry);
     NET_UNTIL(&s->house.net, inquiry_is_idle(a->inquiry));
     inquiry_free(&a->inquiry);
@@ -505,6 +544,57 @@ static void a_flight_has_so_many_recipients(void **state)
     close_alone(&a);
 }
 
+static unsigned count_anew(const struct scene *s)
+{
+    unsigned n = 0;
+    for (const char *at = s->logged; (at = strstr(at, "relay-begun-anew")); at++)
+        n++;
+    return n;
+}
+
+/* An early session has the relay's words of another day, until EHLO is answered: they neither make its database another one, nor hide that it is. */
+static void yesterdays_epoch_is_no_news(void **state)
+{
+    static const char *const answers[] = {"451 not now", NULL};
+    static const struct {
+        const char *of_copies, *of_profile; /* the relay's is epoch2 */
+        unsigned nanew;
+    } rows[] = {{"epoch2", "epoch2", 0}, {"epoch2", "epoch1", 0}, {"epoch1", "epoch1", 1}, {"epoch1", "epoch2", 1}};
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const struct smtp_peer early = {.capabilities = SMTP_CAP_PIPELINING | SMTP_CAP_PIPECONNECT | SMTP_CAP_AUTH | SMTP_CAP_CHECKPOINT | SMTP_CAP_XOUTCOME, .mechanisms = SASL_HT_SHA_256_EXPR,
+                                        .epoch = slice_from_cstr(rows[i].of_profile), .outcome_s = 604800};
+        struct alone a = {.early = &early};
+        open_alone_of(&a, rows[i].of_copies, answers, 1, 1);
+        assert_true(a.was_early);
+        assert_int_equal(a.scene.nasked, 1);
+        assert_int_equal(count_anew(&a.scene), rows[i].nanew);
+        close_alone(&a);
+    }
+}
+
+/* Before its next questions, which may be hours away. */
+static void a_new_database_is_asked_at_once(void **state)
+{
+    static const char *const answers[] = {ONE("queued", "451 4.7.1 greylisted"), NULL};
+    struct alone a = {.ago_ms = 7200 * 1000}; /* the next question is in half an hour */
+    (void)state;
+    open_alone(&a, answers, 1, 1);
+    ask_once(&a);
+    disconnect_alone(&a);
+    connect_alone(&a);
+    assert_false(inquiry_ask(a.inquiry));
+    disconnect_alone(&a);
+    memcpy(a.scene.outcome, "epoch3", strlen("epoch3"));
+    connect_alone(&a);
+    a.is_ready = false;
+    assert_true(inquiry_ask(a.inquiry));
+    NET_UNTIL(&a.scene.house.net, a.is_ready);
+    assert_int_equal(a.scene.nasked, 2);
+    assert_int_equal(count_anew(&a.scene), 1);
+    close_alone(&a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -527,6 +617,8 @@ int main(void)
         cmocka_unit_test(a_person_who_asks_is_told_now),
         cmocka_unit_test(an_answer_without_news_frees_nobody_in_its_midst),
         cmocka_unit_test(a_flight_has_so_many_recipients),
+        cmocka_unit_test(yesterdays_epoch_is_no_news),
+        cmocka_unit_test(a_new_database_is_asked_at_once),
     };
     return cmocka_run_group_tests_name("inquiry", tests, house_make_identity, house_drop_identity);
 }
