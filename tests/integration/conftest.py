@@ -56,6 +56,14 @@ def make_agent(tmp_path):
 
 
 @pytest.fixture
+def service(tmp_path):
+    """A submission service that is none of ours (agent_support.Service)."""
+    service = agent_support.Service(tmp_path)
+    yield service
+    service.close()
+
+
+@pytest.fixture
 def make_sink():
     """Makes and starts a destination server (relay_support.Sink)."""
     sinks = []

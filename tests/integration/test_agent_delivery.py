@@ -18,13 +18,6 @@ def make_pair(make_relay, make_agent, make_sink):
     return make
 
 
-@pytest.fixture
-def service(tmp_path):
-    service = Service(tmp_path)
-    yield service
-    service.close()
-
-
 def test_a_message_goes_all_the_way(make_pair):
     agent, relay, sink = make_pair()
     id = agent.send()

@@ -1,4 +1,5 @@
 """postern-agent diagnose: every way is tried to its verdict, with a running agent or without, and the network judged."""
+import contextlib
 import json
 import os
 import pty
@@ -12,6 +13,8 @@ from agent_support import AGENT, pin_of
 from daemon import free_port, wait_for
 from relay_support import EX_USAGE
 
+LOGIN_PAGE = b"HTTP/1.0 302 Found\r\nLocation: http://login.example/\r\n\r\n"
+
 
 @pytest.fixture
 def silent():
@@ -21,30 +24,40 @@ def silent():
     listener.close()
 
 
-@pytest.fixture
-def portal():
-    """A port that answers everything with a web page."""
+@contextlib.contextmanager
+def served(serve):
+    """A port, whose connections are served one after another."""
     listener = socket.create_server(("127.0.0.1", 0))
 
-    def serve():
+    def accept():
         while True:
             try:
                 connection, _ = listener.accept()
             except OSError:
                 return
             with connection:
-                connection.sendall(b"HTTP/1.0 302 Found\r\nLocation: http://login.example/\r\n\r\n")
-                connection.shutdown(socket.SHUT_WR)
-                connection.settimeout(5)
-                while connection.recv(4096):
-                    pass
+                serve(connection)
 
-    thread = threading.Thread(target=serve, daemon=True)
+    thread = threading.Thread(target=accept, daemon=True)
     thread.start()
     yield listener.getsockname()[1]
     listener.shutdown(socket.SHUT_RDWR)
     listener.close()
     thread.join()
+
+
+@pytest.fixture
+def portal():
+    """A port that answers everything with a web page."""
+    def serve(connection):
+        connection.sendall(LOGIN_PAGE)
+        connection.shutdown(socket.SHUT_WR)
+        connection.settimeout(5)
+        while connection.recv(4096):
+            pass
+
+    with served(serve) as port:
+        yield port
 
 
 def diagnose(agent, *words, **options):
@@ -165,25 +178,14 @@ def test_arguments(agent):
 @pytest.fixture
 def asked():
     """A port 80 of the relay's that counts who asks, and answers as a portal."""
-    listener = socket.create_server(("127.0.0.1", 0))
     heard = []
 
-    def serve():
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            with connection:
-                heard.append(connection.recv(4096))
-                connection.sendall(b"HTTP/1.0 302 Found\r\nLocation: http://login.example/\r\n\r\n")
+    def serve(connection):
+        heard.append(connection.recv(4096))
+        connection.sendall(LOGIN_PAGE)
 
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    yield listener.getsockname()[1], heard
-    listener.shutdown(socket.SHUT_RDWR)
-    listener.close()
-    thread.join()
+    with served(serve) as port:
+        yield port, heard
 
 
 @pytest.mark.parametrize("is_running", [False, True])

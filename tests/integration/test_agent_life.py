@@ -22,13 +22,6 @@ MEGABYTE = 1 << 20
 IS_SANITIZED = "asan" in os.environ.get("POSTERN_BUILD", "")
 
 
-@pytest.fixture
-def service(tmp_path):
-    service = Service(tmp_path)
-    yield service
-    service.close()
-
-
 def big_message(megabytes):
     line = b"0123456789abcdef" * 4 + b"\r\n"
     return b"From: anna@example.org\r\nTo: bob@dest.example\r\nSubject: big\r\n\r\n" + line * (megabytes * MEGABYTE // len(line))

@@ -22,13 +22,6 @@ def agent(make_agent):
     return make_agent(**NOWHERE)
 
 
-@pytest.fixture
-def service(tmp_path):
-    service = Service(tmp_path)
-    yield service
-    service.close()
-
-
 # ---- the promise of schema/json.md ----
 
 def promised(heading):

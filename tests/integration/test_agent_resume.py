@@ -43,12 +43,19 @@ def house(make_relay, make_sink, make_agent):
             self.proxy.wait_at_gate()
             return id
 
-        def wait_held(self, least):
-            """Until the relay has so many octets of the half on its disk."""
+        def send_half(self, message, octets):
+            """The same, and the relay has them on its disk, but for what may still be on its way."""
+            id = self.send_to_gate(message, octets)
+
             def look():
                 with contextlib.closing(sqlite3.connect(f"file:{self.relay.path('relay.db')}?mode=ro", uri=True)) as database:
-                    return database.execute("SELECT count(*) FROM chunk").fetchone()[0] * CHUNK >= least
-            wait_for(look, f"{least} octets at the relay")
+                    return database.execute("SELECT count(*) FROM chunk").fetchone()[0] * CHUNK >= octets - 4 * CHUNK
+            wait_for(look, f"{octets} octets at the relay")
+            return id
+
+        def assert_arrives_once(self, id):
+            self.agent.wait_state(id, "relayed", "delivered")
+            assert len(self.sink.wait_messages(1)) == 1
     opened = House()
     yield opened
     for proxy in opened.proxies:
@@ -101,8 +108,7 @@ def test_a_small_message_overtakes(house):
 
 def test_progress_is_told_of_what_was_interrupted(house):
     house.open()
-    id = house.send_to_gate(big_message(5 * MEGABYTE), 2 * MEGABYTE)
-    house.wait_held(2 * MEGABYTE - 4 * CHUNK)
+    id = house.send_half(big_message(5 * MEGABYTE), 2 * MEGABYTE)
     house.relay.kill()
     wait_for(lambda: house.agent.entry(id)["state"] != "sending", "the end of the session")
     entry = house.agent.entry(id)
@@ -111,8 +117,7 @@ def test_progress_is_told_of_what_was_interrupted(house):
     assert " of 5.2 MB\n" in words and "sent " in words
     house.relay.start()
     house.proxy.set_gate(None)
-    house.agent.wait_state(id, "relayed", "delivered")
-    assert len(house.sink.wait_messages(1)) == 1
+    house.assert_arrives_once(id)
 
 
 @pytest.mark.parametrize("cut", [3000, 6500, 8000, 9500, 11000, 13000])
@@ -129,26 +134,22 @@ def test_everybody_once_with_many_recipients(house, cut):
 def test_an_agent_killed_in_mid_message_asks_and_goes_on(house):
     message = big_message(5 * MEGABYTE)
     house.open()
-    id = house.send_to_gate(message, 3 * MEGABYTE)
-    house.wait_held(3 * MEGABYTE - 4 * CHUNK)
+    id = house.send_half(message, 3 * MEGABYTE)
     house.agent.kill()
     house.proxy.set_gate(None)
     house.agent.start()
-    house.agent.wait_state(id, "relayed", "delivered")
-    assert len(house.sink.wait_messages(1)) == 1
+    house.assert_arrives_once(id)
     assert house.proxy.octets <= tls_octets(len(message)) + 2 * (CHUNK + OVERHEAD) + 8 * CHUNK    # what was on its way
 
 
 def test_a_relay_killed_in_mid_message_goes_on(house):
     message = big_message(5 * MEGABYTE)
     house.open()
-    id = house.send_to_gate(message, 3 * MEGABYTE)
-    house.wait_held(3 * MEGABYTE - 4 * CHUNK)
+    id = house.send_half(message, 3 * MEGABYTE)
     house.relay.kill()
     house.relay.start()
     house.proxy.set_gate(None)
-    house.agent.wait_state(id, "relayed", "delivered")
-    assert len(house.sink.wait_messages(1)) == 1
+    house.assert_arrives_once(id)
     assert house.proxy.octets <= tls_octets(len(message)) + 2 * (CHUNK + OVERHEAD) + 8 * CHUNK
 
 

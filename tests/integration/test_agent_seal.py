@@ -9,7 +9,7 @@ import textwrap
 
 import pytest
 
-from agent_support import AGENT, Service
+from agent_support import AGENT
 from daemon import free_port
 from relay_support import make_message
 
@@ -35,13 +35,6 @@ def found(agent, canaries=CANARIES):
                 continue
             seen |= {canary for canary in canaries if canary.encode() in octets}
     return seen
-
-
-@pytest.fixture
-def service(tmp_path):
-    service = Service(tmp_path)
-    yield service
-    service.close()
 
 
 def offline(make_agent, **conf):

@@ -55,13 +55,6 @@ class Cutter:
 
 
 @pytest.fixture
-def service(tmp_path):
-    service = Service(tmp_path)
-    yield service
-    service.close()
-
-
-@pytest.fixture
 def cutter(service):
     cutter = Cutter(service.port, 64 * 1024)
     yield cutter

@@ -642,12 +642,18 @@ def test_resumed_pieces_keep_to_the_largest_size(make_relay):
         assert again.mail(size=0)[0] == 250  # forgotten
 
 
-def test_a_device_has_so_many_halves(make_relay):
-    relay = make_relay(conf=["limits.half_bodies = 2"])
+def make_relay_with_halves(make_relay, limit):
+    """Three of anna's, of two chunks each, one after another; and their names."""
+    relay = make_relay(conf=[limit])
     relay.add_account("anna", "secret", ANNA)
     names = [f"<{i}@laptop.example>" for i in range(3)]
     for name in names:
         Session(relay).begin(CHUNK * 2, name=name).cut(relay)
+    return relay, names
+
+
+def test_a_device_has_so_many_halves(make_relay):
+    relay, names = make_relay_with_halves(make_relay, "limits.half_bodies = 2")
     with Session(relay) as session:
         assert session.mail(name=names[0])[0] == 250
         assert session.say("RSET")[0][0] == 250
@@ -655,11 +661,7 @@ def test_a_device_has_so_many_halves(make_relay):
 
 
 def test_and_of_so_many_octets(make_relay):
-    relay = make_relay(conf=["limits.half_octets = 256K"])
-    relay.add_account("anna", "secret", ANNA)
-    names = [f"<{i}@laptop.example>" for i in range(3)]
-    for name in names:
-        Session(relay).begin(CHUNK * 2, name=name).cut(relay)
+    relay, names = make_relay_with_halves(make_relay, "limits.half_octets = 256K")
     with Session(relay) as session:
         codes = [session.mail(name=name)[0] for name in names if session.say("RSET")]
     assert codes[0] == 250 and codes[-1] == 355
