@@ -1,9 +1,10 @@
-/* What the scenes of the agent have in common: its settings for a relay here, and the end of its uplink. */
+/* What the scenes of the agent have in common: a relay that lets anna in, the agent's settings for it, and the end of its uplink. */
 #ifndef POSTERN_TESTS_UNIT_AGENT_AGENT_SCENE_H
 #define POSTERN_TESTS_UNIT_AGENT_AGENT_SCENE_H
 
 #include "uplink.h"
 
+#include "net/service.h"
 #include "support/netloop.h"
 
 #include <setjmp.h>
@@ -13,6 +14,21 @@
 #include <stdio.h>
 
 #include <cmocka.h>
+
+static inline void say(struct service_session *session, struct smtp_reply reply)
+{
+    service_answer(session, &reply);
+}
+
+static inline void answer_login(struct service_session *session, bool is_refused)
+{
+    if (is_refused)
+        say(session, SMTP_REPLY(535, 5, 7, 8, "wrong"));
+    else if (smtp_server_set_user(service_core(session), SLICE("anna")) == RESULT_OK)
+        say(session, SMTP_REPLY(235, 2, 7, 0, "welcome"));
+    else
+        say(session, SMTP_REPLY(454, 4, 7, 0, "out of memory"));
+}
 
 /* more: further lines, at first of [relay]. */
 static inline struct settings *settings_of_relay(const struct sockaddr_storage *address, const char *more)

@@ -58,21 +58,6 @@ struct scene {
 
 /* ---- the relay ---- */
 
-static inline bool on_open(void *context, struct service_session *session, void **session_context, const char **refusal)
-{
-    struct scene *s = context;
-    (void)refusal;
-    s->house.opened++;
-    s->house.newest = session;
-    *session_context = s;
-    return true;
-}
-
-static inline void say(struct service_session *session, struct smtp_reply reply)
-{
-    service_answer(session, &reply);
-}
-
 /* "550 no" or "250 3 recipients ...": without an enhanced code of its own. */
 static inline void answer(struct scene *s, struct service_session *session, const struct smtp_server_event *event)
 {
@@ -113,12 +98,10 @@ static inline void on_event(void *context, struct service_session *session, cons
     struct scene *s = context;
     switch (event->type) {
     case SMTP_SERVER_AUTH:
-        if (s->refuses_login)
-            say(session, SMTP_REPLY(535, 5, 7, 8, "wrong"));
-        else if (event->mechanism == SASL_HT_SHA_256_EXPR)
+        if (event->mechanism == SASL_HT_SHA_256_EXPR && !s->refuses_login)
             let_device_in(session, event->data);
-        else if (smtp_server_set_user(service_core(session), SLICE("anna")) == RESULT_OK)
-            say(session, SMTP_REPLY(235, 2, 7, 0, "welcome"));
+        else
+            answer_login(session, s->refuses_login);
         break;
     case SMTP_SERVER_BODY_END: s->ntaken++; say(session, SMTP_REPLY(250, 2, 0, 0, "taken")); break;
     case SMTP_SERVER_MAIL:
@@ -127,12 +110,6 @@ static inline void on_event(void *context, struct service_session *session, cons
     case SMTP_SERVER_OUTCOME: answer(s, session, event); break;
     default: break;
     }
-}
-
-static inline void on_closed(void *context, struct service_session *session)
-{
-    (void)session;
-    ((struct scene *)context)->house.closed++;
 }
 
 /* ---- the agent's side ---- */
@@ -182,7 +159,7 @@ static inline void open_scene(struct scene *s, const char *const *answers)
     s->world.config.schema = schema_agent;
     assert_int_equal(world_open(&s->world), RESULT_OK);
     struct service_config config = house_config(&s->house);
-    config.handler = (struct service_handler){s, on_open, on_event, on_closed};
+    config.handler = (struct service_handler){s, house_on_open, on_event, house_on_closed};
     config.smtp.auth_mechanisms = SASL_PLAIN | SASL_HT_SHA_256_EXPR;
     config.smtp.offers_pipeconnect = true;
     config.smtp.offers_checkpoint = true;

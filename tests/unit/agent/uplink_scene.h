@@ -123,23 +123,11 @@ static inline void on_body(struct scene *s, struct service_session *session, str
     }
 }
 
-static inline void say(struct service_session *session, struct smtp_reply reply)
-{
-    service_answer(session, &reply);
-}
-
 static inline void on_event(void *context, struct service_session *session, const struct smtp_server_event *event)
 {
     struct scene *s = context;
     switch (event->type) {
-    case SMTP_SERVER_AUTH:
-        if (s->refuses_login)
-            say(session, SMTP_REPLY(535, 5, 7, 8, "wrong"));
-        else if (smtp_server_set_user(service_core(session), SLICE("anna")) == RESULT_OK)
-            say(session, SMTP_REPLY(235, 2, 7, 0, "welcome"));
-        else
-            say(session, SMTP_REPLY(454, 4, 7, 0, "out of memory"));
-        break;
+    case SMTP_SERVER_AUTH: answer_login(session, s->refuses_login); break;
     case SMTP_SERVER_BODY_END:
         if (s->holds) {
             s->held = session;
