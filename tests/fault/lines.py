@@ -4,7 +4,7 @@
     443                                       laptop ---wire---> relay        to port 443, with ALPN "http/1.1"; what says "smtp" there is reset, as by firewalls that mind it
     http-connect[-login], socks5[-login]      laptop ---wire---> proxy ---door---> relay
     http-connect-starttls, socks5-starttls    the same, and STARTTLS inside
-    http-connect-443                          the same, and what comes out on port 443 has ALPN "http/1.1"
+    http-connect-443, socks5-443              the same, and what comes out on port 443 has ALPN "http/1.1"
 
 The door is a wire that resets whom the proxy has not sent, so that nobody gets directly to the relay. Cuts are between laptop and proxy: the proxy's own dialogue is cut too.
 """
@@ -16,7 +16,7 @@ from proxy_support import Proxy
 from wire import Wire
 
 DIRECT = ("tls", "starttls", "443")
-PROXIED = ("http-connect", "http-connect-login", "http-connect-starttls", "http-connect-443", "socks5", "socks5-login", "socks5-starttls")
+PROXIED = ("http-connect", "http-connect-login", "http-connect-starttls", "http-connect-443", "socks5", "socks5-login", "socks5-starttls", "socks5-443")
 MODES = DIRECT + PROXIED
 PROGRAMS = {"http-connect": "tinyproxy", "socks5": "microsocks"}
 SCHEMES = {"http-connect": "http", "socks5": "socks5"}

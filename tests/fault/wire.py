@@ -31,6 +31,13 @@ class Connection:
         self.client_records, self.server_records = Records(), Records()
         self.speaker, self.turns = None, []                             # ("to_client" or "to_server", octets): where one side had spoken and the other answered, in the clear
         self.was_cut, self.has_ended = False, False
+        self.server = None                          # the socket towards it
+
+    def wait_read(self):
+        """Until the program behind has read all that it was sent."""
+        until = time.monotonic() + 10
+        while unread(self.server) and time.monotonic() < until:
+            time.sleep(0.001)
 
     def note(self, name, octets):
         """They have gone that way."""
@@ -139,6 +146,7 @@ class Wire:
             client.close()
             connection.has_ended = True
             return
+        connection.server = server
         try:
             self._forward(client, server, connection)
         except OSError:
