@@ -31,13 +31,14 @@ struct store_task {
     void (*committed)(struct store_task *task);
     /* On the loop: calls back (only if is_wanted: the client is still open) and frees the task with task_free, or sends it on again. */
     void (*answer)(struct store_task *task, bool is_wanted);
-    /* Set once by the writer when a task of the same body failed: the later ones fail with it. NULL: stands alone. */
+    /* Set once by the writer when a task of the same body failed, before it looks at the next: the later ones fail with it. NULL: stands alone. */
     enum result *fate;
     enum result result;
     size_t octets;     /* of memory, for the bound on what waits */
     struct half_growing growing; /* of new mail */
     bool is_mail;      /* new mail: refused when room is short, while everything else goes on */
     bool is_urgent;    /* somebody waits for the commit */
+    bool has_set_fate; /* the writer's: this is the one that failed */
     bool is_emergency; /* lives in the client's reserve, because memory was out */
 };
 

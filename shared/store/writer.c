@@ -5,7 +5,8 @@
  * returned. 2 A batch whose COMMIT failed is not committed again: an fsync that failed once may lie the next time. The one exception is SQLITE_FULL,
  * which is a failed write, before any fsync: then new mail gets RESULT_FULL, and the rest, for which room is kept, is run again without it. 3 A task
  * that breaks in the middle takes nobody along: the batch is rolled back, and each task runs in a transaction of its own. That costs less than a
- * savepoint for each, whose page images were a fifth of the time of a commit. */
+ * savepoint for each, whose page images were a fifth of the time of a commit. 4 A body whose chunk was not taken gets no later chunk and no commit, in
+ * whichever batch these are: room may be found between the two, and what is committed would have a hole. */
 #include "store/half.h"
 
 #include <stdio.h>
@@ -19,18 +20,36 @@ static bool is_answer(enum result result)
     return result == RESULT_OK || result == RESULT_NOT_FOUND || result == RESULT_EXISTS || result == RESULT_CANCELLED || result == RESULT_DENIED;
 }
 
+/* Invariant 4. */
+static void fail_those_behind(struct store_task *task)
+{
+    if (task->result == RESULT_OK || !task->fate || *task->fate != RESULT_OK)
+        return;
+    *task->fate = task->result;
+    task->has_set_fate = true;
+}
+
+/* What a transaction that is rolled back has said of bodies was not so: each is asked again. */
+static void take_fates_back(struct task_queue *batch)
+{
+    for (struct store_task *task = batch->first; task; task = task->next) {
+        if (task->has_set_fate)
+            *task->fate = RESULT_OK;
+        task->has_set_fate = false;
+    }
+}
+
 static void writer_release(struct task_queue *batch)
 {
     for (struct store_task *task; (task = task_queue_take(batch));) {
         if (task->result == RESULT_OK && task->committed)
             task->committed(task);
-        if (task->result != RESULT_OK && task->fate && *task->fate == RESULT_OK)
-            *task->fate = task->result;
+        fail_those_behind(task); /* whose COMMIT failed */
         client_post(task);
     }
 }
 
-/* Asked once a transaction, for what one batch may add is less than what is kept free; but each that finds none may have halves give way for it. */
+/* While there is room it is asked for once a transaction: what is kept free is there for what one batch adds. When there is none each may have halves give way for it. */
 static enum result find_room(struct store *store, const struct store_task *task)
 {
     struct database *db = &store->writer_db;
@@ -45,15 +64,17 @@ static enum result find_room(struct store *store, const struct store_task *task)
     return result;
 }
 
-/* RESULT_OK or an answer: go on; anything else: the transaction is in pieces. */
+/* RESULT_OK: it has its answer; anything else: the transaction is in pieces. */
 static enum result run_task(struct store *store, struct store_task *task)
 {
     if (task->fate && *task->fate != RESULT_OK)
         return task->result = *task->fate, RESULT_OK;
     enum result room = task->is_mail ? find_room(store, task) : RESULT_OK;
-    if (room != RESULT_OK)
-        return task->result = room, room == RESULT_FULL ? RESULT_OK : room;
-    return task->result = task->run(task, &store->writer_db);
+    task->result = room == RESULT_OK ? task->run(task, &store->writer_db) : room;
+    if (room != RESULT_FULL && !is_answer(task->result))
+        return task->result;
+    fail_those_behind(task);
+    return RESULT_OK;
 }
 
 static enum result begin(struct store *store)
@@ -68,12 +89,10 @@ static enum result run_alone_once(struct store *store, struct store_task *task)
     enum result result = begin(store);
     if (result == RESULT_OK)
         result = run_task(store, task);
-    if (is_answer(result)) {
-        enum result committed = database_commit(db);
-        if (committed == RESULT_OK)
-            return task->result;
-        result = committed;
-    }
+    if (result == RESULT_OK)
+        result = database_commit(db);
+    if (result == RESULT_OK)
+        return task->result;
     database_rollback(db);
     return task->result = result;
 }
@@ -91,13 +110,12 @@ static void run_alone(struct store *store, struct store_task *task)
     if (result == RESULT_FULL && !task->is_mail && make_room(store))
         result = run_alone_once(store, task);
     task->result = result;
-    /* At once, because the later tasks of a body may be next in this very batch. */
-    if (result != RESULT_OK && task->fate && *task->fate == RESULT_OK)
-        *task->fate = result;
+    fail_those_behind(task);
 }
 
 static void run_apart(struct store *store, struct task_queue *batch)
 {
+    take_fates_back(batch);
     for (struct store_task *task = batch->first; task; task = task->next)
         run_alone(store, task);
 }
@@ -121,7 +139,7 @@ static void writer_run(struct store *store, struct task_queue *batch)
     struct database *db = &store->writer_db;
     enum result result = begin(store);
     for (struct store_task *task = batch->first; task && result == RESULT_OK; task = task->next) {
-        if (!is_answer(run_task(store, task))) {
+        if (run_task(store, task) != RESULT_OK) {
             database_rollback(db);
             run_apart(store, batch);
             return;

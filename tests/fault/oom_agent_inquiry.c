@@ -124,7 +124,7 @@ static void run(bool is_lost, size_t (*loop)(size_t max, void (*scenario)(void *
     a.scene.office.wall_lead_ms = received_long_ago;
     size_t n = loop(ALLOCATIONS_MAX, hand_over_and_ask, &a);
     print_message("%zu allocations\n", n);
-    assert_in_range(n, 30, ALLOCATIONS_MAX);
+    assert_in_range(n, 15, ALLOCATIONS_MAX);
     uv_close((uv_handle_t *)&a.tick, NULL);
     close_scene(&a.scene);
 }

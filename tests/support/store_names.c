@@ -88,12 +88,17 @@ void names_append(struct store_intake *intake, size_t from, size_t to)
     assert_true(result == RESULT_OK || result == RESULT_BUSY);
 }
 
+void names_send_commit(struct store_intake *intake, struct world_done *d)
+{
+    struct envelope_recipient to[] = {TO[0], TO[1]};
+    struct store_message message = {.account = SLICE("bob"), .envelope = {.sender = SLICE("bob@example.org"), .recipients = to, .nrcpt = 2}};
+    store_intake_commit(&intake, &message, NULL, 0, world_on_done, d);
+}
+
 enum result names_commit(struct world *w, struct store_intake *intake)
 {
     struct world_done d = {0};
-    struct envelope_recipient to[] = {TO[0], TO[1]};
-    struct store_message message = {.account = SLICE("bob"), .envelope = {.sender = SLICE("bob@example.org"), .recipients = to, .nrcpt = 2}};
-    store_intake_commit(&intake, &message, NULL, 0, world_on_done, &d);
+    names_send_commit(intake, &d);
     return world_wait_done(w, &d);
 }
 

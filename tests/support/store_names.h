@@ -36,6 +36,8 @@ void names_note(struct store_intake *intake, bool has_lines);
 const char *names_octets(void);
 void names_append(struct store_intake *intake, size_t from, size_t to);
 enum result names_commit(struct world *w, struct store_intake *intake);
+/* Without waiting. */
+void names_send_commit(struct store_intake *intake, struct world_done *d);
 struct names_resumed names_resume(struct world *w, const struct names_claimed *c, struct store_claim by);
 /* Claimed and resumed. */
 struct store_intake *names_go_on(struct world *w, const char *transid);
