@@ -47,13 +47,21 @@ static void count_futile(struct consignment *consignment, struct courier *courie
         courier_set_futile(courier, ++begun->nfutile);
 }
 
+/* It was begun, and is to go on at once. Were others begun meanwhile, each cut would leave one half more at the relay, until that has too many and drops the first. */
+static bool is_interrupted(const struct consignment *consignment, const struct attempt_end *end)
+{
+    return end->needs_more && end->next_attempt_ms <= wall_now_ms() && begun_find(&consignment->begun, end->message);
+}
+
 static void give_back(struct consignment *consignment, const struct attempt_end *end)
 {
     int64_t longest_ms = schedule_longest_ms(&consignment->office->schedule);
     consignment->nrecording--;
     if (end->is_damaged)
         (void)!queue_hold(consignment->queue, end->message);
-    if (end->needs_more) {
+    if (is_interrupted(consignment, end)) {
+        queue_put_back(consignment->queue, end->message, end->hop);
+    } else if (end->needs_more) {
         queue_defer(consignment->queue, end->message, end->hop, schedule_on_clock(end->next_attempt_ms, wall_now_ms(), now_of(consignment), longest_ms));
     } else {
         begun_forget(&consignment->begun, end->message);
@@ -78,11 +86,11 @@ static void record(struct consignment *consignment, const struct courier *courie
     attempt_record(consignment->office, courier_job(courier), (struct slice){0}, courier_results(courier), slice_from_cstr(host), tells, on_recorded, consignment);
 }
 
-/* The small one that it makes way for goes first because it is small. */
+/* The small one that it makes way for goes first because it is small; no other large one does. */
 static void put_aside(struct consignment *consignment, const struct courier *courier)
 {
     consignment->session->octets += courier_octets(courier) - consignment->from_octets;
-    queue_defer(consignment->queue, courier_job(courier)->message.id, (struct slice){0}, now_of(consignment));
+    queue_put_back(consignment->queue, courier_job(courier)->message.id, (struct slice){0});
 }
 
 static void on_done(void *context, struct courier *courier)
@@ -179,7 +187,10 @@ static void on_job(void *context, enum result result, struct store_job *job)
     } else {
         if (result == RESULT_CORRUPT)
             hold_unreadable(consignment, message);
-        queue_defer(consignment->queue, message, (struct slice){0}, now_of(consignment) + (is_to_wait_no_longer ? 0 : ATTEMPT_RETRY_MS));
+        if (is_to_wait_no_longer)
+            queue_put_back(consignment->queue, message, (struct slice){0});
+        else
+            queue_defer(consignment->queue, message, (struct slice){0}, now_of(consignment) + ATTEMPT_RETRY_MS);
     }
     consignment->on_free(consignment->context);
 }
@@ -243,7 +254,7 @@ void consignment_drop(struct consignment *consignment)
     }
     note_taken(consignment);
     courier_free(&consignment->courier);
-    queue_defer(consignment->queue, consignment->message, (struct slice){0}, now_of(consignment));
+    queue_put_back(consignment->queue, consignment->message, (struct slice){0});
     consignment->message = 0;
 }
 

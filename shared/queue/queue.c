@@ -355,16 +355,27 @@ void queue_finish(struct queue *q, uint64_t message, struct slice name)
         remove_item(q, item);
 }
 
-void queue_defer(struct queue *q, uint64_t message, struct slice name, int64_t due_at_ms)
+static void place_again(struct queue *q, struct item *item, int64_t due_at_ms)
 {
-    struct item *item = take_back(q, message, name);
-    if (!item)
-        return;
     switch (item->then) {
     case THEN_WAIT: wait_until(q, item, due_at_ms); break;
     case THEN_HOLD: hold(q, item); break;
     case THEN_GO: remove_item(q, item); break;
     }
+}
+
+void queue_defer(struct queue *q, uint64_t message, struct slice name, int64_t due_at_ms)
+{
+    struct item *item = take_back(q, message, name);
+    if (item)
+        place_again(q, item, due_at_ms);
+}
+
+void queue_put_back(struct queue *q, uint64_t message, struct slice name)
+{
+    struct item *item = take_back(q, message, name);
+    if (item)
+        place_again(q, item, item->due.key - 1); /* and before those that were due in the same moment, as all are after a flush */
 }
 
 /* ---- a person's wishes ---- */

@@ -38,7 +38,9 @@ bool queue_next(struct queue *queue, int64_t now_ms, struct queue_job *job);
 /* Gives an active item back: done with it, or due again. One that is not active stays as it is. These never fail. */
 void queue_finish(struct queue *queue, uint64_t message, struct slice hop);
 void queue_defer(struct queue *queue, uint64_t message, struct slice hop, int64_t due_at_ms);
-/* All items of a message: RESULT_OK, RESULT_NOT_FOUND. An active one is held or removed when it is given back by queue_defer. Release makes
+/* Gives back what was interrupted, with the due time it had: it goes on before any other of its kind (large or not) is begun. */
+void queue_put_back(struct queue *queue, uint64_t message, struct slice hop);
+/* All items of a message: RESULT_OK, RESULT_NOT_FOUND. An active one is held or removed when it is given back by queue_defer or queue_put_back. Release makes
  * held ones due at once. */
 MUST_CHECK enum result queue_hold(struct queue *queue, uint64_t message);
 MUST_CHECK enum result queue_release(struct queue *queue, uint64_t message, int64_t now_ms);

@@ -106,6 +106,21 @@ def test_a_small_message_overtakes(house):
     assert house.proxy.octets <= tls_octets(len(message)) + CHUNK + OVERHEAD
 
 
+def test_many_large_ones_on_a_line_that_breaks_go_one_after_the_other(house):
+    """More than the relay keeps halves of: were each cut to begin another one, the relay would drop the first, and none would ever arrive."""
+    messages = [big_message(MEGABYTE - 200_000 + 400_000 * (i % 2), subject=f"big{i}") for i in range(6)]    # on both sides of what makes way for others
+    house.open(cuts=[400_000] * 20, relay_conf=["limits.half_bodies = 2"])
+    house.proxy.set_gate(0)
+    ids = [house.agent.send(message=m) for m in messages]
+    house.proxy.set_gate(None)
+    for id in ids:
+        house.agent.wait_state(id, "relayed", "delivered")
+    house.sink.wait_messages(6)
+    assert sorted(m.header("Subject") for m in house.sink.messages) == [f"big{i}" for i in range(6)]
+    assert house.proxy.octets <= sum(tls_octets(len(m)) for m in messages) + house.proxy.connections * (CHUNK + OVERHEAD)
+    assert not house.relay.log("half-body-dropped")
+
+
 def test_progress_is_told_of_what_was_interrupted(house):
     house.open()
     id = house.send_half(big_message(5 * MEGABYTE), 2 * MEGABYTE)

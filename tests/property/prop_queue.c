@@ -110,12 +110,16 @@ static void step_give_back(struct model *m, struct queue *q)
     if (message == 0)
         return;
     struct model_item *item = &m->items[message][h];
-    int64_t due = m->now + (int64_t)(random_draw(&m->seed) % 2000);
-    if (random_draw(&m->seed) % 2) {
+    unsigned way = (unsigned)(random_draw(&m->seed) % 3);
+    int64_t due = way == 0 ? item->due - 1 : m->now + (int64_t)(random_draw(&m->seed) % 2000);
+    if (way == 1) {
         queue_finish(q, message, HOP[h]);
         item->state = ABSENT;
     } else {
-        queue_defer(q, message, HOP[h], due);
+        if (way == 0)
+            queue_put_back(q, message, HOP[h]);
+        else
+            queue_defer(q, message, HOP[h], due);
         *item = (struct model_item){.state = item->then_go ? ABSENT : item->then_hold ? HELD : WAITING, .due = due};
     }
     forget_hop_if_empty(m, h);
@@ -206,7 +210,7 @@ static void check_given(struct model *m, const struct queue_job *job)
     for (size_t i = 1; i <= MESSAGES; i++)
         assert_true(m->items[i][h].state != WAITING || m->items[i][h].due >= item->due || m->is_large[i][h] != is_large);
     assert_true(hop_has_room(m, h) && m->blocked_until[h] <= m->now);
-    *item = (struct model_item){.state = ACTIVE};
+    *item = (struct model_item){.state = ACTIVE, .due = item->due};
     assert_true(count(m, h, ACTIVE) <= PER_HOP);   /* invariant 2 */
     assert_true(count(m, HOPS, ACTIVE) <= TOTAL);
 }

@@ -222,6 +222,34 @@ static void survives_a_clock_that_goes_back(void **state)
     queue_free(&q);
 }
 
+/* However many have become due since, and whatever they are due at after a flush. */
+static void what_was_interrupted_goes_on_first(void **state)
+{
+    struct queue *q = new_queue(1, 1);
+    (void)state;
+    for (uint64_t i = 1; i <= 4; i++)
+        add(q, i, A, 100 * (int64_t)i);
+    assert_string_equal(next(q, 500), "1@a");
+    queue_put_back(q, 1, A);
+    assert_string_equal(next(q, 600), "1@a");
+    queue_put_back(q, 1, A);
+    queue_flush(q, 0, 50);
+    assert_string_equal(next(q, 600), "1@a");
+    queue_put_back(q, 1, A);
+    assert_string_equal(next(q, 600), "1@a");
+    assert_int_equal(queue_hold(q, 1), RESULT_OK);
+    queue_put_back(q, 1, A);
+    assert_string_equal(next(q, 600), "2@a");
+    queue_put_back(q, 2, A);
+    queue_put_back(q, 2, A); /* not active any more: nothing */
+    assert_string_equal(next(q, 600), "2@a");
+    assert_int_equal(queue_remove(q, 2), RESULT_OK);
+    queue_put_back(q, 2, A);
+    assert_string_equal(next(q, 600), "3@a");
+    assert_int_equal(queue_count(q), 3);
+    queue_free(&q);
+}
+
 static void small_ones_go_before_large_ones(void **state)
 {
     struct queue *q = new_queue(1, 1);
@@ -262,6 +290,7 @@ int main(void)
         cmocka_unit_test(holds_and_releases),
         cmocka_unit_test(removes),
         cmocka_unit_test(flushes),
+        cmocka_unit_test(what_was_interrupted_goes_on_first),
         cmocka_unit_test(small_ones_go_before_large_ones),
         cmocka_unit_test(survives_a_clock_that_goes_back),
     };
