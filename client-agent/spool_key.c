@@ -120,11 +120,17 @@ static enum result make_secret(struct search *search)
 
 /* ---- both ------------------------------------------------------------------------------------------------------- */
 
+/* Where none answers it may be with one that does not answer yet, and who waits for the session finds it. */
 static enum result neither(struct search *search, const char *path, enum result asked)
 {
-    snprintf(search->why, search->why_size, "the spool's key is neither in %s nor in the desktop's secret service (%s)", path,
-             asked == RESULT_IO ? "none answers here" : "which answers, and does not have it");
-    return RESULT_NOT_FOUND;
+    const char *database = search->key->dirs->database;
+    if (asked == RESULT_NOT_FOUND) {
+        snprintf(search->why, search->why_size, "the spool's key is neither in %s nor in the desktop's secret service (which answers, and does not have it)", path);
+        return RESULT_NOT_FOUND;
+    }
+    snprintf(search->why, search->why_size, "the spool's key is not in %s, and no secret service answers here that may have it: start one (on most desktops by logging in) or put that file back, and start again; the mail is not lost. "
+             "If the key is lost for good, so is that mail: move %s* away, and the next start begins anew", path, database);
+    return RESULT_CANCELLED;
 }
 
 static enum result search_all(struct search *search, bool is_sealed)

@@ -61,7 +61,7 @@ struct store_seal {
     bool is_wanted; /* false: a sealed database is unsealed; the key is asked for only then */
     /* Asked once, by store_open, if a key is needed: under the lock on the database, so that no two processes make one each. id names the database among others that use the same place for their
      * keys. is_sealed: there is mail under a key already; never make a new one. RESULT_OK: it is in key, and why says where it was found; else why says what is wrong and what to do, and
-     * store_open fails with the result (RESULT_NOT_FOUND becomes RESULT_DENIED; RESULT_CANCELLED: it is there, but locked). */
+     * store_open fails with the result (RESULT_NOT_FOUND becomes RESULT_DENIED; RESULT_CANCELLED: it is there, but locked, or may be where nobody answers now). */
     enum result (*find_key)(void *context, const uint8_t id[static SEAL_SALT], bool is_sealed, uint8_t key[static CRYPTO_KEY], char *why, size_t why_size);
     void *context;
     const char *key_file; /* where find_key looks first, for the words on a key that is lost for good: a file that is there and no good would stand in the next one's way; NULL: in no file */
