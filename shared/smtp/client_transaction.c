@@ -413,6 +413,14 @@ static void on_rset(struct smtp_client *c)
         client_fail_reply(c, SMTP_FAIL_PROTOCOL);
 }
 
+/* It was asked because it might have the message (check_needs): it has not, and what EHLO said says more to a person than most refusals do. */
+static bool is_by_size(const struct smtp_client *c)
+{
+    const struct smtp_status *status = &c->reply.status;
+    bool is_of_size = c->reply.code == 552 && (status->class == 0 || (status->subject == 3 && status->detail == 4));
+    return is_of_size && c->peer.size_max_octets > 0 && c->t.asked.size_octets > c->peer.size_max_octets;
+}
+
 static bool on_mail(struct smtp_client *c, struct smtp_client_event *event)
 {
     if (c->reply.code == 355)
@@ -423,7 +431,9 @@ static bool on_mail(struct smtp_client *c, struct smtp_client_event *event)
     }
     c->t.mail = CLIENT_ANSWERED;
     c->t.is_renamed = client_resume_is_renamed(c);
-    if (!smtp_reply_is_positive(&c->reply))
+    if (is_by_size(c))
+        judge_too_large(c, c->t.asked.size_octets, c->peer.size_max_octets);
+    else if (!smtp_reply_is_positive(&c->reply))
         judge(c, "MAIL FROM");
     return false;
 }

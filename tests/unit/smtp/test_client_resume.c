@@ -49,6 +49,35 @@ static void no_name_breaks_its_command(void **state)
     play_close(&p);
 }
 
+/* Who may have it is asked in spite of his limit; when he has not, the limit is told in our words, where EHLO told one that is passed and the refusal is about that. */
+static void a_refusal_by_size_tells_the_limit(void **state)
+{
+    static const char ours[] = "SENT refused: 552 5.3.4 The message has 20 octets, the next hop takes at most 19 octets [MAIL FROM] (ours)\nREADY\n";
+    static const struct {
+        const char *size, *reply, *told;
+    } rows[] = {
+        {"250-SIZE 19\r\n", "552 5.3.4 EHLO tells SIZE\r\n", ours},
+        {"250-SIZE 19\r\n", "552 too large\r\n", ours},
+        {"250-SIZE 19\r\n", "552 5.2.2 full\r\n", "SENT refused: 552 5.2.2 full [MAIL FROM]\nREADY\n"},
+        {"250-SIZE 19\r\n", "550 5.3.4 no\r\n", "SENT refused: 550 5.3.4 no [MAIL FROM]\nREADY\n"},
+        {"250-SIZE 20\r\n", "552 5.3.4 no\r\n", "SENT refused: 552 5.3.4 no [MAIL FROM]\nREADY\n"},
+        {"250-SIZE\r\n", "552 5.3.4 no\r\n", "SENT refused: 552 5.3.4 no [MAIL FROM]\nREADY\n"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct play p;
+        char ehlo[200];
+        snprintf(ehlo, sizeof ehlo, RELAY "%s", rows[i].size);
+        play_open_ready(&p, ehlo);
+        send_named(&p, "<1@a>", true);
+        expect_said("MAIL FROM:<me@example.net> SIZE=20 TRANSID=<1@a>\r\n");
+        play_server(&p, rows[i].reply);
+        expect_told(rows[i].told);
+        expect_said("");
+        play_close(&p);
+    }
+}
+
 /* ---- going on ---- */
 
 /* Invariant 7: at whatever octet it goes on, and however it is cut, the beginning and what leaves are the message. */
@@ -271,6 +300,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_name_breaks_its_command),
+        cmocka_unit_test(a_refusal_by_size_tells_the_limit),
         cmocka_unit_test(the_rest_is_the_rest),
         cmocka_unit_test(a_start_is_no_octet_sent),
         cmocka_unit_test(its_end_counts_from_the_last_octet_on),
