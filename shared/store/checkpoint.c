@@ -289,11 +289,13 @@ static enum result read_recipients(struct database *db, struct arena *arena, uin
     return copy ? RESULT_OK : RESULT_MEMORY;
 }
 
-/* Of the sender's octets. More than he has are not his: of what is over he sends all again, which is dropped. */
+/* Of the sender's octets. SIZE is an estimate (RFC 1870 6.1): a half may have more. Of what is over nobody looks at the octets any more, so there a number beyond SIZE rather is an altered one,
+ * and to send all again, which is dropped, does no harm. */
 static uint64_t came_of(const struct store_claim *claim, const struct checkpoint_row *row, uint64_t end)
 {
     uint64_t came = end - row->half.header_stored + row->half.header_came;
-    return claim->size_octets && came > claim->size_octets ? 0 : came;
+    bool is_over = row->reply.len > 0;
+    return is_over && claim->size_octets && came > claim->size_octets ? 0 : came;
 }
 
 static enum result describe(struct claim_task *t, struct database *db, const struct checkpoint_row *row, uint64_t end)

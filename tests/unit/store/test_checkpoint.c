@@ -212,7 +212,7 @@ static const char *const ALTERED[] = {
     "octets = -1",           "octets = 1 << 60",           "octets = octets + 1",        "octets = octets + 65536, has_lines = 0",
     "octets = 3",            "octets = octets | 1 << 48",  "header_came = -5",           "header_came = 1 << 60",
     "header_came = 262147",  "header_came = 0",            "header_stored = -7",         "header_stored = 1 << 60",
-    "header_stored = 0",     "header_came = 5000",         "generation = -1",            "generation = 1 << 40",
+    "header_stored = 0",     "header_stored = octets + 1", "generation = -1",            "generation = 1 << 40",
     "generation = 0",        "generation = 4294967295",    "generation = 9223372036854775807", "generation = 1 << 63",
 };
 
@@ -230,6 +230,18 @@ static void an_altered_half_is_nothing(void **state)
         assert_int_equal(names_claim(w, by).result, RESULT_NOT_FOUND);
         assert_int_equal(world_number(w, NAMES_CHUNKS) + world_number(w, NAMES_ROWS), 0);
     }
+}
+
+/* SIZE is an estimate, and a sender that estimated too little has the half that he sent. */
+static void a_half_may_be_larger_than_was_said(void **state)
+{
+    struct world *w = *state;
+    struct store_claim by = names_plain("t1");
+    by.size_octets = 1000;
+    names_leave_half(w, 5, names_naming(by, 0), 3000, true);
+    struct names_claimed c = names_claim(w, by);
+    assert_int_equal(c.result, RESULT_OK);
+    assert_in_range(c.came_octets, 2900, names_came(3000));
 }
 
 /* What was taken stays taken, and its body is nobody's to drop. */
@@ -530,6 +542,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_synced_small_message_is_committed_whole, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(a_half_without_a_whole_header_is_nothing, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(a_half_with_missing_octets_is_nothing, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_half_may_be_larger_than_was_said, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(an_altered_half_is_nothing, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(an_altered_name_that_is_over_stays_over, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(a_refused_body_takes_its_name_along, world_setup, world_teardown),
