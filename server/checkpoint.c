@@ -8,7 +8,7 @@
 
 enum {
     SILENCE_MS = 1000,
-    MEMORY_MAX = 4 * 1024 * 1024,
+    MEMORY_MAX = 32 * 1024 * 1024, /* octets: as an intake has for its envelope */
 };
 
 enum checkpoint_state { CHECKPOINT_WAITING, CHECKPOINT_ASKING, CHECKPOINT_NEW, CHECKPOINT_HALF, CHECKPOINT_OVER, CHECKPOINT_REFUSED };

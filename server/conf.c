@@ -41,7 +41,7 @@ static const struct config_key keys[] = {
 
     KEY("limits", "message_size", CONFIG_SIZE, message_size, .fallback = "50M", .min = 65536, .max = INT64_C(1) << 32,
         .accepted = "a size from 64K to 4G"),
-    COUNT("limits", "recipients", recipients, "1000", 100, 100000, "a number from 100 to 100000"),
+    COUNT("limits", "recipients", recipients, "1000", 100, 10000, "a number from 100 to 10000"),
     COUNT("limits", "sessions", sessions, "2000", 1, 1000000, "a number from 1 to 1000000"),
     COUNT("limits", "sessions_per_address", sessions_per_address, "100", 0, 1000000, "a number up to 1000000, 0 for no limit"),
     KEY("limits", "database_size", CONFIG_SIZE, database_size, .fallback = "0", .min = 0, .max = INT64_C(1) << 46,

@@ -12,7 +12,7 @@
 
 #include <stdlib.h>
 
-enum { NAME_ARENA_MAX = 8 * 1024 * 1024 /* octets: thousands of recipients */ };
+enum { NAME_ARENA_MAX = 32 * 1024 * 1024 /* octets: as an intake has for its envelope */ };
 
 /* ---- the name in memory ---- */
 

@@ -1,0 +1,26 @@
+"""The largest envelope that a relay can be set to take: it is taken, and its name answers."""
+from test_relay_checkpoint import ANNA, HEADER, NOWHERE, Session
+
+MOST = 10000    # limits.recipients allows no more
+DOMAIN = ".".join(["x" * 40] * 4) + ".example"
+
+
+def recipient(i):
+    """About the longest command that there is: address and ORCPT."""
+    local = f"{i:07d}".rjust(64, "y")
+    return f"RCPT TO:<{local}@{DOMAIN}> NOTIFY=FAILURE ORCPT=rfc822;{local * 6}@example.org"
+
+
+def test_the_largest_envelope_is_taken_and_its_name_answers(make_relay):
+    relay = make_relay(**NOWHERE, conf=[f"limits.recipients = {MOST}", "delivery.schedule = 1h"])
+    relay.add_account("anna", "secret", ANNA)
+    with Session(relay) as s:
+        assert s.mail(size=0)[0] == 250
+        for at in range(0, MOST, 200):
+            assert {code for code, _ in s.say(*map(recipient, range(at, at + 200)))} == {250}
+        assert s.chunk(HEADER + b"x\r\n", True)[0] == 250
+    with Session(relay) as s:
+        assert s.mail(size=0)[0] == 355
+    with Session(relay) as s:
+        assert s.mail(size=0, more=" XWHOLE")[0] == 250
+    assert relay.queue()[0]["state"] in ("queued", "deferred")
