@@ -8,7 +8,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { ATTEMPT_ARENA_MAX = 8 * 1024 * 1024, REPORT_MAX = 512 * 1024 };
+enum {
+    ATTEMPT_ARENA_MAX = 128 * 1024 * 1024, /* octets: the largest envelope, with a reply for each; an outcome that finds no room here is told to nobody, and the message is sent again */
+    REPORT_MAX = 512 * 1024,
+};
 
 struct attempt {
     struct list_node node;
