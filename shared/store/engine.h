@@ -27,6 +27,8 @@ struct store_task {
     /* On the writer's or reader's thread. A writer's task may run twice: once among others and, when one of those broke the transaction,
      * once alone. What it has changed when it answers NOT_FOUND, EXISTS, CANCELLED or DENIED (nothing, as a rule) is committed: these need no rollback. */
     enum result (*run)(struct store_task *task, struct database *db);
+    /* Likewise, in place of `run` for new mail that finds no room: what can be said without any. RESULT_NOT_FOUND: nothing, it is refused (RESULT_FULL). NULL: the same. */
+    enum result (*run_full)(struct store_task *task, struct database *db);
     /* Writer's thread, after a commit that took the task in: for memory that mirrors the disk. NULL: nothing. */
     void (*committed)(struct store_task *task);
     /* On the loop: calls back (only if is_wanted: the client is still open) and frees the task with task_free, or sends it on again. */

@@ -64,14 +64,26 @@ static enum result find_room(struct store *store, const struct store_task *task)
     return result;
 }
 
+/* New mail that finds no room. True: it is refused, and nothing was written. */
+static bool refuse(struct store_task *task, struct database *db)
+{
+    task->result = task->run_full ? task->run_full(task, db) : RESULT_NOT_FOUND;
+    if (task->result != RESULT_NOT_FOUND)
+        return false;
+    task->result = RESULT_FULL;
+    return true;
+}
+
 /* RESULT_OK: it has its answer; anything else: the transaction is in pieces. */
 static enum result run_task(struct store *store, struct store_task *task)
 {
     if (task->fate && *task->fate != RESULT_OK)
         return task->result = *task->fate, RESULT_OK;
     enum result room = task->is_mail ? find_room(store, task) : RESULT_OK;
-    task->result = room == RESULT_OK ? task->run(task, &store->writer_db) : room;
-    if (room != RESULT_FULL && !is_answer(task->result))
+    bool is_refused = room == RESULT_FULL && refuse(task, &store->writer_db);
+    if (room != RESULT_FULL)
+        task->result = room == RESULT_OK ? task->run(task, &store->writer_db) : room;
+    if (!is_refused && !is_answer(task->result))
         return task->result;
     fail_those_behind(task);
     return RESULT_OK;

@@ -218,6 +218,46 @@ static void nor_is_a_half_that_misses_one(void **state)
     assert_true(again.came_octets > 0 && again.came_octets <= names_came(SIZE));
 }
 
+struct once {
+    bool is_done;
+    enum result result;
+    uint64_t earlier;
+};
+
+static void on_once(void *context, enum result result, uint64_t earlier)
+{
+    *(struct once *)context = (struct once){true, result, earlier};
+}
+
+static struct once put_once(struct world *w, uint64_t id, uint8_t digest)
+{
+    struct once once = {0};
+    struct envelope_recipient to[] = {{.address = SLICE("alice@example.org")}};
+    struct store_message message = {.digest = {digest}, .received_at_ms = 1000, .expires_at_ms = 900000, .envelope = {.recipients = to, .nrcpt = 1}};
+    struct store_window window = {.until_ms = 1000000};
+    struct store_intake *intake = store_intake_new(w->client, id, NULL, NULL);
+    assert_int_equal(store_intake_append(intake, SLICE("x")), RESULT_OK);
+    store_intake_commit_once(&intake, &message, NULL, 0, &window, on_once, &once);
+    world_wait(w, &once.is_done);
+    return once;
+}
+
+/* A mail program that did not hear the first reply is told that its mail is here, which needs no room. */
+static void a_retry_is_known_on_a_full_disk(void **state)
+{
+    struct world *w = *state;
+    open_small(w);
+    assert_int_equal(put_once(w, 1, 7).result, RESULT_OK);
+    for (uint64_t id = 2; !is_full(w); id++)
+        assert_int_equal(world_put(w, id, slice_of(names_octets(), 60000), 1, 0), RESULT_OK);
+    struct once again = put_once(w, 100, 7), other = put_once(w, 101, 8);
+    assert_int_equal(again.result, RESULT_OK);
+    assert_int_equal(again.earlier, 1);
+    assert_string_equal(world_state(w, 100), "none");
+    assert_int_equal(other.result, RESULT_FULL);
+    assert_string_equal(world_state(w, 101), "none");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -227,6 +267,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_older_failure_is_not_taken_back, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(what_misses_a_chunk_is_no_message, world_setup_closed, world_teardown),
         cmocka_unit_test_setup_teardown(nor_is_a_half_that_misses_one, world_setup_closed, world_teardown),
+        cmocka_unit_test_setup_teardown(a_retry_is_known_on_a_full_disk, world_setup_closed, world_teardown),
     };
     return cmocka_run_group_tests_name("the writer", tests, NULL, NULL);
 }
