@@ -486,12 +486,12 @@ enum result smtp_server_set_user(struct smtp_server *server, struct slice user)
     return server_keep(&server->user, user);
 }
 
-/* RFC 3848 and the registry of mail transmission types; RFC 6531 4.3. */
 uint64_t smtp_server_ncommands(const struct smtp_server *server)
 {
     return server->ncommands;
 }
 
+/* RFC 3848 and the registry of mail transmission types; RFC 6531 4.3. */
 const char *smtp_server_protocol(const struct smtp_server *server)
 {
     static const char *const names[2][2][2] = {{{"ESMTP", "ESMTPA"}, {"ESMTPS", "ESMTPSA"}}, {{"UTF8SMTP", "UTF8SMTPA"}, {"UTF8SMTPS", "UTF8SMTPSA"}}};
