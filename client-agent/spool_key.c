@@ -107,7 +107,7 @@ static enum result make_secret(struct search *search)
     enum result result = secret_child_put(search->program, search->name, made);
     if (result == RESULT_OK)
         result = read_secret(search);
-    if (result == RESULT_OK && memcmp(made, search->text, SPOOL_KEY_TEXT) != 0)
+    if (result == RESULT_OK && !crypto_equal(slice_of(made, SPOOL_KEY_TEXT), slice_of(search->text, SPOOL_KEY_TEXT)))
         result = RESULT_IO;
     crypto_secret_free((void **)&made);
     if (result == RESULT_MEMORY)
