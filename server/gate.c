@@ -539,7 +539,6 @@ void gate_free(struct gate **at)
     if (!gate)
         return;
     conf_unref(&gate->services.conf);
-    crypto_wipe(&gate->services.login.salt_secret, sizeof gate->services.login.salt_secret);
     free(gate);
     *at = NULL;
 }

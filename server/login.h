@@ -29,7 +29,7 @@ struct login_services {
     const struct log *log;
     const _Atomic uint32_t *accounts_version; /* grows whenever an account is changed */
     const char *dummy_hash;        /* of no password, at the usual cost */
-    uint8_t salt_secret[CRYPTO_KEY]; /* for the salts of unknown names; survives restarts */
+    const uint8_t *salt_secret; /* CRYPTO_KEY octets, for the salts of unknown names; survives restarts. The relay's one copy, which it wipes */
 };
 
 struct login;

@@ -455,7 +455,8 @@ static int relay_open_threads(struct relay *relay)
                       .verifier = relay->verifier,
                       .log = &relay->log,
                       .accounts_version = &relay->accounts_version,
-                      .dummy_hash = relay->dummy_hash},
+                      .dummy_hash = relay->dummy_hash,
+                      .salt_secret = relay->salt_secret},
             .served = &relay->served,
             .underway = relay->underway,
             .conf = conf_ref(relay->conf),
@@ -464,7 +465,6 @@ static int relay_open_threads(struct relay *relay)
             .sessions = &relay->sessions,
             .context = relay,
         };
-        memcpy(config.gate.login.salt_secret, relay->salt_secret, sizeof relay->salt_secret);
         if (thread_new(&relay->threads[i], &config) != RESULT_OK)
             return relay_fail(relay, EX_OSERR, "start-failed", "no memory or no descriptors for a loop");
         relay->nthreads++;
