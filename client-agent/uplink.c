@@ -417,13 +417,10 @@ static struct inquiry *make_inquiry(struct uplink *uplink)
     }, config->settings);
 }
 
-struct uplink *uplink_new(const struct uplink_config *config)
+static struct search *make_search(struct uplink *uplink)
 {
-    struct uplink *uplink = calloc(1, sizeof *uplink);
-    if (!uplink)
-        return NULL;
-    uplink->config = *config;
-    uplink->search = search_new(&(struct search_config){
+    const struct uplink_config *config = &uplink->config;
+    return search_new(&(struct search_config){
         .loop = config->loop,
         .settings = config->settings,
         .tls = config->tls,
@@ -439,18 +436,11 @@ struct uplink *uplink_new(const struct uplink_config *config)
         .on_progress = on_progress,
         .context = uplink,
     });
-    uplink->inquiry = uplink->search ? make_inquiry(uplink) : NULL;
-    if (!uplink->inquiry) {
-        search_free(&uplink->search);
-        free(uplink);
-        return NULL;
-    }
-    uplink->config.settings = settings_ref(config->settings);
-    uplink->config.tls = NULL; /* the search's */
-    uv_timer_init(config->loop, &uplink->timer); /* never fails, and comes after all that may fail: a loop must know no timer of what is freed */
-    uplink->timer.data = uplink;
-    uplink->planned_ms = INT64_MAX;
-    uplink->aging = (struct aging){.store = config->store, .queue = config->queue, .office = config->office, .begun = &uplink->consignment.begun, .words = uplink->trouble, .on_end = on_aged, .context = uplink};
+}
+
+static void prepare_consignment(struct uplink *uplink)
+{
+    const struct uplink_config *config = &uplink->config;
     uplink->consignment = (struct consignment){
         .loop = config->loop,
         .store = config->store,
@@ -466,6 +456,28 @@ struct uplink *uplink_new(const struct uplink_config *config)
         .on_recorded = on_recorded,
         .context = uplink,
     };
+}
+
+struct uplink *uplink_new(const struct uplink_config *config)
+{
+    struct uplink *uplink = calloc(1, sizeof *uplink);
+    if (!uplink)
+        return NULL;
+    uplink->config = *config;
+    uplink->search = make_search(uplink);
+    uplink->inquiry = uplink->search ? make_inquiry(uplink) : NULL;
+    if (!uplink->inquiry) {
+        search_free(&uplink->search);
+        free(uplink);
+        return NULL;
+    }
+    uplink->config.settings = settings_ref(config->settings);
+    uplink->config.tls = NULL; /* the search's */
+    uv_timer_init(config->loop, &uplink->timer); /* never fails, and comes after all that may fail: a loop must know no timer of what is freed */
+    uplink->timer.data = uplink;
+    uplink->planned_ms = INT64_MAX;
+    uplink->aging = (struct aging){.store = config->store, .queue = config->queue, .office = config->office, .begun = &uplink->consignment.begun, .words = uplink->trouble, .on_end = on_aged, .context = uplink};
+    prepare_consignment(uplink);
     if (config->awaits_network)
         uv_timer_start(&uplink->timer, on_timer, UPLINK_NETWORK_MS, 0);
     return uplink;
