@@ -2,7 +2,7 @@
  *
  * A command of its own, which the agent runs as a child (secret_child.c): libsecret brings glib, D-Bus and prompts, and none of that belongs into the process that holds the mail. It is loaded when it is there
  * (package libsecret-1-0), so a machine without a desktop needs none of it. Exit codes: 0; 66 the service has none of that name; 75 it is locked, or the person said no; 69 there is no secret service;
- * 73 it has no place for new secrets. */
+ * 68 none has answered in time; 73 it has no place for new secrets. */
 #include "commands.h"
 #include "spool_key.h"
 
@@ -10,11 +10,12 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <sysexits.h>
 #include <unistd.h>
 
-enum { CHILD_S = 35, NAME_MAX_OCTETS = 64 };
+enum { ANSWER_S = 10 /* of the service itself, which the bus may start for it */, CHILD_S = 35 /* of the person, too */, NAME_MAX_OCTETS = 64 };
 /* Of libsecret's enums (secret-service.h, secret-types.h). */
 enum { OPEN_SESSION = 1 << 1, SEARCH_ALL = 1 << 1, SEARCH_UNLOCK = 1 << 2, SEARCH_LOAD_SECRETS = 1 << 3 };
 
@@ -171,18 +172,34 @@ static bool is_name(const char *text)
     return len > 0 && len <= NAME_MAX_OCTETS && strspn(text, "0123456789abcdefghijklmnopqrstuvwxyz") == len;
 }
 
+static void on_silence(int number)
+{
+    (void)number;
+    _exit(EX_NOHOST);
+}
+
+/* Who does not even answer that he is there has asked nobody anything yet. */
+static void *find_service(const struct libsecret *secret)
+{
+    void *error = NULL;
+    signal(SIGALRM, on_silence);
+    alarm(ANSWER_S);
+    void *service = secret->service_get(OPEN_SESSION, NULL, &error);
+    alarm(CHILD_S); /* whoever asked may be gone, and nobody may be there to answer a prompt */
+    signal(SIGALRM, SIG_DFL);
+    return service;
+}
+
 int command_secret(const struct command_line *line, int argc, char **argv)
 {
     struct libsecret secret;
-    void *error = NULL;
     (void)line;
     bool is_put = argc == 3 && strcmp(argv[1], "put") == 0;
     if (argc != 3 || (!is_put && strcmp(argv[1], "get") != 0) || !is_name(argv[2]))
         return agent_fail(EX_USAGE, "usage: postern-agent secret get|put NAME");
-    alarm(CHILD_S); /* whoever asked may be gone, and nobody may be there to answer a prompt */
     if (!load(&secret))
         return agent_fail(EX_UNAVAILABLE, "libsecret is not here (package libsecret-1-0)");
-    void *service = secret.service_get(OPEN_SESSION, NULL, &error);
+    void *service = find_service(&secret);
     if (!service)
         return agent_fail(EX_UNAVAILABLE, "no secret service answers");
     return is_put ? put(&secret, service, argv[2]) : get(&secret, service, argv[2]);

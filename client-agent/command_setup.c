@@ -205,7 +205,11 @@ static int prepare_spool(const struct setup *setup, const struct settings *setti
     struct store *store = NULL;
     enum result result = agent_try_store(setup->line->dirs, settings, NULL, 0, &store, key, why, sizeof why);
     store_close(&store);
-    return result == RESULT_OK || result == RESULT_BUSY ? EX_OK : agent_fail(agent_store_exit_code(result), "%s", why);
+    if (result == RESULT_OK || result == RESULT_BUSY)
+        return EX_OK;
+    /* What was written stays: the way out may be a line in it. */
+    return agent_fail(agent_store_exit_code(result), "%s\n%s is written; all that is missing is the spool: when that is mended go on with %s, or begin again with setup --replace", why,
+                      setup->line->dirs->config_file, DIRS_HINT(setup->line->dirs, "postern-agent run"));
 }
 
 static void print_next_steps(FILE *out, const struct setup *setup, const struct settings *settings, const struct spool_key *key)

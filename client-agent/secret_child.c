@@ -18,11 +18,12 @@ struct child {
     int in, out; /* our ends */
 };
 
-/* Out of memory, processes or open files: whether there is a service is then not known. */
+/* Whether there is a service is not known when there is no child to ask it: for want of memory, processes or open files, or, say, because the program's file has gone, which errno tells. */
 static enum result result_of_error(int error)
 {
     bool is_short = error == ENOMEM || error == EAGAIN || error == EMFILE || error == ENFILE;
-    return error == 0 ? RESULT_OK : is_short ? RESULT_MEMORY : RESULT_IO;
+    errno = error;
+    return error == 0 ? RESULT_OK : is_short ? RESULT_MEMORY : RESULT_DENIED;
 }
 
 static int make_pipes(int in[2], int out[2])
@@ -84,7 +85,7 @@ static enum result start(struct child *child, const char *program, const char *v
     char *arguments[] = {(char *)(uintptr_t) "postern-agent", (char *)(uintptr_t) "secret", (char *)(uintptr_t)verb, (char *)(uintptr_t)name, NULL};
     int in[2], out[2];
     if (program[0] == '\0')
-        return RESULT_IO;
+        return result_of_error(ENOENT);
     int error = make_pipes(in, out);
     if (error != 0)
         return result_of_error(error);
@@ -136,6 +137,7 @@ static enum result result_of(int exit_code)
     case EX_OK: return RESULT_OK;
     case EX_NOINPUT: return RESULT_NOT_FOUND;
     case EX_TEMPFAIL: return RESULT_CANCELLED;
+    case EX_NOHOST: return RESULT_LIMIT;
     case EX_OSERR: return RESULT_MEMORY;
     default: return RESULT_IO;
     }

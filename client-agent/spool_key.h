@@ -2,7 +2,7 @@
  *
  *     [spool] key = file             the file key_file, made at the first start
  *     [spool] key = secret-service   the secret service, asked of a child ("postern-agent secret", command_secret.c): libsecret brings D-Bus and a main loop of its own, for which there is no place here
- *     [spool] key = auto             a file that is there wins; else the secret service if one answers; else a new file
+ *     [spool] key = auto             a file that is there wins; else the secret service if one answers; else a new file. One that is locked has answered
  *
  * A new key is made only while nothing is sealed, under the store's lock, and is read back before it is used: a lost key is lost mail. None is ever removed or written over. */
 #ifndef POSTERN_AGENT_SPOOL_KEY_H
@@ -25,10 +25,10 @@ void spool_key_prepare(struct spool_key *key, const struct dirs *dirs, const str
 
 /* ---- secret_child.c: the secret service, asked of a child ---- */
 
-/* RESULT_OK; RESULT_NOT_FOUND: the service has none of this name; RESULT_CANCELLED: locked, or no answer in time; RESULT_IO: no secret service here; RESULT_MEMORY: it could not be asked, for want of memory, processes or
- * open files. name: letters and digits. text is 64 hex digits. */
+/* RESULT_OK; RESULT_NOT_FOUND: the service has none of this name; RESULT_CANCELLED: locked, or nobody answered its question; RESULT_IO: no secret service here; RESULT_LIMIT: none that answers in time;
+ * RESULT_MEMORY: it could not be asked, for want of memory, processes or open files; RESULT_DENIED: the program can't be started, errno says why. name: letters and digits. text is 64 hex digits. */
 MUST_CHECK enum result secret_child_get(const char *program, const char *name, char text[static SPOOL_KEY_TEXT + 1]);
-/* RESULT_OK, RESULT_CANCELLED, RESULT_MEMORY, RESULT_IO: it takes none. */
+/* RESULT_OK, RESULT_CANCELLED, RESULT_LIMIT, RESULT_MEMORY, RESULT_DENIED, RESULT_IO: it takes none. */
 MUST_CHECK enum result secret_child_put(const char *program, const char *name, const char text[static SPOOL_KEY_TEXT + 1]);
 
 #endif

@@ -26,6 +26,8 @@
 
 #define SERVICE "POSTERN_TEST_SERVICE"
 #define REFUSAL "POSTERN_TEST_REFUSAL" /* of a verb: the service has no memory for it */
+#define SILENCE "POSTERN_TEST_SILENCE" /* to a verb: no service answers in time */
+#define BALLAST "POSTERN_TEST_BALLAST" /* more than an environment may hold: no program can be started with it */
 
 static const char KNOWN[] = "00112233445566778899aabbccddeeff0123456789abcdeffedcba9876543210";
 static const char NAME[] = "07070707070707070707070707070707";
@@ -77,7 +79,9 @@ static bool is_whole(void)
 static int serve(const char *verb, const char *name)
 {
     char path[4 * PATH_ROOM];
-    const char *folder = getenv(SERVICE), *refusal = getenv(REFUSAL);
+    const char *folder = getenv(SERVICE), *refusal = getenv(REFUSAL), *silence = getenv(SILENCE);
+    if (silence && strcmp(silence, verb) == 0)
+        return EX_NOHOST;
     if (refusal && strcmp(refusal, verb) == 0)
         return EX_OSERR;
     if (!is_whole())
@@ -309,6 +313,63 @@ static void without_descriptors_the_service_is_not_asked_either(void **state)
     close_spool(&s);
 }
 
+/* No memory is missing, but the service: what one start says of it. The next one, when all is well again, finds or makes the key where it belongs. */
+static void refuse(struct spool s, const char *variable, const char *value, const char *words, bool has_way_out)
+{
+    char text[SPOOL_KEY_TEXT + 1], kept[SPOOL_KEY_TEXT + 1];
+    open_spool(&s);
+    put_known(&s);
+    setenv(variable, value, 1);
+    assert_int_equal(ask(&s, text), RESULT_CANCELLED);
+    unsetenv(variable);
+    if (!strstr(s.why, words) || !strstr(s.why, "not lost") || has_way_out != (strstr(s.why, "[spool] key = file") != NULL))
+        fail_msg("the words are: %s", s.why);
+    look(&s, kept);
+    assert_string_equal(kept, s.before == NOWHERE ? "" : KNOWN);
+    find_again(&s, kept);
+    close_spool(&s);
+}
+
+static void a_service_that_keeps_silent_is_none_for_a_new_spool(void **state)
+{
+    static const char *const verbs[] = {"get", "put"};
+    char text[SPOOL_KEY_TEXT + 1];
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct spool s = {.kind = SPOOL_KEY_AUTO, .after = IN_FILE, .has_service = true};
+        open_spool(&s);
+        setenv(SILENCE, verbs[i], 1);
+        assert_int_equal(ask(&s, text), RESULT_OK);
+        unsetenv(SILENCE);
+        find_again(&s, text);
+        close_spool(&s);
+    }
+}
+
+static void and_for_one_that_has_a_key_it_is_waited_for(void **state)
+{
+    (void)state;
+    refuse((struct spool){.kind = SPOOL_KEY_AUTO, .before = IN_SERVICE, .after = IN_SERVICE, .has_service = true}, SILENCE, "get", "no secret service answers", false);
+    refuse((struct spool){.kind = SPOOL_KEY_SECRET, .before = IN_SERVICE, .after = IN_SERVICE, .has_service = true}, SILENCE, "get", "no secret service answers", false);
+    refuse((struct spool){.kind = SPOOL_KEY_SECRET, .after = IN_SERVICE, .has_service = true}, SILENCE, "get", "no secret service answers", true);
+}
+
+/* A key may be there: that nobody can be asked is not that nobody answers. */
+static void a_child_that_cannot_be_started_is_told_with_its_cause(void **state)
+{
+    enum { MORE_THAN_A_VARIABLE_MAY_HOLD = 256 * 1024 };
+    (void)state;
+    char *ballast = malloc(MORE_THAN_A_VARIABLE_MAY_HOLD);
+    assert_non_null(ballast);
+    memset(ballast, 'x', MORE_THAN_A_VARIABLE_MAY_HOLD - 1);
+    ballast[MORE_THAN_A_VARIABLE_MAY_HOLD - 1] = '\0';
+    refuse((struct spool){.kind = SPOOL_KEY_AUTO, .after = IN_SERVICE, .has_service = true}, BALLAST, ballast, strerror(E2BIG), true);
+    refuse((struct spool){.kind = SPOOL_KEY_AUTO, .before = IN_SERVICE, .after = IN_SERVICE, .has_service = true}, BALLAST, ballast, strerror(E2BIG), false);
+    free(ballast);
+    assert_int_equal(secret_child_get("/nowhere/postern-agent", NAME, (char[SPOOL_KEY_TEXT + 1]){0}), RESULT_DENIED);
+    assert_int_equal(errno, ENOENT);
+}
+
 /* The store under that key: whatever fails, the words are not those that tell where the key is. */
 static void open_store(void *context)
 {
@@ -355,6 +416,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_secret_is_made_whole_or_not_at_all),
         cmocka_unit_test(a_child_without_memory_is_no_refusal),
         cmocka_unit_test(without_descriptors_the_service_is_not_asked_either),
+        cmocka_unit_test(a_service_that_keeps_silent_is_none_for_a_new_spool),
+        cmocka_unit_test(and_for_one_that_has_a_key_it_is_waited_for),
+        cmocka_unit_test(a_child_that_cannot_be_started_is_told_with_its_cause),
         cmocka_unit_test(a_store_that_finds_no_memory_says_so),
     };
     return cmocka_run_group_tests_name("the spool's key without memory", tests, NULL, NULL);

@@ -3,8 +3,10 @@ import glob
 import os
 import re
 import shutil
+import socket
 import sqlite3
 import subprocess
+import tempfile
 import textwrap
 
 import pytest
@@ -202,10 +204,11 @@ def session(tmp_path):
     home.mkdir(mode=0o700)
 
     def run(script):
-        environment = {**os.environ, "HOME": str(home), "XDG_RUNTIME_DIR": str(home), "XDG_DATA_HOME": str(home / "data")}
-        environment.pop("DISPLAY", None)
         text = "set -u\nunlock() { printf pw | gnome-keyring-daemon --unlock --components=secrets >/dev/null; }\n" + textwrap.dedent(script)
-        return subprocess.run(["dbus-run-session", "--", "sh", "-c", text], env=environment, capture_output=True, text=True, timeout=200)
+        with tempfile.TemporaryDirectory() as runtime:   # its own: the daemon of the session before, just ending, is not to be found
+            environment = {**os.environ, "HOME": str(home), "XDG_RUNTIME_DIR": runtime, "XDG_DATA_HOME": str(home / "data")}
+            environment.pop("DISPLAY", None)
+            return subprocess.run(["dbus-run-session", "--", "sh", "-c", text], env=environment, capture_output=True, text=True, timeout=200)
     return run
 
 
@@ -267,6 +270,38 @@ def test_a_secret_service_that_must_be_and_is_not(make_agent):
     done = agent.run("run", check=False)
     assert done.returncode == 75 and "secret service" in done.stderr, done
     assert not os.path.exists(agent.path("keys/spool.key"))
+
+
+def test_a_session_bus_that_keeps_silent_is_no_secret_service(make_agent, tmp_path):
+    """Of a new spool: the file is made. One whose key may be there waits for it."""
+    agent = offline(make_agent)
+    agent.stop()
+    os.unlink(agent.path("keys/spool.key"))
+    with socket.socket(socket.AF_UNIX) as bus:
+        bus.bind(str(tmp_path / "bus"))
+        bus.listen(50)
+        agent.environment = {**os.environ, "DBUS_SESSION_BUS_ADDRESS": f"unix:path={tmp_path}/bus"}
+        away = agent.run("queue", "list", check=False)
+        assert away.returncode == 75 and "not lost" in away.stderr and "key = file" not in away.stderr, away
+        assert not os.path.exists(agent.path("keys/spool.key"))
+        os.unlink(agent.path("agent.db"))
+        done = agent.run("setup", *agent.setup_options(), "--replace", stdin="secret\n")
+        assert f"the file {agent.path('keys/spool.key')}" in done.stdout and os.path.exists(agent.path("keys/spool.key"))
+
+
+def test_a_locked_service_stops_no_setup_for_good(session, tmp_path):
+    folder = tmp_path / "new"
+    setup = f"printf 'secret\\n' | {AGENT} setup --dir {folder} --server relay.example --user anna"
+    session(f"unlock; {AGENT} secret get spool")   # makes the keyring, which the next session finds locked
+    locked = session(f"gnome-keyring-daemon --start --components=secrets >/dev/null; {setup}")
+    assert locked.returncode == 75 and "[spool] key = file" in locked.stderr and f"postern-agent run --dir {folder}" in locked.stderr, locked
+    assert not (folder / "keys/spool.key").exists()
+    text = (folder / "agent.conf").read_text()
+    (folder / "agent.conf").write_text(text.replace("\n#key = auto\n", "\nkey = file\n"))
+    away = session(f"{AGENT} queue list --dir {folder}")
+    assert away.returncode == 0 and (folder / "keys/spool.key").exists(), away
+    again = session(f"unlock; {setup} --replace")
+    assert again.returncode == 0, again
 
 
 # ---- a disk in other hands ----
