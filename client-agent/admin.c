@@ -241,6 +241,7 @@ static void live(void *context, uint64_t message, struct queue_live *out)
     out->has_progress = uplink_progress(agent->uplink, message, &out->done_octets, &out->of_octets);
     uplink_status(agent->uplink, &status);
     out->is_taken_once = status.has_names;
+    out->is_untold = status.is_untold;
     out->ask_at_ms = uplink_question_at_ms(agent->uplink, message);
     if (status.sending == message) {
         out->state = "sending";
@@ -257,7 +258,7 @@ static void flush(struct agent *agent, struct control_call *call)
     queue_flush(agent->queue, 0, loop_now_ms(&agent->loop));
     uplink_flush(agent->uplink);
     uplink_status(agent->uplink, &status);
-    control_result(call, json_pack("{s:I, s:I}", "queued", (json_int_t)queue_count(agent->queue), "awaited", (json_int_t)status.nawaited));
+    control_result(call, json_pack("{s:I, s:I, s:b}", "queued", (json_int_t)queue_count(agent->queue), "awaited", (json_int_t)status.nawaited, "untold", status.is_untold));
 }
 
 void agent_command(void *context, struct control_call *call, const char *command, const json_t *arguments)

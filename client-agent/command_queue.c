@@ -139,6 +139,8 @@ static void print_flush(FILE *out, const json_t *result)
         fputs("Nothing waits, and the relay has nothing that it is asked about: there is nothing to do.\n", out);
     else if (nawaited == 0)
         fprintf(out, "%lld waiting; a way is looked for now\n", nqueued);
+    else if (json_is_true(json_object_get(result, "untold")))
+        fprintf(out, "%lld waiting, %lld with the relay, which tells no outcomes (as it was met last); a way is looked for now, and it is asked if it tells them again\n", nqueued, nawaited);
     else
         fprintf(out, "%lld waiting, %lld with the relay; a way is looked for now, and the relay asked what became of them\n", nqueued, nawaited);
 }

@@ -21,7 +21,9 @@ struct inquiry {
     struct question *questions[SMTP_OUTCOMES_MAX]; /* being asked, in the order of the flight that is on its way */
     size_t nquestions, nrecipients, nanswered;
     bool is_loading, is_asked;    /* invariant 1 */
-    bool is_concluding;           /* inside inquiry_event */
+    bool is_untold;               /* the session's relay tells no outcomes: what is read is concluded without a question */
+    uint64_t promised_s;          /* how long the relay has said last that it knows a transaction; 0: not since we run */
+    bool is_concluding;           /* inside inquiry_event, or conclude_unasked */
     bool is_session_over;         /* while something is still being read */
     bool is_stopping;
     unsigned nclosing;            /* timers */
@@ -50,13 +52,13 @@ static void enqueue(struct inquiry *inquiry, uint64_t message, int64_t due_at_ms
 /* All of a message's answers are here. */
 static void conclude(struct inquiry *inquiry, struct question *question, bool has_copy)
 {
-    const struct session *session = inquiry->config.session;
     int64_t in_ms, relay_ms = question_relay_ms(question), now_ms = boot_now_ms();
     bool is_long_wait = custody_answered(&inquiry->custody, question_message(question), now_ms, relay_ms > 0 ? relay_ms - wall_now_ms() + now_ms : 0, &in_ms);
     const struct question_terms terms = {
         .has_copy = has_copy,
         .relay = buffer_slice(&inquiry->bond.host),
-        .promised_s = session->outbound ? smtp_client_peer(outbound_core(session->outbound))->outcome_s : 0,
+        .is_untold = inquiry->is_untold,
+        .promised_s = inquiry->promised_s,
         .ask_at_ms = wall_now_ms() + in_ms,
         .is_long_wait = is_long_wait,
     };
@@ -171,6 +173,19 @@ static void free_session(struct inquiry *inquiry)
     inquiry->config.on_free(inquiry->config.context);
 }
 
+/* The relay would not understand. For an upgraded one all is kept, as long as tracer.h says. */
+static void conclude_unasked(struct inquiry *inquiry)
+{
+    size_t n = inquiry->nquestions;
+    inquiry->nquestions = 0;
+    inquiry->nwriting += (uint32_t)n;
+    inquiry->is_concluding = true;
+    for (size_t i = 0; i < n; i++)
+        conclude(inquiry, inquiry->questions[i], true);
+    inquiry->is_concluding = false;
+    free_session(inquiry);
+}
+
 /* The message's row, once. */
 static void take_row(struct inquiry *inquiry, const struct store_listing *row)
 {
@@ -214,10 +229,12 @@ static void on_row(void *context, enum result result, const struct store_listing
     }
     if (inquiry->nquestions < SMTP_OUTCOMES_MAX && inquiry->nrecipients < RECIPIENTS_AT_ONCE && load_next(inquiry))
         return;
-    if (inquiry->nquestions > 0)
-        ask(inquiry);
-    else
+    if (inquiry->nquestions == 0)
         free_session(inquiry);
+    else if (inquiry->is_untold)
+        conclude_unasked(inquiry);
+    else
+        ask(inquiry);
 }
 
 static bool load_next(struct inquiry *inquiry)
@@ -236,21 +253,42 @@ static bool load_next(struct inquiry *inquiry)
     return true;
 }
 
-static bool tells(const struct inquiry *inquiry, const struct smtp_peer *peer)
+static bool may_ask(const struct inquiry *inquiry)
+{
+    return inquiry->config.naming && inquiry->bond.is_bound;
+}
+
+bool inquiry_is_told_by(const struct smtp_peer *peer)
 {
     const unsigned needed = SMTP_CAP_CHECKPOINT | SMTP_CAP_XOUTCOME;
-    return inquiry->config.naming && inquiry->bond.is_bound && (peer->capabilities & needed) == needed;
+    return (peer->capabilities & needed) == needed;
+}
+
+static bool tells(const struct inquiry *inquiry, const struct smtp_peer *peer)
+{
+    return may_ask(inquiry) && inquiry_is_told_by(peer);
+}
+
+/* What the session's relay can be asked. False: its EHLO, which is still to come, may say more than the one before. */
+static bool learn(struct inquiry *inquiry)
+{
+    const struct smtp_peer *peer = smtp_client_peer(core_of(inquiry));
+    inquiry->is_untold = !inquiry_is_told_by(peer);
+    if (inquiry->is_untold)
+        return !smtp_client_is_early(core_of(inquiry));
+    inquiry->promised_s = peer->outcome_s;
+    note_epoch(inquiry);
+    return true;
 }
 
 bool inquiry_ask(struct inquiry *inquiry)
 {
     struct session *session = inquiry->config.session;
-    if (inquiry->is_loading || inquiry->is_asked || inquiry->is_stopping || session->is_stale || !tells(inquiry, smtp_client_peer(core_of(inquiry))))
+    if (inquiry->is_loading || inquiry->is_asked || inquiry->is_stopping || session->is_stale || !may_ask(inquiry) || !learn(inquiry))
         return false;
-    note_epoch(inquiry);
     if (inquiry->custody.has_left_out && inquiry->custody.count < CUSTODY_MAX / 2)
         restoring_begin(&inquiry->restoring);
-    if (inquiry->nquestions > 0) {
+    if (inquiry->nquestions > 0 && !inquiry->is_untold) {
         session->is_asking = true;
         ask(inquiry);
         return true;
@@ -308,7 +346,8 @@ void inquiry_reload(struct inquiry *inquiry, const struct settings *settings)
             restoring_begin(&inquiry->restoring);
         return;
     }
-    inquiry_session_over(inquiry); /* what is being asked is the old one's */
+    inquiry_session_over(inquiry); /* what is being asked is the old one's, and so is the promise */
+    inquiry->promised_s = 0;
     custody_clear(&inquiry->custody);
     restoring_end(&inquiry->restoring);
     uv_timer_stop(&inquiry->timer);

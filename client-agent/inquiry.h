@@ -47,12 +47,14 @@ void inquiry_stop(struct inquiry *inquiry);
 bool inquiry_is_idle(const struct inquiry *inquiry);
 void inquiry_free(struct inquiry **inquiry);
 
+/* Whether it tells what becomes of messages. */
+bool inquiry_is_told_by(const struct smtp_peer *peer);
 /* Wall time at which a message that the session's relay takes is first asked about; 0: that relay tells nothing. */
 int64_t inquiry_first_ms(const struct inquiry *inquiry, const struct profile *profile);
 /* An attempt has been recorded. */
 void inquiry_took(struct inquiry *inquiry, const struct attempt_end *end);
 
-/* The session is READY and has nothing to send. True: it is used now; the answers' events, or on_free, follow. */
+/* The session is READY and has nothing to send. True: it is used now; the answers' events, or on_free, follow. Of a relay that tells no outcomes (any more) no question is asked, but what is due is looked at: it is given up in time (tracer.h). */
 bool inquiry_ask(struct inquiry *inquiry);
 /* An OUTCOME. */
 void inquiry_event(struct inquiry *inquiry, const struct smtp_client_event *event);

@@ -1,8 +1,8 @@
 /* A question: what the relay is asked about one message, from its row in the store until what follows from the answers is on the disk. What they mean is for tracer.h to say; when it is asked, and of whom, is its owner's to decide.
  *
- *     asked: question_next, question_take --(question_next: false)--> question_conclude --(on the disk)--> on_settled
- *                                                                         ^       |
- *                                                                         +-------+--(on_no_copy)
+ *     asked: question_next, question_take --(question_next: false, or the relay tells nothing)--> question_conclude --(on the disk)--> on_settled
+ *                                                                                                       ^       |
+ *                                                                                                       +-------+--(on_no_copy)
  *
  * Whoever made it owns it: it frees what is not concluded whenever it likes, and what is concluded in on_settled, not before: until then the store holds it. */
 #ifndef POSTERN_AGENT_QUESTION_H
@@ -38,7 +38,8 @@ struct question_config {
 struct question_terms {
     bool has_copy;       /* as far as is known */
     struct slice relay;  /* its host; need not outlive the call */
-    uint64_t promised_s; /* how long that relay knows a transaction */
+    bool is_untold;      /* it tells no outcomes: nothing was asked */
+    uint64_t promised_s; /* how long that relay knows a transaction; 0: it has not said */
     int64_t ask_at_ms;   /* wall time of the next question */
     bool is_long_wait;   /* worth to be written although nothing is new */
 };
@@ -54,9 +55,9 @@ size_t question_nrecipients(const struct question *question);
 bool question_next(const struct question *question, uint32_t *transaction, uint32_t *first);
 /* The answer; NULL: none came. False: the relay could not say, or memory is out: to be asked another time, in a question of its own. */
 bool question_take(struct question *question, const struct smtp_reply *reply);
-/* All is asked: wall time of the relay's own next try, as it told; 0: it did not. */
+/* Wall time of the relay's own next try, as it told; 0: it did not, or not of all. */
 int64_t question_relay_ms(const struct question *question);
-/* All is asked: writes down what follows. */
+/* All is asked, or nothing can be (is_untold): writes down what follows. */
 void question_conclude(struct question *question, const struct question_terms *terms);
 
 #endif

@@ -4,6 +4,8 @@
 #include "mta/queue_commands.h"
 
 enum { TRACER_ARENA_MAX = 128 * 1024 * 1024, COMPARED_BASE = 100000, COMPARED_EACH = 64, WORDS_MAX = 600, HOST_MAX = 255, PLACES_MAX = 200000, HOUR_MS = 3600 * 1000 };
+#define DAY_MS (24 * (int64_t)HOUR_MS)
+#define PROMISE_MOST_MS (10 * 365 * DAY_MS)
 
 enum fate {
     FATE_UNSAID,  /* no answer named it */
@@ -172,12 +174,16 @@ void tracer_unknown(struct tracer *tracer)
 
 /* ---- what follows ----------------------------------------------------------------------------------------------- */
 
+static int64_t promised_ms(const struct tracer_rules *rules)
+{
+    return rules->promised_s < (uint64_t)(INT64_MAX / 1000) ? (int64_t)rules->promised_s * 1000 : INT64_MAX;
+}
+
 /* Of a clock that was set far since, nobody can tell how long ago it was: then the relay may have forgotten what it has delivered, and to hand it over again would double it. */
 static bool is_promised(const struct tracer_recipient *r, const struct tracer_rules *rules)
 {
-    int64_t promised_ms = rules->promised_s < (uint64_t)(INT64_MAX / 1000) ? (int64_t)rules->promised_s * 1000 : INT64_MAX;
     int64_t age_ms = rules->now_ms - rules->lead_ms - r->at_ms;
-    return r->at_ms > 0 && age_ms >= -HOUR_MS && age_ms <= promised_ms - HOUR_MS;
+    return r->at_ms > 0 && age_ms >= -HOUR_MS && age_ms <= promised_ms(rules) - HOUR_MS;
 }
 
 /* It was tried more than once, and the relay has not kept it for an hour. */
@@ -261,6 +267,27 @@ static enum result conclude_said(struct tracer *tracer, const struct tracer_reci
     return describe(tracer, &r->said, &outcome->reply);
 }
 
+/* The relay would have forgotten its name, or has. By a clock that was set back since it is too young, and waits for longer. */
+static bool is_forgotten(const struct tracer *tracer, const struct tracer_recipient *r, const struct tracer_rules *rules)
+{
+    int64_t lifetime_ms = tracer->expires_at_ms > tracer->received_at_ms ? tracer->expires_at_ms - tracer->received_at_ms : 0;
+    int64_t limit_ms = rules->promised_s > 0 ? promised_ms(rules) : lifetime_ms + 2 * DAY_MS;
+    return rules->now_ms - rules->lead_ms - r->at_ms >= (limit_ms < PROMISE_MOST_MS ? limit_ms : PROMISE_MOST_MS);
+}
+
+static enum result conclude_unsaid(struct tracer *tracer, const struct tracer_recipient *r, const struct tracer_rules *rules, struct store_outcome *outcome)
+{
+    outcome->reply = r->reply;
+    if (!is_forgotten(tracer, r, rules)) {
+        outcome->next_attempt_ms = rules->ask_at_ms;
+        return RESULT_OK;
+    }
+    const bool has_last = r->reply.len > 0;
+    if (rules->is_untold)
+        return print(tracer, &outcome->reply, has_last ? "the relay tells no outcomes any more; its last word" : "the relay tells no outcomes any more", 0, r->reply);
+    return print(tracer, &outcome->reply, has_last ? "the relay tells nothing of it any more; its last word" : "the relay tells nothing of it any more", 0, r->reply);
+}
+
 static enum result conclude_one(struct tracer *tracer, const struct tracer_recipient *r, const struct tracer_rules *rules, struct store_outcome *outcome)
 {
     *outcome = (struct store_outcome){.seq = r->seq, .transaction = r->transaction, .state = STORE_RELAYED, .host = r->host};
@@ -275,9 +302,7 @@ static enum result conclude_one(struct tracer *tracer, const struct tracer_recip
         outcome->reply = is_given_up(r, rules) ? SLICE("the relay takes it and then knows nothing of it, again and again: given up") : SLICE("the relay knows nothing of it any more");
         break;
     case FATE_UNSAID:
-        outcome->reply = r->reply;
-        outcome->next_attempt_ms = rules->ask_at_ms;
-        break;
+        return conclude_unsaid(tracer, r, rules, outcome);
     }
     return RESULT_OK;
 }

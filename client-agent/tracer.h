@@ -6,6 +6,9 @@
  * What the relay has lost is queued again at once, the first time. A relay that takes it and within the hour knows nothing of it again waits as long as after so many failures (schedule), and when the message's lifetime is
  * over it gets it no more: else the same octets went round for ever.
  *
+ * What nobody tells of is not awaited for ever: of which the relay, in a session, says nothing, or which it can't be asked about any more (it has lost XOUTCOME, or CHECKPOINT, with its last configuration), is given up when the relay
+ * would have forgotten its name anyway: by its promise, or, if that isn't known, by the message's own lifetime and two days. Until then the copy stays: it may tell again.
+ *
  * The relay's word is taken for what it is about: an address that we did not hand over in that transaction changes nothing, and one that the relay leaves out is asked about again. */
 #ifndef POSTERN_AGENT_TRACER_H
 #define POSTERN_AGENT_TRACER_H
@@ -30,6 +33,7 @@ struct tracer {
 };
 
 struct tracer_rules {
+    bool is_untold;          /* the relay is there, and tells no outcomes: it was not asked */
     int64_t now_ms;          /* wall time */
     int64_t lead_ms;         /* how far the wall clock was set ahead since the hand-over */
     uint64_t promised_s;     /* how long the relay knows a transaction */

@@ -93,6 +93,7 @@ struct uplink_status {
     uint64_t sending;                  /* id of the message under way; 0: none */
     uint64_t sent_octets, sending_octets;
     bool has_names;                    /* the relay, as it was met last, takes no message twice (CHECKPOINT) */
+    bool is_untold;                    /* the relay, as it was met last, tells no outcomes */
     size_t nawaited;                   /* messages that the relay has and is asked about */
 };
 void uplink_status(const struct uplink *uplink, struct uplink_status *out);

@@ -29,8 +29,9 @@ void uplink_status(const struct uplink *uplink, struct uplink_status *out)
 {
     enum network_state network = network_of(uplink);
     struct smtp_peer peer;
+    bool is_known = profile_peer(&uplink->config.recall->profile, &peer);
     *out = (struct uplink_status){
-        .has_names = uplink->config.naming && profile_peer(&uplink->config.recall->profile, &peer) && (peer.capabilities & SMTP_CAP_CHECKPOINT),
+        .has_names = uplink->config.naming && is_known && (peer.capabilities & SMTP_CAP_CHECKPOINT),
         .state = uplink->state,
         .network = network,
         .has_way = uplink->session.outbound != NULL,
@@ -40,6 +41,7 @@ void uplink_status(const struct uplink *uplink, struct uplink_status *out)
         .since_ms = uplink->findings.at_ms,
         .next_search_ms = uplink->state == UPLINK_WAITING ? uplink->next_search_ms : 0,
         .trouble = uplink->trouble[0] ? uplink->trouble : network == NETWORK_OFFLINE ? "There is no network; mail goes by itself when there is one." : NULL,
+        .is_untold = is_known && !inquiry_is_told_by(&peer),
         .nawaited = inquiry_count(uplink->inquiry),
         .sending = uplink->consignment.message,
         .sent_octets = consignment_octets(&uplink->consignment),

@@ -124,7 +124,7 @@ static const char *words_of(const struct store_recipient *r, const struct queue_
                                    : "the line broke after the last octet, before the next server's reply: it may be there; it is tried again, and so may arrive twice";
     case STORE_RELAYED:
         if (is_awaited(r))
-            return "the relay has it, and is asked what becomes of it";
+            return live->is_untold ? "the relay has it; it tells no outcomes at present, and is asked what became of it if it does again" : "the relay has it, and is asked what becomes of it";
         return is_own_reply(r) ? "the relay has it; what becomes of it is not asked" : NULL;
     case STORE_QUEUED:
     case STORE_HELD:

@@ -18,6 +18,7 @@ struct queue_live {
     bool is_taken_once;      /* messages have names at the next hop, so that it takes none twice */
     const char *state;       /* "sending", in place of the stored one; NULL: none */
     const char *reason;      /* why no mail goes at present, for a message that has no word of a next hop's on it; NULL: none */
+    bool is_untold;          /* the next hop, as it was met last, does not tell what became of what it has */
     int64_t ask_at_ms;       /* wall time at which the next hop is asked what became of it; 0: what the store says */
     int64_t not_before_ms;   /* wall time before which nothing is tried: now, or later; 0: nobody runs that would try, and times that have passed are not told */
     bool has_progress;       /* it is on its way, or was, and the next hop keeps what it has */

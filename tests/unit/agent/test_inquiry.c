@@ -197,6 +197,32 @@ static void what_cannot_be_refilled_is_asked_no_more(void **state)
     }
 }
 
+/* A relay that has lost XOUTCOME since: what it could not know any more is given up, what it could is kept for it, and no session is opened for that one soon. */
+static void what_the_relay_cannot_be_asked_is_given_up_in_time(void **state)
+{
+    struct scene s;
+    struct uplink_status status;
+    (void)state;
+    open_bound(&s, NULL);
+    put_relayed(&s, FIRST, INT64_C(3) * 86400000, 1, true); /* its lifetime is a matter of seconds */
+    put_relayed(&s, FIRST + 1, INT64_C(86400000), 1, true);
+    start(&s);
+    NET_UNTIL(&s.house.net, s.house.opened > 0 && awaited(&s) == 1 && state_of(&s) == UPLINK_RESTING && has_words(&s, FIRST, "the relay tells no outcomes any more; its last word: 250 taken"));
+    assert_int_equal(s.seen.state, STORE_RELAYED);
+    assert_int_equal(s.seen.next_attempt_ms, 0);
+    assert_false(has_body(&s, FIRST));
+    look(&s, FIRST + 1);
+    assert_string_equal(s.seen_reply, "250 taken");
+    assert_in_range(s.seen.next_attempt_ms, wall_now_ms() + 5 * 3600 * 1000, wall_now_ms() + 6 * 3600 * 1000);
+    assert_true(has_body(&s, FIRST + 1));
+    assert_in_range(uplink_question_at_ms(s.uplink, FIRST + 1), wall_now_ms() + 5 * 3600 * 1000, wall_now_ms() + 6 * 3600 * 1000);
+    uplink_status(s.uplink, &status);
+    assert_true(status.is_untold);
+    assert_int_equal(s.house.opened, 1);
+    assert_int_equal(s.nasked, 0);
+    close_scene(&s);
+}
+
 /* Another relay, another account, or nobody knows whose: not one question, and words that say who has it. */
 static void another_relay_is_not_asked_about_it(void **state)
 {
@@ -606,6 +632,7 @@ int main(void)
         cmocka_unit_test(what_is_removed_under_the_question_is_gone),
         cmocka_unit_test(what_is_lost_again_and_again_does_not_go_round),
         cmocka_unit_test(what_cannot_be_refilled_is_asked_no_more),
+        cmocka_unit_test(what_the_relay_cannot_be_asked_is_given_up_in_time),
         cmocka_unit_test(another_relay_is_not_asked_about_it),
         cmocka_unit_test(many_are_asked_in_flights),
         cmocka_unit_test(a_relay_that_cannot_say_is_asked_later),

@@ -289,6 +289,54 @@ static void a_relay_that_promises_nothing_is_refilled_never(void **state)
     }
 }
 
+/* As long as the relay would have known the name: by its promise, or by the message's lifetime and two days. */
+static void what_nobody_tells_of_is_given_up_in_time(void **state)
+{
+    const struct { uint64_t promised_s; bool is_untold; int64_t age_ms, lead_ms; const char *words; } rows[] = {
+        {0, true, 7 * DAY - 1, 0, NULL}, {0, true, 7 * DAY, 0, "the relay tells no outcomes any more; its last word: 250 2.0.0 Ok: queued as X"},
+        {0, true, 200 * DAY, 0, "the relay tells no outcomes any more; its last word: 250 2.0.0 Ok: queued as X"},
+        {0, true, 200 * DAY, 194 * DAY, NULL}, /* somebody has set the clock */
+        {0, true, -200 * DAY, 0, NULL},
+        {30 * 24 * HOUR_S, true, 30 * DAY - 1, 0, NULL}, {30 * 24 * HOUR_S, true, 30 * DAY, 0, "the relay tells no outcomes any more; its last word: 250 2.0.0 Ok: queued as X"},
+        {UINT64_MAX, true, 200 * DAY, 0, NULL}, {UINT64_MAX, true, 4000 * DAY, 0, "the relay tells no outcomes any more; its last word: 250 2.0.0 Ok: queued as X"},
+        {PROMISED_S, false, 7 * DAY - 1, 0, NULL}, {PROMISED_S, false, 7 * DAY, 0, "the relay tells nothing of it any more; its last word: 250 2.0.0 Ok: queued as X"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct scene s;
+        begin(&s);
+        s.tracer.received_at_ms = TAKEN - DAY;
+        s.tracer.expires_at_ms = TAKEN + 4 * DAY;
+        s.rules.promised_s = rows[i].promised_s;
+        s.rules.is_untold = rows[i].is_untold;
+        s.rules.now_ms = TAKEN + rows[i].age_ms;
+        s.rules.lead_ms = rows[i].lead_ms;
+        s.rules.is_long_wait = true;
+        assert_int_equal(tracer_conclude(&s.tracer, &s.rules, &s.verdict), RESULT_OK);
+        assert_int_equal(s.verdict.noutcomes, 4);
+        assert_int_equal(s.verdict.is_final, rows[i].words != NULL);
+        assert_false(s.verdict.is_lost);
+        assert_outcome(&s, 2, STORE_RELAYED, rows[i].words ? 0 : NEXT, rows[i].words ? rows[i].words : "250 2.0.0 Ok: queued as X", "192.0.2.7:465 tls");
+        tracer_free(&s.tracer);
+    }
+}
+
+/* What it does tell of is awaited for as long as it says so: a keeper may hold it for a year. */
+static void what_the_relay_still_has_is_not_given_up(void **state)
+{
+    struct scene s;
+    (void)state;
+    begin(&s);
+    s.rules.now_ms = TAKEN + 200 * DAY;
+    answer(&s, "2 recipients from 0\nheld 1795392001 0 carl@a.example - 451 4.2.0 busy\nheld 1795392002 0 bob@a.example - \nend");
+    answer(&s, "1 recipients from 0\nqueued 1795391990 1795392290 dora@a.example mx 450 x\nend");
+    conclude(&s);
+    assert_false(s.verdict.is_final);
+    for (uint32_t seq = 0; seq < 5; seq++)
+        assert_true(seq == 1 || outcome_of(&s, seq)->next_attempt_ms == NEXT);
+    tracer_free(&s.tracer);
+}
+
 static void a_message_of_which_nothing_is_awaited_is_none(void **state)
 {
     struct store_recipient r = recipient(0, "bob@a.example", 0);
@@ -333,6 +381,8 @@ int main(void)
         cmocka_unit_test(a_loss_is_one_within_the_promise_only),
         cmocka_unit_test(what_is_lost_again_and_again_waits_and_ends),
         cmocka_unit_test(a_relay_that_promises_nothing_is_refilled_never),
+        cmocka_unit_test(what_nobody_tells_of_is_given_up_in_time),
+        cmocka_unit_test(what_the_relay_still_has_is_not_given_up),
         cmocka_unit_test(a_message_of_which_nothing_is_awaited_is_none),
         cmocka_unit_test(strangers_are_not_looked_for_for_ever),
     };
