@@ -254,6 +254,32 @@ static void a_chunk_turned_away_ends_its_body(void **state)
     assert_string_equal(world_state(w, 2), "none");
 }
 
+/* The same where a person's sqlite3 holds the database for longer than the writer waits (intake.c, invariant 3). */
+static void a_chunk_that_finds_the_database_locked_ends_its_body(void **state)
+{
+    struct world *w = *state;
+    static char octets[STORE_CHUNK + 1];
+    bool can_go_on = false;
+    struct world_done d[2] = {{0}};
+    struct store_intake *lost;
+    assert_int_equal(world_open(w), RESULT_OK);
+    sqlite3_busy_timeout(w->store->writer_db.handle, 1); /* the writer is at rest */
+    struct store_intake *intake = store_intake_new(w->client, 1, on_drain, &can_go_on);
+    sqlite3 *db = hold_writer(w, &lost);
+    assert_int_equal(store_intake_append(intake, slice_of(octets, sizeof octets)), RESULT_OK);
+    store_setting_put(w->client, SLICE("n"), SLICE("v"), world_on_done, &d[0]); /* behind the chunk */
+    assert_int_equal(world_wait_done(w, &d[0]), RESULT_BUSY);
+    let_writer_go(db);
+    store_intake_abort(&lost);
+    enum result refused = store_intake_append(intake, SLICE("x"));
+    struct envelope_recipient to = {.address = SLICE("a@example.org")};
+    struct store_message message = {.envelope = {.recipients = &to, .nrcpt = 1}};
+    store_intake_commit(&intake, &message, NULL, 0, world_on_done, &d[1]);
+    assert_int_equal(world_wait_done(w, &d[1]), RESULT_MEMORY);
+    assert_int_equal(refused, RESULT_MEMORY);
+    assert_string_equal(world_state(w, 1), "none");
+}
+
 /* Invariant 4: what is turned away is answered before what waits, and what waits in its order. */
 static void only_what_is_turned_away_overtakes(void **state)
 {
@@ -424,6 +450,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_database_has_a_maximum, world_setup_closed, world_teardown),
         cmocka_unit_test_setup_teardown(beyond_the_bound_new_mail_is_told_to_come_later, world_setup_closed, world_teardown),
         cmocka_unit_test_setup_teardown(a_chunk_turned_away_ends_its_body, world_setup_closed, world_teardown),
+        cmocka_unit_test_setup_teardown(a_chunk_that_finds_the_database_locked_ends_its_body, world_setup_closed, world_teardown),
         cmocka_unit_test_setup_teardown(only_what_is_turned_away_overtakes, world_setup_closed, world_teardown),
         cmocka_unit_test_setup_teardown(a_sync_turned_away_harms_nothing, world_setup_closed, world_teardown),
         cmocka_unit_test_setup_teardown(a_refused_claim_breaks_no_batch, world_setup_closed, world_teardown),

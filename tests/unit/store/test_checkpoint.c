@@ -214,6 +214,7 @@ static const char *const ALTERED[] = {
     "header_came = 262147",  "header_came = 0",            "header_stored = -7",         "header_stored = 1 << 60",
     "header_stored = 0",     "header_stored = octets + 1", "generation = -1",            "generation = 1 << 40",
     "generation = 0",        "generation = 4294967295",    "generation = 9223372036854775807", "generation = 1 << 63",
+    "octets = octets + 1, has_lines = 0",
 };
 
 /* Nobody is told to go on behind octets that he never sent, nor is turned away for ever: he begins anew. */
@@ -519,6 +520,24 @@ static void a_resume_after_another_claim_is_refused(void **state)
     assert_int_equal(names_resume(w, &second, names_plain("t1")).result, RESULT_NOT_FOUND);
 }
 
+/* It was cut meanwhile, say: what lies behind its end would be a hole, be the place where a chunk begins or not. */
+static void a_resume_behind_its_end_is_refused(void **state)
+{
+    struct world *w = *state;
+    names_leave_half(w, 5, names_naming(names_plain("t1"), 0), 5000, false);
+    static const uint64_t ends[] = {5001, STORE_CHUNK, STORE_CHUNK + 1, 2 * STORE_CHUNK};
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        struct names_claimed c = names_claim(w, names_plain("t1"));
+        assert_int_equal(c.came_octets, names_came(5000));
+        c.came_octets = names_came(ends[i]);
+        assert_int_equal(names_resume(w, &c, names_plain("t1")).result, RESULT_NOT_FOUND);
+    }
+    struct store_intake *intake = names_go_on(w, "t1");
+    names_append(intake, 5000, NAMES_BODY);
+    assert_int_equal(names_commit(w, intake), RESULT_OK);
+    names_assert_body(w, 5, NAMES_BODY);
+}
+
 /* Who was refused for a failure of the moment comes back; who was refused for what he sent must not find it taken. */
 static void only_a_failure_of_the_moment_keeps_a_half(void **state)
 {
@@ -553,6 +572,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(each_end_of_a_half_is_told, world_setup, world_teardown),
         cmocka_unit_test(only_a_failure_of_the_moment_keeps_a_half),
         cmocka_unit_test_setup_teardown(a_resume_after_another_claim_is_refused, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_resume_behind_its_end_is_refused, world_setup, world_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
