@@ -95,12 +95,17 @@ static void result(struct scene *s, size_t i, enum attempt_result result, const 
     s->results[i] = (struct courier_result){.seq = s->job->recipients[i].seq, .result = result, .reply = slice_from_cstr(reply), .is_local = is_local};
 }
 
-static void record(struct scene *s, bool next_hop_tells)
+static void record_at(struct scene *s, struct slice host, bool next_hop_tells)
 {
-    attempt_record(&s->office, s->job, (struct slice){0}, s->results, SLICE("mx.dest.example [192.0.2.9]:25"), next_hop_tells, on_recorded, s);
+    attempt_record(&s->office, s->job, (struct slice){0}, s->results, host, next_hop_tells, on_recorded, s);
     assert_int_equal(s->nends, 0); /* never from inside the call */
     store_job_free(&s->job);       /* copied from, not kept */
     world_wait(&s->world, &s->is_ended);
+}
+
+static void record(struct scene *s, bool next_hop_tells)
+{
+    record_at(s, SLICE("mx.dest.example [192.0.2.9]:25"), next_hop_tells);
 }
 
 static void close_scene(struct scene *s)
@@ -266,6 +271,23 @@ static void a_lifetime_that_is_over_is_a_failure_whatever_the_attempt(void **sta
     close_scene(&s);
 }
 
+/* A run of the program gives it some time, however long it lay; but by no more than its lifetime is it older than it may become. */
+static void the_grace_of_a_run_has_an_end(void **state)
+{
+    static const struct { int64_t lived, over; bool is_young; } rows[] = {{10, 1, true}, {10, 9, true}, {10, 11, false}, {10, 1000, false}, {1000, 70, true}, {1000, 1001, false}};
+    struct attempt_office office = {.started_at_boot_ms = boot_now_ms()};
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        int64_t end_ms = wall_now_ms() - rows[i].over * MINUTE_MS;
+        struct store_message message = {.received_at_ms = end_ms - rows[i].lived * MINUTE_MS, .expires_at_ms = end_ms};
+        if (attempt_is_young(&office, &message) != rows[i].is_young)
+            fail_msg("row %zu", i);
+        office.started_at_boot_ms = boot_now_ms() - 2 * ATTEMPT_GRACE_MS;
+        assert_false(attempt_is_young(&office, &message)); /* this run has given it enough */
+        office.started_at_boot_ms = boot_now_ms();
+    }
+}
+
 static void world_state_is(struct scene *s, const char *state)
 {
     if (!state)
@@ -339,8 +361,9 @@ static struct store_job *load(struct scene *s)
 /* What died behind the last octet is uncertain until somebody has said something, however many attempts reach nobody. */
 static void uncertain_stays_so_until_somebody_is_reached(void **state)
 {
-    static const struct { enum attempt_result result; bool is_local; const char *then; } rows[] = {
-        {ATTEMPT_UNTRIED, true, "uncertain"}, {ATTEMPT_DEFERRED, true, "uncertain"}, {ATTEMPT_DEFERRED, false, "deferred"}, {ATTEMPT_ACCEPTED, false, "relayed"},
+    static const struct { enum attempt_result result; bool is_local; const char *then, *host; } rows[] = {
+        {ATTEMPT_UNTRIED, true, "uncertain", "mx.dest.example [192.0.2.9]:25"}, {ATTEMPT_DEFERRED, true, "uncertain", "mx.dest.example [192.0.2.9]:25"},
+        {ATTEMPT_UNCERTAIN, true, "uncertain", "mx2"}, {ATTEMPT_DEFERRED, false, "deferred", "mx2"}, {ATTEMPT_ACCEPTED, false, "relayed", "mx2"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -357,11 +380,11 @@ static void uncertain_stays_so_until_somebody_is_reached(void **state)
         assert_int_equal(s.job->recipients[0].state, STORE_UNCERTAIN);
         assert_true(slice_equal(s.job->recipients[0].host, SLICE("mx.dest.example [192.0.2.9]:25"))); /* who may have it */
         result(&s, 0, rows[i].result, "again", rows[i].is_local);
-        record(&s, false);
+        record_at(&s, SLICE("mx2"), false);
         assert_string_equal(world_state(&s.world, MESSAGE), rows[i].then);
         if (strcmp(rows[i].then, "relayed") != 0) {
             struct store_job *job = load(&s);
-            assert_int_equal(job->recipients[0].host.len > 0, strcmp(rows[i].then, "uncertain") == 0 || !rows[i].is_local);
+            assert_true(slice_equal(job->recipients[0].host, slice_from_cstr(rows[i].host)));
             store_job_free(&job);
         }
         close_scene(&s);
@@ -416,16 +439,21 @@ static void a_later_transaction_follows_at_once(void **state)
 
 static void what_a_person_removed_meanwhile_is_done(void **state)
 {
+    static const struct { enum attempt_result result; const char *reply; enum courier_trouble trouble; } rows[] = {
+        {ATTEMPT_ACCEPTED, "250 2.0.0 ok", COURIER_LOST}, {ATTEMPT_REFUSED, "550 5.1.1 no", COURIER_LOST}, {ATTEMPT_DEFERRED, "451 4.3.0 words", COURIER_DAMAGED},
+    };
     (void)state;
-    for (int is_taken = 0; is_taken < 2; is_taken++) {
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct scene s;
         open_scene(&s, 1);
         s.office.accepted_state = STORE_RELAYED;
         s.office.ask_at_ms = ask_in_a_moment;
         assert_int_equal(world_remove(&s.world, MESSAGE), RESULT_OK);
-        result(&s, 0, is_taken ? ATTEMPT_ACCEPTED : ATTEMPT_REFUSED, is_taken ? "250 2.0.0 ok" : "550 5.1.1 no", false);
+        result(&s, 0, rows[i].result, rows[i].reply, false);
+        s.results[0].trouble = rows[i].trouble;
         record(&s, false);
         assert_int_equal(s.end.result, RESULT_OK);
+        assert_false(s.end.is_damaged); /* nothing is left that could be held */
         assert_string_equal(world_state(&s.world, MESSAGE), "none");
         assert_int_equal(s.end.ask_at_ms, 0); /* nobody takes into custody what is not there */
         assert_int_equal(s.nqueued, 0);       /* nor is a report queued that was not written */
@@ -500,6 +528,7 @@ int main(void)
         cmocka_unit_test(a_report_may_bring_the_whole_message),
         cmocka_unit_test(who_is_told_and_who_is_not),
         cmocka_unit_test(a_lifetime_that_is_over_is_a_failure_whatever_the_attempt),
+        cmocka_unit_test(the_grace_of_a_run_has_an_end),
         cmocka_unit_test(a_lost_connection_delays_mail_only_where_it_is_not_forgiven),
         cmocka_unit_test(what_a_line_is_not_to_blame_for_waits),
         cmocka_unit_test(uncertain_stays_so_until_somebody_is_reached),

@@ -366,6 +366,24 @@ static void who_names_it_takes_it_away(void **state)
     arena_free(&claimed.arena);
 }
 
+/* Between the claim and the first octet. */
+static void one_whose_half_was_removed_is_told_so(void **state)
+{
+    struct world *world = *state;
+    struct session s;
+    struct world_done removed = {0};
+    struct claimed claimed = leave_half(world, 1000 * LINE);
+    store_half_drop(world->client, ID, world_on_done, &removed);
+    assert_int_equal(world_wait_done(world, &removed), RESULT_OK);
+    session_open(&s, world, "<n@a>", &claimed.found);
+    feed(&s, part(body_came(&claimed), BODY));
+    finish(&s);
+    assert_int_equal(s.code, 451);
+    assert_non_null(strstr(s.words, "or it was removed here"));
+    assert_int_equal(s.nqueued, 0);
+    arena_free(&claimed.arena);
+}
+
 static void of_two_that_commit_one_does(void **state)
 {
     struct world *world = *state;
@@ -487,6 +505,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(who_leaves_while_the_half_is_read_leaves_it, setup, world_teardown),
         cmocka_unit_test_setup_teardown(who_leaves_after_the_end_is_committed_without, setup, world_teardown),
         cmocka_unit_test_setup_teardown(who_names_it_takes_it_away, setup, world_teardown),
+        cmocka_unit_test_setup_teardown(one_whose_half_was_removed_is_told_so, setup, world_teardown),
         cmocka_unit_test_setup_teardown(of_two_that_commit_one_does, setup, world_teardown),
         cmocka_unit_test_setup_teardown(a_refused_message_is_forgotten, setup, world_teardown),
         cmocka_unit_test_setup_teardown(a_body_that_the_session_refused_is_forgotten, setup, world_teardown),
