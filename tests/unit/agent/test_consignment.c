@@ -1,6 +1,8 @@
 /* The message under way, at a relay that knows names: when it is asked how much of a message it holds, what that saves, and who goes first. */
 #include "uplink_scene.h"
 
+#include "support/store_fixture.h"
+
 enum { OLD = MESSAGE + 1, NEW = MESSAGE, OTHER = MESSAGE + 1, HUGE_OCTETS = 3 * 1024 * 1024, MIB = 1024 * 1024 };
 
 static struct monitor_event awake_again(void)
@@ -277,6 +279,23 @@ static void what_the_relay_has_dropped_is_not_there(void **state)
     close_scene(&s);
 }
 
+/* What does not open would be tried for ever: it waits for a person, on the disk and in the queue, and what comes behind it goes. */
+static void one_that_can_not_be_read_is_held(void **state)
+{
+    struct scene s;
+    (void)state;
+    open_scene_with(&s, LARGE, NEW, "");
+    world_meddle(&s.world, "UPDATE message SET sender = ':1:no seal of ours'");
+    enqueue(&s);
+    NET_UNTIL(&s.house.net, strcmp(world_state(&s.world, MESSAGE), "held") == 0);
+    assert_int_equal(queue_count(s.queue), 1);
+    assert_int_equal(queue_deadline_ms(s.queue), INT64_MAX);
+    put_small_beside(&s);
+    NET_UNTIL(&s.house.net, s.ntaken == 1);
+    assert_string_equal(s.mails, "whole ");
+    close_scene(&s);
+}
+
 /* ---- who goes first --------------------------------------------------------------------------------------------- */
 
 static void a_small_one_overtakes_a_large_one(void **state)
@@ -478,6 +497,7 @@ int main(void)
         cmocka_unit_test(lines_that_we_give_up_are_not_counted),
         cmocka_unit_test(what_the_relay_has_put_off_is_not_there),
         cmocka_unit_test(what_the_relay_has_dropped_is_not_there),
+        cmocka_unit_test(one_that_can_not_be_read_is_held),
         cmocka_unit_test(a_small_one_overtakes_a_large_one),
         cmocka_unit_test(a_large_one_has_its_turn_first),
         cmocka_unit_test(others_are_not_paused),

@@ -3,6 +3,10 @@
 
 #include "inquiry.h"
 
+#include "support/fault_vfs.h"
+
+#include <sqlite3.h>
+
 /* ---- tests ---- */
 
 /* Invariant 3: what is final is asked no more, its copy goes, and nothing is left that would wake anybody. */
@@ -599,6 +603,31 @@ static void yesterdays_epoch_is_no_news(void **state)
     }
 }
 
+/* What the relay said is lost with it: it is asked again in a minute, not when it would be after an answer. */
+static void what_can_not_be_written_down_is_asked_again(void **state)
+{
+    static const char *const answers[] = {ONE("delivered", "250 2.0.0 taken"), NULL};
+    struct alone a = {.ago_ms = 7200 * 1000};
+    (void)state;
+    fault_vfs_register();
+    sqlite3_vfs *usual = sqlite3_vfs_find(NULL);
+    assert_int_equal(sqlite3_vfs_register(sqlite3_vfs_find("fault"), true), SQLITE_OK);
+    open_alone(&a, answers, 1, 1);
+    assert_int_equal(sqlite3_vfs_register(usual, true), SQLITE_OK);
+    fault_vfs_arm(FAULT_SYNC, 1, true);
+    int64_t now_ms = loop_now_ms(&a.scene.house.net.loop);
+    ask_once(&a);
+    assert_non_null(strstr(a.scene.logged, "outcome-not-recorded"));
+    assert_int_equal(inquiry_count(a.inquiry), 1);
+    assert_in_range(inquiry_deadline_ms(a.inquiry), now_ms + 30 * 1000, loop_now_ms(&a.scene.house.net.loop) + 60 * 1000);
+    assert_false(inquiry_ask(a.inquiry));
+    fault_vfs_disarm();
+    ask_once(&a);
+    assert_int_equal(inquiry_count(a.inquiry), 0);
+    assert_int_equal(look(&a.scene, FIRST)->state, STORE_DELIVERED);
+    close_alone(&a);
+}
+
 /* Before its next questions, which may be hours away. */
 static void a_new_database_is_asked_at_once(void **state)
 {
@@ -645,6 +674,7 @@ int main(void)
         cmocka_unit_test(an_answer_without_news_frees_nobody_in_its_midst),
         cmocka_unit_test(a_flight_has_so_many_recipients),
         cmocka_unit_test(yesterdays_epoch_is_no_news),
+        cmocka_unit_test(what_can_not_be_written_down_is_asked_again),
         cmocka_unit_test(a_new_database_is_asked_at_once),
     };
     return cmocka_run_group_tests_name("inquiry", tests, house_make_identity, house_drop_identity);
