@@ -1,6 +1,9 @@
 #include "mail/envelope.h"
 
+#include "base/map.h"
+
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 
 const char *mail_body_name(enum mail_body body)
@@ -78,5 +81,44 @@ enum result envelope_copy(struct arena *a, const struct envelope *from, struct e
         result = envelope_copy_recipients(a, from->recipients, from->nrcpt, &copy.recipients);
     if (result == RESULT_OK)
         *out = copy;
+    return result;
+}
+
+/* ---- each once -------------------------------------------------------------------------------------------------- */
+
+struct seen {
+    struct map_node by_address;
+    struct slice address;
+};
+
+static bool is_known(const struct map *known, uint64_t hash, struct slice address)
+{
+    for (struct map_node *node = map_find(known, hash, NULL); node; node = map_find(known, hash, node))
+        if (slice_equal(MAP_OWNER(node, struct seen, by_address)->address, address))
+            return true;
+    return false;
+}
+
+enum result envelope_drop_repeated(struct envelope *envelope)
+{
+    struct map known = {0};
+    size_t nkept = 0;
+    if (envelope->nrcpt < 2)
+        return RESULT_OK;
+    struct seen *seen = calloc(envelope->nrcpt, sizeof *seen);
+    enum result result = seen ? map_reserve(&known, envelope->nrcpt) : RESULT_MEMORY;
+    for (size_t i = 0; i < envelope->nrcpt && result == RESULT_OK; i++) {
+        struct envelope_recipient recipient = envelope->recipients[i];
+        uint64_t hash = map_hash(recipient.address);
+        if (is_known(&known, hash, recipient.address))
+            continue;
+        seen[nkept].address = recipient.address;
+        result = map_add(&known, &seen[nkept].by_address, hash); /* there is room */
+        envelope->recipients[nkept++] = recipient;
+    }
+    if (result == RESULT_OK)
+        envelope->nrcpt = nkept;
+    map_free(&known);
+    free(seen);
     return result;
 }

@@ -37,6 +37,8 @@ const char *dsn_ret_name(enum dsn_ret ret);
 /* "NEVER", or "SUCCESS,FAILURE" ...; writes to out[size], 32 octets are enough. Empty for 0. */
 void dsn_notify_format(unsigned notify, char *out, size_t size);
 
+/* Takes out each recipient whose address has come before, octet for octet; what was asked for the first one counts. RESULT_OK; RESULT_MEMORY: all are still there. */
+MUST_CHECK enum result envelope_drop_repeated(struct envelope *envelope);
 /* A deep copy into an arena: RESULT_OK, RESULT_MEMORY. */
 MUST_CHECK enum result envelope_copy(struct arena *a, const struct envelope *from, struct envelope *out);
 /* Likewise, of n recipients; NULL of none. */

@@ -447,6 +447,9 @@ static enum result prepare(struct intake *intake, const struct intake_config *co
 {
     struct arena *a = &intake->arena;
     enum result result = envelope_copy(a, config->envelope, &intake->envelope);
+    /* A transaction with a name is told of each recipient in the order in which it named them, and who names it has each once. */
+    if (result == RESULT_OK && !intake->is_named)
+        result = envelope_drop_repeated(&intake->envelope);
     if (result == RESULT_OK)
         result = arena_copy(a, config->account, &intake->config.account);
     if (result != RESULT_OK)

@@ -34,7 +34,7 @@ struct intake_config {
     struct store_client *store;
     uint64_t id;
     struct slice account;            /* copied */
-    const struct envelope *envelope; /* copied; as it stands at BODY_BEGIN */
+    const struct envelope *envelope; /* copied; as it stands at BODY_BEGIN. Who is named in it twice gets one copy, unless the transaction has a name */
     const struct submission_config *submission;
     int64_t received_at_ms, expires_at_ms; /* wall time */
     /* The transaction has a name (store/store.h): naming is copied but for reply, which is made here. checkpoint: what a claim found, a half: the message goes on there, under its number in place of

@@ -87,6 +87,10 @@ static void small_things(void *context)
     struct buffer out = BUFFER(4096);
     (void)context;
     ok_or_failed(envelope_copy(&arena, &from, &copy));
+    recipients[1] = recipients[0];
+    enum result result = envelope_drop_repeated(&from);
+    ok_or_failed(result);
+    assert_int_equal(from.nrcpt, result == RESULT_OK ? 1 : 2);
     ok_or_failed(received_format(&received, &out));
     buffer_free(&out);
     ok_or_failed(xtext_encode(SLICE("a+b"), &out));
@@ -103,7 +107,7 @@ static void small_things(void *context)
 static void small_things_run_out(void **state)
 {
     (void)state;
-    assert_true(oom_loop(ALLOCATIONS_MAX, small_things, NULL) >= 6);
+    assert_true(oom_loop(ALLOCATIONS_MAX, small_things, NULL) >= 8);
 }
 
 int main(void)

@@ -30,6 +30,19 @@ def test_a_message_goes_all_the_way(make_pair):
     assert status["network"] == "online" and status["way"]["mode"] == "tls" and status["way"]["port"] == relay.address("tls")[1]
 
 
+def test_who_is_named_twice_gets_one_copy(make_relay, make_agent, make_sink):
+    """However far apart: the second time may fall into another transaction with the relay."""
+    sink = make_sink()
+    relay = make_relay(zone=f"dest.example MX 10 mx.dest.example\nmx.dest.example A {sink.host}\n", mx_port=sink.port, conf=("limits.recipients = 100",))
+    relay.add_account("anna", "secret", "anna@example.org")
+    agent = make_agent(pin=pin_of(relay), ways=[f"{relay.address('tls')[1]} tls"])
+    to = [f"b{number}@dest.example" for number in (*range(100), 0, 100, 7)]
+    id = agent.send("anna@example.org", to, make_message())
+    assert [recipient["address"] for recipient in agent.entry(id)["to"]] == to[:100] + to[101:102]
+    agent.wait_state(id, "delivered")
+    assert sorted(address for message in sink.messages for address in message.to) == sorted(set(to))
+
+
 def test_neither_the_laptop_nor_its_program_is_named(make_pair):
     agent, _, sink = make_pair()
     agent.send(message=b"From: anna@example.org\r\nSubject: bare\r\nBcc: secret@dest.example\r\n\r\nhi\r\n")

@@ -4,6 +4,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "mail/envelope.h"
@@ -79,6 +80,45 @@ static void copy_of_nothing(void **state)
     arena_free(&small);
 }
 
+static void each_recipient_is_kept_once(void **state)
+{
+    struct envelope_recipient recipients[] = {
+        {.address = SLICE("b@x.y"), .notify = DSN_NOTIFY_NEVER, .orcpt = SLICE("rfc822;b1@x.y")},
+        {.address = SLICE("B@x.y")}, /* a local-part's case is its host's business (RFC 5321 2.4) */
+        {.address = SLICE("b@x.y"), .notify = DSN_NOTIFY_SUCCESS, .orcpt = SLICE("rfc822;b2@x.y")},
+        {.address = SLICE("c@x.y")},
+        {.address = SLICE("b@x.y")},
+        {.address = SLICE("c@x.y"), .notify = DSN_NOTIFY_DELAY},
+    };
+    struct envelope envelope = {.sender = SLICE("a@x.y"), .recipients = recipients, .nrcpt = 6}, none = {0};
+    (void)state;
+    assert_int_equal(envelope_drop_repeated(&envelope), RESULT_OK);
+    assert_int_equal(envelope.nrcpt, 3);
+    assert_true(slice_equal(recipients[0].address, SLICE("b@x.y")) && slice_equal(recipients[1].address, SLICE("B@x.y")) && slice_equal(recipients[2].address, SLICE("c@x.y")));
+    assert_int_equal(recipients[0].notify, DSN_NOTIFY_NEVER);
+    assert_true(slice_equal(recipients[0].orcpt, SLICE("rfc822;b1@x.y")));
+    assert_int_equal(recipients[2].notify, 0);
+    assert_int_equal(envelope_drop_repeated(&none), RESULT_OK);
+}
+
+/* As many as a relay may be told to take: quick, however many are the same. */
+static void many_recipients_are_kept_once(void **state)
+{
+    enum { N = 20000, DIFFERENT = 7000 };
+    static struct envelope_recipient recipients[N];
+    static char texts[N][16];
+    struct envelope envelope = {.recipients = recipients, .nrcpt = N};
+    (void)state;
+    for (int i = 0; i < N; i++) {
+        snprintf(texts[i], sizeof texts[i], "u%d@x.y", i % DIFFERENT);
+        recipients[i].address = slice_from_cstr(texts[i]);
+    }
+    assert_int_equal(envelope_drop_repeated(&envelope), RESULT_OK);
+    assert_int_equal(envelope.nrcpt, DIFFERENT);
+    for (int i = 0; i < DIFFERENT; i++)
+        assert_true(slice_equal(recipients[i].address, slice_from_cstr(texts[i])));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -86,6 +126,8 @@ int main(void)
         cmocka_unit_test(notify_is_formatted),
         cmocka_unit_test(copy_is_deep),
         cmocka_unit_test(copy_of_nothing),
+        cmocka_unit_test(each_recipient_is_kept_once),
+        cmocka_unit_test(many_recipients_are_kept_once),
     };
     return cmocka_run_group_tests_name("mail/envelope", tests, NULL, NULL);
 }

@@ -24,6 +24,7 @@ struct scene {
     struct submission_config rules;
     struct intake_config config;
     unsigned nreplies, nqueued, njudged, nresumed;
+    size_t nrcpt; /* of what was queued */
     struct smtp_reply reply;
     char words[200], order[8], hops[64];
     bool is_replied, is_queued, is_resumed;
@@ -53,6 +54,7 @@ static void on_queued(void *context, const struct intake_queued *queued)
     note(s, 'q');
     s->nqueued++;
     s->is_queued = true;
+    s->nrcpt = queued->message->envelope.nrcpt;
     assert_int_equal(queued->message->id, s->config.id);
     assert_int_equal(queued->due_at_ms, s->config.received_at_ms);
     for (size_t i = 0; queued->hops && i < queued->message->envelope.nrcpt; i++) {
@@ -197,6 +199,24 @@ static void the_hops_go_with_it(void **state)
     assert_true(slice_equal(job->recipients[0].envelope.address, SLICE("c@two.example")));
     assert_true(slice_equal(job->message.account, SLICE("anna")));
     store_job_free(&job);
+    close_scene(&s);
+}
+
+/* One copy, as first asked for. Where the transaction has a name, its two sides count the recipients. */
+static void who_is_named_twice_is_kept_once(void **state)
+{
+    struct scene s;
+    (void)state;
+    set_up(&s);
+    s.recipients[1] = (struct envelope_recipient){.address = SLICE("b@one.example"), .notify = DSN_NOTIFY_NEVER};
+    s.config.judge = NULL;
+    s.config.route = route;
+    open_scene(&s);
+    feed(&s, HEADER);
+    finish(&s);
+    assert_int_equal(s.reply.code, 250);
+    assert_string_equal(s.hops, "one.example ");
+    assert_int_equal(s.nrcpt, 1);
     close_scene(&s);
 }
 
@@ -430,6 +450,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_committed_is_queued_and_then_answered),
         cmocka_unit_test(the_hops_go_with_it),
+        cmocka_unit_test(who_is_named_twice_is_kept_once),
         cmocka_unit_test(a_large_body_pauses_and_comes_through_whole),
         cmocka_unit_test(smtputf8_is_needed_only_where_something_is_utf8),
         cmocka_unit_test(who_is_refused_by_the_judge_hears_it_at_the_end),
