@@ -133,12 +133,12 @@ static bool has_spoken(const struct session *session)
     return core && smtp_server_ncommands(core) > session->ncommands;
 }
 
-/* Whoever goes on has read the reply. (Whoever sent the next command before it has no claim to be recognised: to take a message twice does less harm than to take none.) */
+/* Whoever goes on has read the reply, and so has whoever closes with nothing unread. (Whoever sent the next command before it has no claim to be recognised: to take a message twice does less harm than to take none.) */
 static void settle_doubts(struct reception *reception)
 {
     LIST_EACH_SAFE(node, after, &reception->doubtful) {
         struct session *session = LIST_OWNER(node, struct session, doubt);
-        if (has_spoken(session)) {
+        if (has_spoken(session) || service_is_read(session->service)) {
             list_remove(node);
             store_message_forget_digest(reception->services.store, session->doubted, NULL, NULL);
         }
@@ -160,6 +160,7 @@ static void doubt(struct session *session)
     session->doubted = intake_id(session->intake);
     session->ncommands = smtp_server_ncommands(service_core(session->service));
     list_append(&session->reception->doubtful, &session->doubt);
+    service_mark(session->service);
 }
 
 /* ---- the message ------------------------------------------------------------------------------------------------ */

@@ -7,7 +7,7 @@
  *   once more    the same message, submitted again by a program that did not read the 250, is answered with the first one's (retry_window)
  *
  * Two messages that are alike need not be one and its retry: a script may tell the same thing twice. What brings a Message-ID: of its own is one for as long as the window is open. What brings none is one only while
- * nobody knows that the 250 was read: as soon as its session says something more, the store forgets its digest. So it is with our own sendmail's as well, whatever they bring: its caller has an exit code.
+ * nobody knows that the 250 was read: as soon as its session says something more, or a program on this machine closes with nothing unread (service_is_read), the store forgets its digest. So it is with our own sendmail's as well, whatever they bring: its caller has an exit code.
  *
  * What the program or the laptop is called stands in no message. */
 #ifndef POSTERN_AGENT_RECEPTION_H

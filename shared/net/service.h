@@ -93,6 +93,10 @@ void service_resume(struct service_session *session);
 struct smtp_server *service_core(struct service_session *session); /* NULL before the handshake of a TLS port is done */
 const char *service_id(const struct service_session *session);   /* for logs: "s3f9k2" */
 const struct tls_info *service_tls(const struct service_session *session); /* NULL: no TLS */
+/* To be called just before an answer: will it be read? service_is_read: the client has closed the connection, and that shows that it had read the answer and all before it; false: nobody knows, as of
+ * most clients (stream_is_read), and of all who come through a proxy. To be asked at any time, in on_closed at last. */
+void service_mark(struct service_session *session);
+bool service_is_read(const struct service_session *session);
 /* To be looked at (poll), by whichever thread, until the transaction has ended; -1: there is none. */
 int service_socket(const struct service_session *session);
 const char *service_peer(const struct service_session *session); /* address and port; for the log only, never for a message */

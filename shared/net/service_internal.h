@@ -76,6 +76,7 @@ struct service_session {
     uint64_t address_key;
     enum service_mode mode;
     bool is_proxys_own; /* the header says so: most of these are health checks, and whether they are well is the proxy's to log */
+    bool is_proxied;    /* at the other end of the connection is a proxy */
     bool is_open;       /* on_open said yes, so on_closed is due */
     bool is_pumping, needs_pump;
     bool is_paused;

@@ -116,6 +116,7 @@ static struct service_session *session_new(struct service *service, const struct
     session->service = service;
     session->mode = listener->mode;
     session->address = *address;
+    session->is_proxied = listener->takes_proxy_header;
     session->phase = listener->takes_proxy_header ? SERVICE_AT_PROXY : SERVICE_AT_SMTP;
     session->timer_at_ms = session->phase_by_ms = INT64_MAX;
     session_id_make('s', session->id);

@@ -447,6 +447,17 @@ const struct tls_info *service_tls(const struct service_session *session)
     return session->stream ? stream_tls_info(session->stream) : NULL;
 }
 
+void service_mark(struct service_session *session)
+{
+    if (session->stream && !session->is_over && !session->is_proxied)
+        stream_mark(session->stream);
+}
+
+bool service_is_read(const struct service_session *session)
+{
+    return session->stream && stream_is_read(session->stream);
+}
+
 int service_socket(const struct service_session *session)
 {
     return session->stream ? stream_socket(session->stream) : -1;

@@ -80,6 +80,10 @@ MUST_CHECK enum result stream_write(struct stream *stream, struct slice octets);
 bool stream_is_congested(const struct stream *stream);
 /* Octets handed to stream_write and not yet taken by the kernel. 0: all gone. */
 size_t stream_pending(const struct stream *stream);
+/* To be set before something is written: stream_is_read tells, from EOF on until CLOSED, whether the peer's end shows that it took this and all else out of its buffer; false: nobody knows. Known only of a
+ * peer on this machine's loopback, in the clear, on Linux (stream_mark.c tells why). Of one that has ended its half before the mark nothing is known; the last mark counts. */
+void stream_mark(struct stream *stream);
+bool stream_is_read(const struct stream *stream);
 
 /* Sends what waits, close_notify, FIN; drops what comes; waits for the peer's end at most linger_ms in all, then closes. Only CLOSED follows. An orderly end needs the
  * wait: a socket closed with octets unread sends RST, and the peer may lose our last words. */

@@ -30,6 +30,7 @@ struct scratch {
 };
 
 enum stream_state { STREAM_STATE_OPENING, STREAM_STATE_OPEN, STREAM_STATE_DRAINING, STREAM_STATE_CLOSING, STREAM_STATE_CLOSED };
+enum stream_mark_state { STREAM_MARK_NONE, STREAM_MARK_SET, STREAM_MARK_READ /* the peer's end has shown it */ };
 enum stream_tls { STREAM_TLS_NONE, STREAM_TLS_HANDSHAKE, STREAM_TLS_SECURE, STREAM_TLS_ENDED /* close_notify has come */ };
 
 struct stream {
@@ -46,6 +47,7 @@ struct stream {
     const struct log *log;
     enum stream_state state;
     enum stream_tls tls;
+    enum stream_mark_state mark;
     struct tls_session *session;
     enum path_alpn alpn;
     unsigned pending_closes;
@@ -89,5 +91,8 @@ void stream_take_raw(struct stream *stream);
 /* stream_write.c */
 void stream_flush(struct stream *stream);
 void stream_drop_output(struct stream *stream);
+
+/* stream_mark.c: when the peer's FIN has been read. */
+void stream_mark_end(struct stream *stream);
 
 #endif

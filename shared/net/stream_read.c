@@ -174,6 +174,7 @@ static void on_read(uv_stream_t *handle, ssize_t n, const uv_buf_t *in)
             take_clear(stream, in->base, (size_t)n);
     } else if (n == UV_EOF) {
         stream->is_ended = true;
+        stream_mark_end(stream);
     } else {
         stream->is_ended = true;
         stream_fail(stream, STREAM_ERROR_SOCKET, (int)n, TLS_FAIL_NONE, uv_strerror((int)n));

@@ -1,5 +1,7 @@
 """A mail program that does not read the 250 and comes again: the agent knows the message, and takes it once."""
 import re
+import select
+import signal
 import socket
 import threading
 
@@ -71,7 +73,7 @@ def give_up(agent, message, **how):
 
 
 def submit(agent, message, last="QUIT", **how):
-    """A program that reads the reply, and says so by its next command."""
+    """A program that reads the reply, and says so by its next command; without one, by its close."""
     program = Program(agent)
     program.hand_over(message, **how)
     id = program.result()
@@ -116,6 +118,46 @@ def test_a_program_that_is_still_there_is_no_doubt_once_it_goes_on(agent):
     assert first.say("NOOP").startswith("250")
     assert submit(agent, PLAIN) != id
     first.leave()
+
+
+def test_three_alerts_of_a_script_that_reads_and_closes_are_three(agent):
+    """It says no QUIT: that nothing was left unread when it closed tells as much (RFC 2525, 2.17)."""
+    alerts = {submit(agent, PLAIN, last=None) for _ in range(3)}
+    assert sorted(alerts) == ids(agent) and len(alerts) == 3
+    assert not agent.log("message-again")
+
+
+def close_in_doubt(agent, close):
+    """A program that hands over its message and closes, as told; ends when the message is in the queue."""
+    program = Program(agent)
+    for line in (MAIL, RCPT, "DATA"):
+        assert program.say(line)[0] in "23"
+    close(program)
+    wait_for(lambda: agent.log("message-queued"), "the message being stored")
+    return agent.log("message-queued")[-1]["item"]
+
+
+def between_body_and_reply(agent, program):
+    agent.process.send_signal(signal.SIGSTOP)
+    program.socket.sendall(PLAIN.encode() + b".\r\n")
+    program.leave()
+    agent.process.send_signal(signal.SIGCONT)
+
+
+def test_a_program_that_closed_before_the_reply_is_told_it_again(agent):
+    """Its end lies in the socket when the agent writes the reply, and is read after it."""
+    first = close_in_doubt(agent, lambda program: between_body_and_reply(agent, program))
+    assert submit(agent, PLAIN) == first and ids(agent) == [first]
+    assert agent.log("message-again", item=first)
+
+
+def test_a_program_that_closed_with_the_reply_unread_is_told_it_again(agent):
+    def close(program):
+        program.socket.sendall(PLAIN.encode() + b".\r\n")
+        select.select([program.socket], [], [], PATIENCE_S)
+        program.leave()
+    first = close_in_doubt(agent, close)
+    assert submit(agent, PLAIN) == first and ids(agent) == [first]
 
 
 def test_a_retry_whose_reply_was_read_ends_the_doubt(agent):
