@@ -72,6 +72,14 @@ enum result database_execute(struct database *db, const char *sql, const char *w
     return code == SQLITE_OK ? RESULT_OK : database_failed(db, sqlite3_extended_errcode(db->handle), what);
 }
 
+enum result database_empty_log(struct database *db)
+{
+    int code = sqlite3_wal_checkpoint_v2(db->handle, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+    if (code == SQLITE_OK || (code & 0xff) == SQLITE_BUSY)
+        return code == SQLITE_OK ? RESULT_OK : RESULT_BUSY;
+    return database_failed(db, code, "empty the log");
+}
+
 int64_t database_number(struct database *db, const char *sql)
 {
     sqlite3_stmt *statement = NULL;
@@ -130,7 +138,8 @@ enum result database_open(struct database *db, const struct database_config *con
             result = prepare_ends(db);
     }
     if (result != RESULT_OK) {
-        snprintf(why, why_size, "the database %s cannot be opened: %s", config->path, db->handle ? sqlite3_errmsg(db->handle) : sqlite3_errstr(code));
+        snprintf(why, why_size, "the database %s cannot be opened: %s%s", config->path, db->handle ? sqlite3_errmsg(db->handle) : sqlite3_errstr(code),
+                 result == RESULT_FULL ? "; make room on the disk (4 MB at least)" : "");
         database_close(db);
     }
     return result;

@@ -57,6 +57,8 @@ MUST_CHECK enum result database_open(struct database *db, const struct database_
 void database_close(struct database *db);
 /* Runs SQL text without results, several statements at a time. what: how the log names a failure. */
 MUST_CHECK enum result database_execute(struct database *db, const char *sql, const char *what);
+/* Moves all of the write-ahead log into the database and gives its room on the disk back; outside a transaction. RESULT_BUSY: a reader is in the way. */
+MUST_CHECK enum result database_empty_log(struct database *db);
 /* The one number that a pragma gives, or -1. */
 int64_t database_number(struct database *db, const char *sql);
 /* Remembers and logs a failure of SQLite's, and names it in our words. */

@@ -87,9 +87,11 @@ struct store {
     struct receiving *receiving;
     struct room *room;
     struct seal *seal; /* NULL: the database is not sealed */
+    _Atomic uint64_t wipe_octets; /* store_wipe_octets */
     /* writer's thread */
     size_t crowd; /* urgent tasks that lately came together; decays */
     bool is_room_known, has_room;
+    bool is_wipe_given_up; /* until the next opening: something else than room is wanting */
 };
 
 /* ---- writer.c, reader.c, keeper.c: threads ---- */
@@ -111,6 +113,8 @@ MUST_CHECK enum result room_open(struct room **out, const char *path, uint64_t m
 void room_close(struct room **room);
 /* Octets that must be freed in the database before new mail may be taken: 0, none; UINT64_MAX: no such number would help. Inside a transaction. */
 uint64_t room_lacking(struct room *room, struct database *db);
+/* Octets on the disk; UINT64_MAX: it can't be told. From any thread. */
+uint64_t room_free(const struct room *room);
 /* What came of it, for the log, which tells it when it changes. */
 void room_tell(struct room *room, bool is_short);
 /* The disk is full: gives up the reserve so that outcomes can still be written. False: there was none left. */
@@ -212,6 +216,19 @@ MUST_CHECK enum result intake_sweep(struct database *db);
 /* ---- sealing.c ---- */
 /* At start: makes the database as the configuration has it, sealed or not, and sets store->seal; as store_open. */
 MUST_CHECK enum result sealing_settle(struct store *store, const struct store_config *config, char *why, size_t why_size);
+
+/* The mark of the database (mark.h): read; and written in a transaction of its own. */
+struct mark;
+MUST_CHECK enum result sealing_read_mark(struct database *db, struct mark *mark);
+MUST_CHECK enum result sealing_commit_mark(struct database *db, const struct mark *mark);
+
+/* ---- wiping.c ---- */
+/* Of a database that is MARK_WIPING. That it could not be done is no failure: mail goes on, sealed, and store->wipe_octets says that it is due. */
+MUST_CHECK enum result wiping_try(struct store *store, struct mark *mark);
+/* Writer, when work has ended, outside a transaction: does what is due of it, if little is left in the database and there is room. */
+void wiping_later(struct store *store);
+/* The settings that sealing and wiping change. */
+MUST_CHECK enum result wiping_back_to_usual(struct database *db);
 
 /* ---- migrate.c ---- */
 MUST_CHECK enum result database_migrate(struct database *db, const struct schema_file *files, char *why, size_t why_size);

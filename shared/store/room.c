@@ -25,7 +25,7 @@ struct room {
     bool is_short; /* what was last said about it */
 };
 
-static uint64_t free_octets(const struct room *room)
+uint64_t room_free(const struct room *room)
 {
     struct statvfs fs;
     if (statvfs(room->reserve_path, &fs) != 0)
@@ -105,7 +105,7 @@ static uint64_t reusable_octets(struct database *db)
 /* A disk that our own queue has filled has room again when the queue is empty, although the file is as large as before. */
 static uint64_t disk_lacking(struct room *room, struct database *db)
 {
-    uint64_t octets = free_octets(room);
+    uint64_t octets = room_free(room);
     if (!room->has_reserve && octets >= FLOOR + (uint64_t)RESERVE)
         take_reserve(room);
     if (octets >= FLOOR)

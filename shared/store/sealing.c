@@ -9,9 +9,10 @@
  *
  * Invariants:
  * 1 Rows change in the same transaction as the mark. After a crash anywhere each row is what the mark says of it, and the pass goes on from there.
- * 2 A transaction holds at most BATCH_ROWS rows and little more than BATCH_OCTETS octets.
+ * 2 A transaction holds at most BATCH_ROWS rows and little more than BATCH_OCTETS octets; on a nearly full disk less, down to one row.
+ *   What the log takes of the disk is given back, on the way and at the end.
  * 3 No row is sealed before find_key has said that the key is where it will be found again.
- * 4 When SEALED is written nothing that lay in the clear is in the database or its log: rows were overwritten (secure_delete), what had been deleted before went with a VACUUM, the log was emptied.
+ * 4 When SEALED is written nothing that lay in the clear is in the database or its log: rows were overwritten (secure_delete), what had been deleted before went with a VACUUM, the log was emptied (wiping.c).
  *   What a file system or a flash disk keeps of old blocks is beyond us. */
 #include "store/engine.h"
 #include "store/mark.h"
@@ -25,17 +26,23 @@
 enum {
     BATCH_ROWS = 500,
     BATCH_OCTETS = 1024 * 1024,
-    LOG_OCTETS = 16 * 1024 * 1024,            /* of rows, after which the write-ahead log is emptied */
-    MEMORY_VACUUM_OCTETS = 64 * 1024 * 1024,  /* a larger database is rebuilt by way of a file, which SQLite unlinks at once; what it holds is sealed by then */
+    LOG_OCTETS = 16 * 1024 * 1024,  /* of rows, after which the write-ahead log is emptied */
+    TIGHT_OCTETS = 8 * 1024 * 1024, /* free on the disk: with less it is emptied after each batch */
+    BATCH_TIMES = 4,                /* a batch may take the fourth part of what is free: pages are written more than once, and the database may grow */
+    SHIFT_STEP = 3,                 /* else it becomes an eighth of what it was, three times: then it is one row */
+    SHIFT_MOST = 9,
 };
 
 #define MARK_NAME SLICE("seal")
 
 struct pass {
     struct database *db;
+    const struct room *room;
     struct mark mark;
     const struct seal *from, *to; /* one of them is NULL: in the clear */
-    size_t nrows, octets, log_octets;
+    size_t nrows, octets;
+    size_t log_octets; /* rows in the log, about */
+    unsigned shift, least_shift; /* a batch is 2^shift times smaller than usual; and since the disk was full, at least so much */
 };
 
 /* ---- the mark --------------------------------------------------------------------------------------------------- */
@@ -52,7 +59,7 @@ static enum result write_mark(struct database *db, const struct mark *mark)
     return query_run(&q);
 }
 
-static enum result read_mark(struct database *db, struct mark *mark)
+enum result sealing_read_mark(struct database *db, struct mark *mark)
 {
     *mark = (struct mark){.stage = MARK_PLAIN};
     struct query q = query_open(db, SQL_SETTING_GET);
@@ -62,7 +69,7 @@ static enum result read_mark(struct database *db, struct mark *mark)
     return ended == RESULT_OK ? result : ended;
 }
 
-static enum result commit_mark(struct database *db, const struct mark *mark)
+static enum result commit_mark_once(struct database *db, const struct mark *mark)
 {
     enum result result = database_begin(db);
     if (result == RESULT_OK)
@@ -71,6 +78,15 @@ static enum result commit_mark(struct database *db, const struct mark *mark)
         result = database_commit(db);
     if (result != RESULT_OK)
         database_rollback(db);
+    return result;
+}
+
+/* A log that is full of what is in the database already is room as well. */
+enum result sealing_commit_mark(struct database *db, const struct mark *mark)
+{
+    enum result result = commit_mark_once(db, mark);
+    if (result == RESULT_FULL && database_empty_log(db) == RESULT_OK)
+        result = commit_mark_once(db, mark);
     return result;
 }
 
@@ -237,11 +253,16 @@ static bool is_over(const struct pass *pass)
     return pass->mark.at.phase == MARK_END || pass->mark.at.phase > pass->mark.limit.phase;
 }
 
+static bool is_batch_full(const struct pass *pass)
+{
+    return pass->nrows > 0 && (pass->nrows >= (size_t)BATCH_ROWS >> pass->shift || pass->octets >= (size_t)BATCH_OCTETS >> pass->shift);
+}
+
 static enum result batch(struct pass *pass, enum mark_stage afterwards)
 {
     pass->nrows = pass->octets = 0;
     enum result result = database_begin(pass->db);
-    while (result == RESULT_OK && !is_over(pass) && pass->nrows < BATCH_ROWS && pass->octets < BATCH_OCTETS)
+    while (result == RESULT_OK && !is_over(pass) && !is_batch_full(pass))
         result = step(pass);
     if (result == RESULT_OK && is_over(pass))
         pass->mark.stage = afterwards;
@@ -254,29 +275,67 @@ static enum result batch(struct pass *pass, enum mark_stage afterwards)
     return result;
 }
 
-static enum result empty_log(struct database *db)
+/* Somebody's own sqlite3 on the file may be in the way; then the log just grows on. */
+static enum result empty_log(struct pass *pass)
 {
-    return database_execute(db, "PRAGMA wal_checkpoint(TRUNCATE)", "empty the log");
+    enum result result = database_empty_log(pass->db);
+    pass->log_octets = 0;
+    return result == RESULT_BUSY ? RESULT_OK : result;
 }
 
-/* From where the mark stands to the end. */
-static enum result walk(struct pass *pass, enum mark_stage afterwards)
+static unsigned shift_that_fits(const struct pass *pass)
 {
-    enum result result = RESULT_OK;
-    while (result == RESULT_OK && pass->mark.stage != afterwards) {
-        result = batch(pass, afterwards);
-        pass->log_octets += pass->octets;
-        if (result == RESULT_OK && pass->log_octets >= LOG_OCTETS) {
-            pass->log_octets = 0;
-            result = empty_log(pass->db);
-        }
-    }
+    uint64_t most = room_free(pass->room) / BATCH_TIMES;
+    unsigned shift = pass->least_shift;
+    while (shift < SHIFT_MOST && (uint64_t)BATCH_OCTETS >> shift > most)
+        shift += SHIFT_STEP;
+    return shift;
+}
+
+/* A log that fills the disk to the end can't be emptied any more when the database has to grow for that. */
+static enum result make_way(struct pass *pass)
+{
+    bool is_tight = pass->least_shift > 0 || room_free(pass->room) < TIGHT_OCTETS;
+    enum result result = pass->log_octets >= LOG_OCTETS || (is_tight && pass->log_octets > 0) ? empty_log(pass) : RESULT_OK;
+    pass->shift = shift_that_fits(pass);
     return result;
 }
 
-static enum result seal_rows(struct database *db, struct mark *mark, const struct seal *seal)
+/* What is free is not all that is ours (a quota), and not ours alone. What did not fit was not committed, and is done anew in smaller steps. */
+static enum result batch_that_fits(struct pass *pass, enum mark_stage afterwards)
 {
-    struct pass pass = {.db = db, .mark = *mark, .to = seal};
+    const struct mark before = pass->mark;
+    enum result result = make_way(pass);
+    if (result == RESULT_OK)
+        result = batch(pass, afterwards);
+    while (result == RESULT_FULL && pass->shift < SHIFT_MOST) {
+        pass->mark = before;
+        pass->least_shift = pass->shift + SHIFT_STEP;
+        pass->shift = pass->least_shift;
+        result = empty_log(pass);
+        if (result == RESULT_OK)
+            result = batch(pass, afterwards);
+    }
+    pass->log_octets += pass->octets;
+    return result;
+}
+
+/* From where the mark stands to the end. The log is left empty: what it has taken of the disk is room for mail. */
+static enum result walk(struct pass *pass, enum mark_stage afterwards)
+{
+    enum result result = RESULT_OK;
+    pass->log_octets = LOG_OCTETS; /* for all that is known: it may be that of a run that crashed */
+    while (result == RESULT_OK && pass->mark.stage != afterwards)
+        result = batch_that_fits(pass, afterwards);
+    if (result == RESULT_OK)
+        (void)!empty_log(pass); /* the log's own trouble, if any: all rows are done */
+    return result;
+}
+
+static enum result seal_rows(struct store *store, struct mark *mark)
+{
+    struct database *db = &store->writer_db;
+    struct pass pass = {.db = db, .room = store->room, .mark = *mark, .to = store->seal};
     log_event(db->log, LOG_INFO, "store-sealing", LOG_TEXT("words", "the mail in the database is being encrypted"));
     enum result result = database_execute(db, "PRAGMA secure_delete = ON", "sealing");
     if (result == RESULT_OK)
@@ -285,50 +344,16 @@ static enum result seal_rows(struct database *db, struct mark *mark, const struc
     return result;
 }
 
-static enum result unseal_rows(struct database *db, struct mark *mark, const struct seal *seal)
+static enum result unseal_rows(struct store *store, struct mark *mark)
 {
-    struct pass pass = {.db = db, .mark = *mark, .from = seal};
+    struct database *db = &store->writer_db;
+    struct pass pass = {.db = db, .room = store->room, .mark = *mark, .from = store->seal};
     log_event(db->log, LOG_INFO, "store-unsealing", LOG_TEXT("words", "the mail in the database is being decrypted"));
     enum result result = walk(&pass, MARK_PLAIN);
     if (result == RESULT_OK)
         log_event(db->log, LOG_INFO, "store-unsealed", LOG_TEXT("words", "the mail in the database is decrypted"));
     *mark = pass.mark;
     return result;
-}
-
-/* The statements must not stand in the way of a VACUUM: each was reset by query_end. */
-static enum result wipe(struct database *db)
-{
-    bool is_small = database_number(db, store_sql[SQL_PAGES_USED]) <= MEMORY_VACUUM_OCTETS;
-    enum result result = database_execute(db, is_small ? "PRAGMA secure_delete = ON; PRAGMA temp_store = MEMORY" : "PRAGMA secure_delete = ON; PRAGMA temp_store = FILE", "wipe");
-    if (result == RESULT_OK)
-        result = empty_log(db); /* before it grows by all of the database */
-    if (result == RESULT_OK)
-        result = database_execute(db, "VACUUM", "wipe");
-    if (result == RESULT_OK)
-        result = empty_log(db);
-    return result;
-}
-
-static enum result back_to_usual(struct database *db)
-{
-    return database_execute(db, "PRAGMA secure_delete = OFF; PRAGMA temp_store = MEMORY", "wipe");
-}
-
-/* Without room or memory for it mail goes on, sealed, and the next start tries again. */
-static enum result wipe_if_possible(struct database *db, struct mark *mark)
-{
-    enum result result = wipe(db), usual = back_to_usual(db);
-    if (result == RESULT_OK) {
-        mark->stage = MARK_SEALED;
-        result = commit_mark(db, mark);
-    }
-    if (result == RESULT_OK)
-        log_event(db->log, LOG_INFO, "store-sealed", LOG_TEXT("words", "the mail in the database is encrypted, and what lay in the clear before is overwritten"));
-    else
-        log_event(db->log, LOG_WARNING, "store-not-wiped", LOG_TEXT("result", result_name(result)),
-                  LOG_TEXT("words", "the mail is encrypted, but what lay in the clear before could not be overwritten; the next start tries again"));
-    return usual;
 }
 
 /* ---- the key ---------------------------------------------------------------------------------------------------- */
@@ -385,7 +410,7 @@ static enum result begin_sealing(struct database *db, struct mark *mark, const s
     mark->stage = MARK_SEALING;
     mark->at = (struct mark_cursor){0};
     mark->limit = (struct mark_cursor){.phase = MARK_END};
-    return commit_mark(db, mark);
+    return sealing_commit_mark(db, mark);
 }
 
 /* What was unsealed half way is sealed again up to there; and what was begun to be sealed is finished first, because only then one cursor tells all. */
@@ -394,7 +419,7 @@ static enum result seal_again(struct database *db, struct mark *mark)
     mark->stage = MARK_SEALING;
     mark->limit = mark->at;
     mark->at = (struct mark_cursor){0};
-    return commit_mark(db, mark);
+    return sealing_commit_mark(db, mark);
 }
 
 static enum result begin_unsealing(struct database *db, struct mark *mark)
@@ -402,7 +427,7 @@ static enum result begin_unsealing(struct database *db, struct mark *mark)
     mark->stage = MARK_UNSEALING;
     mark->at = (struct mark_cursor){0};
     mark->limit = (struct mark_cursor){.phase = MARK_END};
-    return commit_mark(db, mark);
+    return sealing_commit_mark(db, mark);
 }
 
 /* Step after step through the picture above; what is written afterwards is written as usual. */
@@ -415,14 +440,14 @@ static enum result settle(struct store *store, struct mark *mark, bool is_wanted
     if (result == RESULT_OK && mark->stage == MARK_UNSEALING && is_wanted)
         result = seal_again(db, mark);
     if (result == RESULT_OK && mark->stage == MARK_SEALING)
-        result = seal_rows(db, mark, store->seal);
+        result = seal_rows(store, mark);
     if (result == RESULT_OK && mark->stage == MARK_WIPING && is_wanted)
-        return wipe_if_possible(db, mark);
+        return wiping_try(store, mark);
     if (result == RESULT_OK && !is_wanted)
-        result = back_to_usual(db); /* nothing lies in the clear that would have to be wiped, and all soon will */
+        result = wiping_back_to_usual(db); /* nothing lies in the clear that would have to be wiped, and all soon will */
     if (result == RESULT_OK && mark->stage != MARK_UNSEALING && !is_wanted)
         result = begin_unsealing(db, mark);
-    return result == RESULT_OK && mark->stage == MARK_UNSEALING ? unseal_rows(db, mark, store->seal) : result;
+    return result == RESULT_OK && mark->stage == MARK_UNSEALING ? unseal_rows(store, mark) : result;
 }
 
 static void explain(const struct store *store, const struct mark *mark, enum result result, char *why, size_t why_size)
@@ -430,6 +455,9 @@ static void explain(const struct store *store, const struct mark *mark, enum res
     if (result == RESULT_CORRUPT && mark->stage == MARK_UNSEALING)
         snprintf(why, why_size, "message number %" PRIu64 " in %s was altered on the disk and can't be decrypted: turn encryption on again, remove that message, then turn it off", mark->at.message,
                  store->path);
+    else if (result == RESULT_FULL)
+        snprintf(why, why_size, "there is no room to %s the mail in %s: %s; nothing is lost: make room on that disk (4 MB at least), and the next start goes on where this one came to",
+                 mark->stage == MARK_UNSEALING ? "decrypt" : "encrypt", store->path, result_name(result));
     else
         snprintf(why, why_size, "the mail in %s could not be %s: %s; nothing is lost, and the next start goes on", store->path, mark->stage == MARK_UNSEALING ? "decrypted" : "encrypted",
                  result_name(result));
@@ -454,7 +482,7 @@ enum result sealing_settle(struct store *store, const struct store_config *confi
 {
     struct mark mark;
     bool is_wanted = config->seal && config->seal->is_wanted;
-    enum result result = read_mark(&store->writer_db, &mark);
+    enum result result = sealing_read_mark(&store->writer_db, &mark);
     if (result != RESULT_OK) {
         snprintf(why, why_size, "how %s is encrypted can't be read from it: %s", store->path, result_name(result));
         return result;
@@ -469,6 +497,7 @@ enum result sealing_settle(struct store *store, const struct store_config *confi
     }
     if (mark.stage == MARK_PLAIN)
         crypto_random(mark.salt, sizeof mark.salt);
+    store->wipe_octets = 0;
     seal_free(&store->seal); /* of a first try, which the full disk ended */
     result = find_seal(store, config->seal, &mark, why, why_size);
     if (result != RESULT_OK)

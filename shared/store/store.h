@@ -88,6 +88,8 @@ MUST_CHECK enum result store_open(struct store **out, const struct store_config 
 void store_close(struct store **store);
 
 bool store_is_sealed(const struct store *store);
+/* Sealed, but what lay in the clear before is still in the files, for want of so many octets of free disk, or of memory (store-not-wiped in the log); 0: nothing is. It can change while the store is open. */
+uint64_t store_wipe_octets(const struct store *store);
 
 /* One for each loop that asks. Its handle keeps the loop alive only while answers are owed. */
 MUST_CHECK enum result store_client_open(struct store_client **out, struct store *store, uv_loop_t *loop);

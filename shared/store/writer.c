@@ -169,6 +169,7 @@ static void quiet(void *context)
 {
     struct store *store = context;
     fresh_clear(store->fresh);
+    wiping_later(store);
     keeper_rest(store->keeper);
     database_shrink(&store->writer_db);
     worker_trim();
