@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sysexits.h>
 
+enum { MEGABYTE = 1000 * 1000 };
+
 /* ---- status ----------------------------------------------------------------------------------------------------- */
 
 static json_t *ways_json(const struct agent *agent, const struct uplink_status *status)
@@ -56,9 +58,13 @@ struct status_work {
 static json_t *spool_json(const struct agent *agent)
 {
     bool is_sealed = store_is_sealed(agent->store);
-    char words[SPOOL_KEY_WHERE + 40];
-    snprintf(words, sizeof words, is_sealed ? "encrypted, the key is in %s" : "not encrypted", agent->key.where);
-    return json_pack("{s:b, s:o, s:s}", "encrypted", is_sealed, "key", is_sealed ? json_string(agent->key.where) : json_null(), "words", words);
+    uint64_t wipe_octets = store_wipe_octets(agent->store);
+    char words[SPOOL_KEY_WHERE + 160];
+    int len = snprintf(words, sizeof words, is_sealed ? "encrypted, the key is in %s" : "not encrypted", agent->key.where);
+    if (wipe_octets > 0)
+        snprintf(words + len, sizeof words - (size_t)len, "; what lay in the clear before is not overwritten yet, which takes %llu MB of free disk",
+                 (unsigned long long)((wipe_octets + MEGABYTE - 1) / MEGABYTE));
+    return json_pack("{s:b, s:b, s:o, s:s}", "encrypted", is_sealed, "wiped", is_sealed && wipe_octets == 0, "key", is_sealed ? json_string(agent->key.where) : json_null(), "words", words);
 }
 
 static json_t *status_json(const struct agent *agent, const struct store_counts *counts)

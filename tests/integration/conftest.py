@@ -7,6 +7,7 @@
         relay.send("anna", "secret", "anna@example.org", ["bob@dest.example"])
         message = sink.wait_message()
 """
+import subprocess
 import sys
 
 import pytest
@@ -76,3 +77,14 @@ def make_sink():
     yield make
     for sink in sinks:
         sink.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 48 MB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m,mode=700", "none", str(place)], capture_output=True).returncode != 0:
+        pytest.skip("no right to mount")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)

@@ -7,7 +7,6 @@ import signal
 import smtplib
 import socket
 import sqlite3
-import subprocess
 import threading
 import time
 
@@ -218,17 +217,6 @@ def test_fifty_megabytes_in_a_few_of_memory(make_agent, make_relay, make_sink):
 
 
 # ---- a full disk ----
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 48 MB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m,mode=700", "none", str(place)], capture_output=True).returncode != 0:
-        pytest.skip("no right to mount")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
-
 
 def test_a_full_disk(small_disk, make_agent, tmp_path):
     service = Service(tmp_path)

@@ -12,7 +12,7 @@ import textwrap
 import pytest
 
 from agent_support import AGENT
-from daemon import free_port
+from daemon import free_port, wait_for
 from relay_support import make_message
 
 BODY, SUBJECT = "canary-body-5a1e", "canary-subject-77c0"
@@ -83,7 +83,7 @@ def test_a_queue_that_waits_is_on_the_disk_sealed_alone_and_after_a_crash_too(ma
 def test_status_and_setup_tell_where_the_key_is(make_agent):
     agent = offline(make_agent)
     path = agent.path("keys/spool.key")
-    assert agent.status()["spool"] == {"encrypted": True, "key": f"the file {path}", "words": f"encrypted, the key is in the file {path}"}
+    assert agent.status()["spool"] == {"encrypted": True, "wiped": True, "key": f"the file {path}", "words": f"encrypted, the key is in the file {path}"}
     assert os.stat(path).st_mode & 0o777 == 0o600
     assert path in agent.run("status").stdout
     before = open(path, encoding="ascii").read()
@@ -125,6 +125,31 @@ def test_off_and_on_again(make_agent):
         assert agent.entry(id)["to"][0]["address"] == BOB
         assert bool(found(agent)) != encrypted
         assert len(agent.log("store-sealed" if encrypted else "store-unsealed")) == 1
+
+
+def test_on_a_nearly_full_disk_it_is_encrypted_mail_goes_on_and_the_rest_follows(small_disk, make_agent, service):
+    agent = make_agent(start=False, conf={"spool.encrypt": ["no"]}, **service.agent_options())
+    agent.folder = str(small_disk / "agent")
+    agent.setup().start()
+    service.handler_object.prescribed = lambda verb, address=None: "451 4.3.0 later" if address == BOB else None
+    for _ in range(8):
+        agent.send(SENDER, [BOB], message(size=1_000_000))
+    agent.stop()
+    assert BODY in found(agent)
+    filler = small_disk / "filler"
+    room = os.statvfs(small_disk)
+    filler.write_bytes(b"\0" * (room.f_bavail * room.f_frsize - 3_000_000))
+    agent.set_conf("agent.conf", {"spool.encrypt": ["yes"]})
+    agent.start()
+    spool = agent.status()["spool"]
+    assert spool["encrypted"] and not spool["wiped"]
+    assert re.search("; what lay in the clear before is not overwritten yet, which takes (8|9|10|11) MB of free disk$", spool["words"]), spool
+    assert spool["words"] in agent.run("status").stdout
+    assert len(agent.log("store-not-wiped")) == 1 and not agent.log("store-reserve-used")
+    service.handler_object.prescribed = lambda verb, address=None: None
+    agent.run("queue", "flush")
+    wait_for(lambda: agent.status()["spool"]["wiped"], "what lay in the clear being overwritten")
+    assert not found(agent) and not agent.unrelayed()
 
 
 def test_a_key_that_is_lost_for_good_is_let_go(make_agent, service):
