@@ -57,6 +57,12 @@ static bool is_futile(const struct courier_result *result)
     return result->nfutile >= COURIER_FUTILE_MAX;
 }
 
+/* The next hop may have it, and would not know it again: that each attempt may be one copy more is the reason to wait, from the first one on (schema/README.md, Delivery uncertain). */
+static bool may_double(const struct courier_result *result)
+{
+    return result->result == ATTEMPT_UNCERTAIN && !result->is_named;
+}
+
 static enum attempt_result judged(const struct attempt_office *office, const struct courier_result *result)
 {
     bool is_lost = result->is_local && result->result == ATTEMPT_DEFERRED && (result->trouble == COURIER_LOST || result->trouble == COURIER_UNREAD) && !is_futile(result);
@@ -77,9 +83,9 @@ static void decide_one(struct attempt *attempt, size_t i, const struct outcome_r
     const enum attempt_result judgement = judged(attempt->office, result);
     struct outcome *outcome = &attempt->outcomes[i];
     /* The schedule begins with the first that waits: those before it were repeated at once, and are no reason to wait for longer. */
-    *outcome = outcome_decide(judgement, is_futile(result) ? result->nfutile - COURIER_FUTILE_MAX : r->attempts, r->at_ms, r->envelope.notify, rules);
-    /* Under a name the next attempt tells what became of this one; and towards others waiting would not make it less likely that it goes twice. */
-    if (attempt->office->forgives_lost_connections && outcome->is_uncertain && !is_futile(result))
+    *outcome = outcome_decide(judgement, is_futile(result) && !may_double(result) ? result->nfutile - COURIER_FUTILE_MAX : r->attempts, r->at_ms, r->envelope.notify, rules);
+    /* Under a name the next attempt tells what became of this one. */
+    if (attempt->office->forgives_lost_connections && outcome->is_uncertain && !is_futile(result) && !may_double(result))
         outcome->next_attempt_ms = rules->now_ms;
     if (judgement == ATTEMPT_UNTRIED && result->trouble == COURIER_UNREAD && outcome->kind == OUTCOME_AGAIN)
         outcome->next_attempt_ms = rules->now_ms + ATTEMPT_RETRY_MS;

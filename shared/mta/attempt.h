@@ -29,6 +29,7 @@ struct attempt_office {
     enum store_state accepted_state;  /* STORE_DELIVERED on the relay, STORE_RELAYED on the agent */
     struct slice reporting_name;      /* in reports: Reporting-MTA and MAILER-DAEMON@; on the agent never the laptop's name */
     bool forgives_lost_connections;   /* a connection that fails is not the message's failure: due again at once, not counted unless it is uncertain (the agent, which waits for a way anyway).
+                                       * What is uncertain under no name is due by the schedule: at once it would be there twice.
                                        * By the schedule though after COURIER_FUTILE_MAX futile ones in a row, and when the peer breaks the protocol. What our own store can't read now is due in ATTEMPT_RETRY_MS */
     /* When what became of a message that the next hop has taken is asked first: wall time; 0: it is not asked (NULL: never). Its body is kept until then (keep_copies). */
     int64_t (*ask_at_ms)(void *context, const struct store_message *message);

@@ -51,7 +51,7 @@ static void resolve(struct courier *courier, size_t i, enum attempt_result resul
     /* Out of memory costs the words, not the result. */
     if (arena_copy(&courier->job->arena, reply, &copy) != RESULT_OK)
         copy = SLICE("out of memory");
-    *r = (struct courier_result){.seq = courier->job->recipients[i].seq, .result = result, .reply = copy, .is_local = is_local};
+    *r = (struct courier_result){.seq = courier->job->recipients[i].seq, .result = result, .reply = copy, .is_local = is_local, .is_named = courier->is_named};
 }
 
 static void resolve_rest(struct courier *courier, enum attempt_result result, struct slice reply, bool is_local)

@@ -30,6 +30,7 @@ struct courier_result {
     bool is_local;      /* ours */
     enum courier_trouble trouble;
     uint32_t nfutile;   /* courier_set_futile */
+    bool is_named;      /* the peer was told a name: what is uncertain is told again under it, and not doubled */
     bool needs_new_name; /* its next attempt goes in another transaction: this one is over without it (schema/link.md, CHECKPOINT), or its name is another's. Never without a name */
 };
 

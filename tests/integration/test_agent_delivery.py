@@ -132,6 +132,28 @@ def test_what_the_relay_puts_off_is_tried_again(make_agent, service):
     assert len(service.messages) == 1
 
 
+def test_what_a_foreign_service_may_have_is_not_repeated_at_once(make_agent, service):
+    """It knows no names, and breaks off behind the final dot: by the schedule, as if it had said 451, or when a person wants it."""
+    handler, take = service.handler_object, service.handler_object.handle_DATA
+
+    async def handle_DATA(server, session, envelope):
+        reply = await take(server, session, envelope)
+        if len(service.messages) <= 2:
+            server.transport.abort()
+        return reply
+
+    handler.handle_DATA = handle_DATA
+    agent = make_agent(conf={"queue.schedule": ["1h, 3h"]}, **service.agent_options())
+    id = agent.send()
+    for copies, hours in ((1, 1), (2, 3)):
+        wait_for(lambda n=copies: agent.entry(id)["to"][0]["attempts"] == n, "the loss being written down")
+        assert agent.entry(id)["state"] == "uncertain" and len(service.messages) == copies
+        assert 0.7 * hours < int(agent.log("deferred", item=id)[-1]["retry_in_ms"]) / 3_600_000 < 1.3 * hours
+        agent.run("queue", "flush")
+    agent.wait_state(id, "relayed")
+    assert len(service.messages) == 3
+
+
 def test_a_relay_that_is_down_is_waited_for(make_agent, tmp_path):
     port = free_port()
     service = Service(tmp_path, port=port)

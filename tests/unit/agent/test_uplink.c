@@ -109,7 +109,7 @@ static void another_network_drops_the_session_and_its_message_goes_over_the_next
     struct monitor_event there = event_of(2);
     struct uplink_status status;
     (void)state;
-    open_scene(&s, 500, "[queue]\npatience = 1h\n");
+    open_scene_with(&s, 500, 1, "[queue]\npatience = 1h\n"); /* it knows names, and so is asked at once */
     send_and_hold(&s);
     uplink_set_network(s.uplink, &there);
     uplink_status(s.uplink, &status);
@@ -176,7 +176,7 @@ static void a_session_does_not_survive_sleep_nor_is_its_way_blamed(void **state)
     struct memory_key here = {{1}};
     size_t n;
     (void)state;
-    open_scene(&s, 500, "[queue]\npatience = 1h\n");
+    open_scene_with(&s, 500, 1, "[queue]\npatience = 1h\n"); /* it knows names, and so is asked at once */
     send_and_hold(&s);
     awake.has_changed = false;
     awake.has_slept = true;

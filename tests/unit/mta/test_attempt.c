@@ -296,17 +296,18 @@ static void world_state_is(struct scene *s, const char *state)
     assert_string_equal(world_state(&s->world, MESSAGE), state);
 }
 
-static void lose_connection(bool is_uncertain)
+static void lose_connection(bool is_uncertain, bool is_named)
 {
     for (int forgives = 0; forgives < 2; forgives++) {
         struct scene s;
         open_scene(&s, 1);
         s.office.forgives_lost_connections = forgives;
         result(&s, 0, is_uncertain ? ATTEMPT_UNCERTAIN : ATTEMPT_DEFERRED, "the connection was closed", true);
+        s.results[0].is_named = is_named;
         record(&s, false);
         assert_true(s.end.needs_more);
         int64_t delay_ms = s.end.next_attempt_ms - wall_now_ms();
-        assert_true(forgives ? delay_ms <= 0 : delay_ms > 8 * MINUTE_MS);
+        assert_true(forgives && (is_named || !is_uncertain) ? delay_ms <= 0 : delay_ms > 8 * MINUTE_MS);
         assert_string_equal(world_state(&s.world, MESSAGE), is_uncertain ? "uncertain" : forgives ? "queued" : "deferred");
         close_scene(&s);
     }
@@ -315,8 +316,10 @@ static void lose_connection(bool is_uncertain)
 static void a_lost_connection_delays_mail_only_where_it_is_not_forgiven(void **state)
 {
     (void)state;
-    lose_connection(false);
-    lose_connection(true);
+    lose_connection(false, false);
+    lose_connection(false, true);
+    lose_connection(true, true);
+    lose_connection(true, false); /* nobody would know it again: it is not forgiven */
 }
 
 /* Ever so many times at once, but not for ever; and what is no lost connection is not forgiven as one. */
@@ -340,11 +343,38 @@ static void what_a_line_is_not_to_blame_for_waits(void **state)
         result(&s, 0, rows[i].result, "451 4.3.0 words", true);
         s.results[0].trouble = rows[i].trouble;
         s.results[0].nfutile = rows[i].nfutile;
+        s.results[0].is_named = true;
         int64_t before_ms = wall_now_ms();
         record(&s, false);
         assert_true(s.end.needs_more && s.end.is_damaged == rows[i].is_damaged);
         assert_true(s.end.next_attempt_ms - before_ms >= rows[i].least_ms && s.end.next_attempt_ms - wall_now_ms() <= rows[i].most_ms);
         world_state_is(&s, rows[i].is_damaged ? "held" : rows[i].result == ATTEMPT_UNCERTAIN ? "uncertain" : NULL);
+        close_scene(&s);
+    }
+}
+
+/* A next hop that knows no names: each attempt may be one copy more, so they follow each other as if it had said 451 each time (RFC 1047). */
+static void what_may_be_doubled_waits_from_the_first_time_on(void **state)
+{
+    static const struct { uint32_t attempts, nfutile; int64_t least_ms, most_ms; } rows[] = {
+        {0, 0, 8 * MINUTE_MS, 12 * MINUTE_MS},
+        {0, 1, 8 * MINUTE_MS, 12 * MINUTE_MS},
+        {1, COURIER_FUTILE_MAX - 1, 45 * MINUTE_MS, 75 * MINUTE_MS},
+        {3, COURIER_FUTILE_MAX, 45 * MINUTE_MS, 75 * MINUTE_MS}, /* not as if the waiting began now */
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct scene s;
+        open_scene(&s, 1);
+        assert_int_equal(schedule_parse(SLICE("10m, 1h"), &s.office.schedule), RESULT_OK);
+        s.office.forgives_lost_connections = true;
+        s.job->recipients[0].attempts = rows[i].attempts;
+        result(&s, 0, ATTEMPT_UNCERTAIN, "451 4.3.0 words", true);
+        s.results[0].nfutile = rows[i].nfutile;
+        int64_t before_ms = wall_now_ms();
+        record(&s, false);
+        assert_true(s.end.needs_more && s.end.next_attempt_ms - before_ms >= rows[i].least_ms && s.end.next_attempt_ms - wall_now_ms() <= rows[i].most_ms);
+        assert_string_equal(world_state(&s.world, MESSAGE), "uncertain");
         close_scene(&s);
     }
 }
@@ -531,6 +561,7 @@ int main(void)
         cmocka_unit_test(the_grace_of_a_run_has_an_end),
         cmocka_unit_test(a_lost_connection_delays_mail_only_where_it_is_not_forgiven),
         cmocka_unit_test(what_a_line_is_not_to_blame_for_waits),
+        cmocka_unit_test(what_may_be_doubled_waits_from_the_first_time_on),
         cmocka_unit_test(uncertain_stays_so_until_somebody_is_reached),
         cmocka_unit_test(what_the_relay_took_is_asked_about),
         cmocka_unit_test(a_later_transaction_follows_at_once),
