@@ -75,19 +75,6 @@ static enum result read_all(int fd, const char *path, struct buffer *out, struct
     return RESULT_OK;
 }
 
-enum result private_read(const char *path, struct buffer *out, struct private_error *error)
-{
-    /* O_NONBLOCK: a pipe in the file's place must not hold us up before the check refuses it. */
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
-    if (fd < 0)
-        return refuse_errno(error, path);
-    enum result result = private_check_fd(fd, path, error);
-    if (result == RESULT_OK)
-        result = read_all(fd, path, out, error);
-    close(fd);
-    return result;
-}
-
 static bool write_all(int fd, struct slice content)
 {
     while (content.len > 0) {
@@ -129,6 +116,21 @@ enum result private_check_folder_of(const char *path, struct private_error *erro
     if (fd < 0)
         return refuse_errno(error, folder);
     enum result result = private_check_unwritable(fd, folder, error);
+    close(fd);
+    return result;
+}
+
+enum result private_read(const char *path, struct buffer *out, struct private_error *error)
+{
+    /* O_NONBLOCK: a pipe in the file's place must not hold us up before the check refuses it. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0)
+        return refuse_errno(error, path);
+    enum result result = private_check_fd(fd, path, error);
+    if (result == RESULT_OK)
+        result = private_check_folder_of(path, error); /* who can write there can put another in its place */
+    if (result == RESULT_OK)
+        result = read_all(fd, path, out, error);
     close(fd);
     return result;
 }

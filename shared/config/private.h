@@ -1,6 +1,6 @@
 /* Files that nobody else may read: keys, passwords, the configuration that holds one. And the folders they live in.
  *
- * A secret file is a regular file (never reached through a symbolic link as its last step), owned by us or by root, and closed to group and others. */
+ * A secret file is a regular file (never reached through a symbolic link as its last step), owned by us or by root, and closed to group and others, in a folder that these can't write to. */
 #ifndef POSTERN_CONFIG_PRIVATE_H
 #define POSTERN_CONFIG_PRIVATE_H
 
@@ -20,7 +20,7 @@ MUST_CHECK enum result private_check_fd(int fd, const char *path, struct private
 MUST_CHECK enum result private_check_unwritable(int fd, const char *path, struct private_error *error);
 /* The same of the folder that a file is in. Also RESULT_NOT_FOUND. */
 MUST_CHECK enum result private_check_folder_of(const char *path, struct private_error *error);
-/* Opens, checks and reads a secret of at most the buffer's maximum. The memory is reserved in full before the first octet is read, so free it with
+/* Opens, checks (its folder, too) and reads a secret of at most the buffer's maximum. The memory is reserved in full before the first octet is read, so free it with
  * buffer_wipe_free. RESULT_OK, RESULT_NOT_FOUND, RESULT_DENIED, RESULT_LIMIT (too long), RESULT_IO, RESULT_MEMORY; error filled on all but OK. */
 MUST_CHECK enum result private_read(const char *path, struct buffer *out, struct private_error *error);
 /* Writes a secret: a new file of mode 0600 in place of an old one, durable when this returns. RESULT_OK, RESULT_DENIED, RESULT_FULL, RESULT_IO. */

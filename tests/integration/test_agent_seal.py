@@ -208,6 +208,11 @@ def test_without_its_key_or_with_another_nothing_starts_and_nothing_is_lost(make
     os.chmod(path, 0o644)
     done = agent.run("run", check=False)
     assert done.returncode == 77 and "chmod 600" in done.stderr, done
+    os.chmod(path, 0o600)
+    os.chmod(agent.path("keys"), 0o777)
+    done = agent.run("queue", "list", check=False)
+    assert done.returncode == 77 and f"chmod go-w {agent.path('keys')}" in done.stderr, done
+    os.chmod(agent.path("keys"), 0o700)
     os.rename(path + ".away", path)
     agent.start()
     assert [entry["id"] for entry in agent.queue()] == [id]

@@ -140,7 +140,14 @@ def test_without_a_configuration(tmp_path):
 def test_a_password_that_others_can_read_is_refused(make_agent):
     agent = make_agent(start=False, **NOWHERE)
     os.chmod(agent.path("keys/relay.password"), 0o644)
-    refused(agent, EX_CONFIG, "relay.password", "chmod")
+    refused(agent, EX_CONFIG, "relay.password", "chmod 600")
+    os.chmod(agent.path("keys/relay.password"), 0o600)
+    os.mkdir(agent.path("open"))
+    os.rename(agent.path("keys/relay.password"), agent.path("open/relay.password"))
+    agent.set_conf("agent.conf", {"relay.password_file": [agent.path("open/relay.password")]})
+    for mode in (0o770, 0o702):
+        os.chmod(agent.path("open"), mode)
+        refused(agent, EX_CONFIG, f"chmod go-w {agent.path('open')}")
 
 
 def test_a_missing_password(make_agent):

@@ -177,11 +177,18 @@ static void test_folder_of_a_file(void **state)
         enum result result;
     } modes[] = {{0700, RESULT_OK}, {0755, RESULT_OK}, {0770, RESULT_DENIED}, {0702, RESULT_DENIED}, {01777, RESULT_OK}};
     struct private_error error = {0};
+    struct buffer content = {0};
     char advice[256];
+    assert_int_equal(private_write(path, SLICE("secret"), &error), RESULT_OK);
     for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
         assert_int_equal(chmod(folder, modes[i].mode), 0);
         assert_int_equal(private_check_folder_of(path, &error), modes[i].result);
+        assert_int_equal(private_read(path, &content, &error), modes[i].result); /* nor is a secret taken out of it */
+        assert_int_equal(buffer_len(&content) > 0, modes[i].result == RESULT_OK);
+        buffer_wipe_free(&content);
     }
+    assert_int_equal(chmod(folder, 0702), 0);
+    assert_int_equal(private_read(path, &content, &error), RESULT_DENIED);
     snprintf(advice, sizeof advice, "%s: others can write to it; run: chmod go-w %s", folder, folder);
     assert_string_equal(error.text, advice);
     snprintf(advice, sizeof advice, "%s/none/key", folder);
