@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-enum { CELLS_MAX = 16, ROWS_MAX = 32, CELL_MAX = 160, README_MAX = 200000, GIVEN_MS = 777, NOW_MS = 42, DUE_MS = 4711 };
+enum { CELLS_MAX = 16, ROWS_MAX = 32, CELL_MAX = 320, README_MAX = 200000, GIVEN_MS = 777, NOW_MS = 42, DUE_MS = 4711 };
 
 struct table {
     char cells[ROWS_MAX][CELLS_MAX][CELL_MAX];
