@@ -127,7 +127,6 @@ static int make_uplink(struct agent *agent, struct tls_context *tls, struct slic
         .first_id = next_id(agent),
         .awaits_network = agent->monitor != NULL,
         .program = agent->program[0] ? agent->program : NULL,
-        .dir = agent->dirs->dir,
         .log = &agent->log,
         .look_around = look_around,
         .on_unscheduled = on_unscheduled,

@@ -52,7 +52,6 @@ struct uplink_config {
     const struct naming *naming;      /* as in consignment.h, likewise first_id */
     uint64_t first_id;
     const char *program;              /* as in search.h */
-    const char *dir;                  /* of --dir, for hints; outlives the uplink; NULL: the usual places */
     const struct log *log;
     void (*look_around)(void *context); /* a timer has fired: has the machine slept meanwhile? NULL: nobody would know */
     void (*on_unscheduled)(void *context); /* as in inquiry.h */

@@ -21,10 +21,11 @@ static void keep_token(struct uplink *uplink, const struct smtp_client_event *ev
 
 static void tell_trouble(struct uplink *uplink, const struct outbound_failure *failure)
 {
-    const char *dir = uplink->config.dir;
+    struct slice file = uplink->config.settings->values.password_file;
     uplink_set_trouble(uplink, failure->words);
     if (failure->smtp == SMTP_FAIL_AUTH_REFUSED)
-        snprintf(uplink->trouble, sizeof uplink->trouble, "the relay refuses the name or password (%s); run: postern-agent setup --replace%s%s", failure->words, dir ? " --dir " : "", dir ? dir : "");
+        snprintf(uplink->trouble, sizeof uplink->trouble, "the relay refuses the name or password (%.400s); write the right password into %.*s, or the right name into the configuration, and send the agent SIGHUP (systemctl --user reload postern-agent)",
+                 failure->words, SLICE_ARG(file));
 }
 
 /* In the middle of a message that a person wants not to be sent: nobody's fault, and the way is as good as it was. */

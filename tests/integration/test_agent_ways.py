@@ -2,6 +2,7 @@
 import contextlib
 import datetime
 import re
+import signal
 import socket
 import sqlite3
 import threading
@@ -106,10 +107,16 @@ def test_a_refused_login_is_the_verdict_on_its_way(make_agent, service):
     [way] = status["ways"]
     assert way["verdict"] == "relay-refused" and "535" in way["words"] and status["network"] == "online"
     assert status["words"] == f"The relay is reached over port {service.port} and refuses the login."
-    assert "name or password" in status["trouble"] and f"setup --replace --dir {agent.folder}" in status["trouble"]
+    path = agent.path("keys/relay.password")
+    assert "name or password" in status["trouble"] and f"write the right password into {path}," in status["trouble"] and "SIGHUP" in status["trouble"]
     entry = agent.entry(id)
     assert "name or password" in entry["reason"] and entry["state"] == "queued"
     assert "name or password" in agent.run("queue", "show", id).stdout + agent.run("queue", "list").stdout
+    with open(path, "w", encoding="ascii") as file:   # as it says
+        file.write("secret\n")
+    agent.process.send_signal(signal.SIGHUP)
+    agent.wait_state(id, "relayed")
+    assert agent.status()["trouble"] is None
 
 
 def test_a_diagnosis_of_an_open_network_tells_why_mail_waits_all_the_same(make_agent, service):
