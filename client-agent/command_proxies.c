@@ -125,8 +125,8 @@ int command_proxies(const struct command_line *line, int argc, char **argv)
 {
     struct urls urls = {0};
     (void)line;
-    if (argc != 2)
-        return agent_fail(EX_USAGE, "proxies takes one host: postern-agent proxies relay.example.org");
+    if (argc != 2 || argv[1][0] == '-')
+        return agent_fail(EX_USAGE, "usage: postern-agent proxies HOST");
     if (strlen(argv[1]) > HOST_MAX || !is_printable(argv[1]) || strpbrk(argv[1], "/@?#%"))
         return agent_fail(EX_USAGE, "\"%.64s\" is no host", argv[1]);
     if (is_excepted_host(argv[1]))

@@ -45,7 +45,10 @@ def test_the_variables(libproxy, variables, proxies):
     assert (done.returncode, done.stdout.split(), done.stderr) == (0, proxies, "")
 
 
-@pytest.mark.parametrize("host, words", [(None, "takes one host"), ("a/b", "is no host"), ("a b", "is no host"), ("x" * 300, "is no host")])
+USAGE = "usage: postern-agent proxies HOST"
+
+
+@pytest.mark.parametrize("host, words", [(None, USAGE), ("--help", USAGE), ("a/b", "is no host"), ("a b", "is no host"), ("x" * 300, "is no host")])
 def test_what_is_no_host(host, words):
     done = ask(host)
     assert done.returncode == EX_USAGE and words in done.stderr
