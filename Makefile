@@ -139,7 +139,8 @@ export POSTERN_RESULTS ?= $(CURDIR)/build/test-results
 export POSTERN_BUILD   := $(CURDIR)/$(B)
 
 # The tests that open no socket and start no program: what one runs while writing.
-check-quick: programs tests
+check-quick: setup-build setup-check
+	@$(MAKE) --no-print-directory -j$(JOBS) programs tests
 	@tests/support/run-tests $(UNIT_TESTS) $(OOM_TESTS)
 	@tests/support/run-tests --replay $(FUZZ_TARGETS)
 
