@@ -182,6 +182,18 @@ bool custody_next(struct custody *custody, int64_t now_ms, uint64_t *message)
     return true;
 }
 
+bool custody_next_old(const struct custody *custody, int64_t before_ms, uint64_t *message)
+{
+    for (size_t i = place_of(custody, *message + 1); i < custody->count; i++) {
+        const struct custody_item *item = custody->items[i];
+        if (item->taken_ms >= before_ms || item->is_under_way)
+            continue;
+        *message = item->message;
+        return true;
+    }
+    return false;
+}
+
 /* No session is opened before that, whoever is waited for. */
 static int64_t latest_ms(const struct custody *custody, const struct custody_item *item)
 {

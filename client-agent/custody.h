@@ -54,6 +54,8 @@ MUST_CHECK enum result custody_take(struct custody *custody, uint64_t message, i
 MUST_CHECK enum result custody_restore(struct custody *custody, uint64_t message, int64_t taken_ms, int64_t must_ms, int64_t now_ms);
 /* One to be asked about now, over a session that exists. False: none. */
 bool custody_next(struct custody *custody, int64_t now_ms, uint64_t *message);
+/* The next one after *message (0: the first) that was handed over before that and is not under way. It stays as it is. False: none. */
+bool custody_next_old(const struct custody *custody, int64_t before_ms, uint64_t *message);
 /* The answer has come, and it is not final. relay_ms: when the relay tries again; 0, or one that has passed: it has not said. *in_ms: the next question comes in so long at the latest. True: that is a long wait, worth to be
  * written down. */
 bool custody_answered(struct custody *custody, uint64_t message, int64_t now_ms, int64_t relay_ms, int64_t *in_ms);

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RECIPIENTS_AT_ONCE = 2000 };
+enum { RECIPIENTS_AT_ONCE = 2000, UNHEARD_ENOUGH = 5, UNHEARD_PAUSE_MS = 24 * 3600 * 1000, OLD_MS = 2 * 24 * 3600 * 1000, OLD_EVERY_MS = 3600 * 1000 };
 
 struct inquiry {
     struct inquiry_config config;
@@ -22,6 +22,10 @@ struct inquiry {
     size_t nquestions, nrecipients, nanswered;
     bool is_loading, is_asked;    /* invariant 1 */
     bool is_untold;               /* the session's relay tells no outcomes: what is read is concluded without a question */
+    unsigned nunheard;            /* how often in a row, a quarter of an hour apart, nothing was heard of the relay */
+    int64_t unheard_at_ms, old_not_before_ms; /* the last of them; those that it has had for long are looked at then at the earliest */
+    unsigned unheard;             /* they are being looked at: as in tracer.h */
+    uint64_t old;                 /* the last that was */
     uint64_t promised_s;          /* how long the relay has said last that it knows a transaction; 0: not since we run */
     bool is_concluding;           /* inside inquiry_event, or conclude_unasked */
     bool is_session_over;         /* while something is still being read */
@@ -52,11 +56,12 @@ static void enqueue(struct inquiry *inquiry, uint64_t message, int64_t due_at_ms
 /* All of a message's answers are here. */
 static void conclude(struct inquiry *inquiry, struct question *question, bool has_copy)
 {
-    int64_t in_ms, relay_ms = question_relay_ms(question), now_ms = boot_now_ms();
-    bool is_long_wait = custody_answered(&inquiry->custody, question_message(question), now_ms, relay_ms > 0 ? relay_ms - wall_now_ms() + now_ms : 0, &in_ms);
+    int64_t in_ms = CUSTODY_LONGEST_MS, relay_ms = question_relay_ms(question), now_ms = boot_now_ms();
+    bool is_long_wait = inquiry->unheard == 0 && custody_answered(&inquiry->custody, question_message(question), now_ms, relay_ms > 0 ? relay_ms - wall_now_ms() + now_ms : 0, &in_ms);
     const struct question_terms terms = {
         .has_copy = has_copy,
         .relay = buffer_slice(&inquiry->bond.host),
+        .unheard = inquiry->unheard,
         .is_untold = inquiry->is_untold,
         .promised_s = inquiry->promised_s,
         .ask_at_ms = wall_now_ms() + in_ms,
@@ -153,7 +158,10 @@ void inquiry_event(struct inquiry *inquiry, const struct smtp_client_event *even
         return;
     note_epoch(inquiry);
     struct question **question = &inquiry->questions[event->question];
-    if (!question_take(*question, event->reply)) {
+    if (question_take(*question, event->reply)) {
+        inquiry->nunheard = 0;
+    } else {
+        inquiry_not_heard(inquiry);
         custody_put_off(&inquiry->custody, question_message(*question), boot_now_ms());
         question_free(question);
     }
@@ -167,15 +175,32 @@ static bool load_next(struct inquiry *inquiry);
 
 static void free_session(struct inquiry *inquiry)
 {
-    if (!inquiry->is_session_over)
+    if (!inquiry->is_session_over && inquiry->unheard == 0)
         inquiry->config.session->is_asking = false;
     inquiry->is_session_over = false;
+    inquiry->unheard = 0;
     inquiry->config.on_free(inquiry->config.context);
 }
 
-/* The relay would not understand. For an upgraded one all is kept, as long as tracer.h says. */
+static void drop_questions(struct inquiry *inquiry)
+{
+    for (size_t i = 0; i < inquiry->nquestions; i++)
+        question_free(&inquiry->questions[i]);
+    inquiry->nquestions = 0;
+}
+
+/* For a session that is over; or because there was none, and now there is one, in which it can be asked. */
+static bool is_in_vain(const struct inquiry *inquiry)
+{
+    return inquiry->is_session_over || inquiry->is_stopping || (inquiry->unheard > 0 && inquiry->config.session->outbound);
+}
+
+static bool look_at_old(struct inquiry *inquiry);
+
+/* The relay would not understand, or is not there. For an upgraded one all is kept, as long as tracer.h says. */
 static void conclude_unasked(struct inquiry *inquiry)
 {
+    inquiry->nunheard = inquiry->unheard > 0 ? inquiry->nunheard : 0;
     size_t n = inquiry->nquestions;
     inquiry->nquestions = 0;
     inquiry->nwriting += (uint32_t)n;
@@ -183,7 +208,8 @@ static void conclude_unasked(struct inquiry *inquiry)
     for (size_t i = 0; i < n; i++)
         conclude(inquiry, inquiry->questions[i], true);
     inquiry->is_concluding = false;
-    free_session(inquiry);
+    if (inquiry->unheard == 0 || !look_at_old(inquiry))
+        free_session(inquiry);
 }
 
 /* The message's row, once. */
@@ -211,7 +237,7 @@ static void on_row(void *context, enum result result, const struct store_listing
 {
     struct reading *reading = context;
     struct inquiry *inquiry = reading->inquiry;
-    if (n > 0 && !inquiry->is_session_over && !reading->has_row)
+    if (n > 0 && !is_in_vain(inquiry) && !reading->has_row)
         take_row(inquiry, rows);
     reading->has_row = reading->has_row || n > 0;
     if (!is_last)
@@ -222,26 +248,24 @@ static void on_row(void *context, enum result result, const struct store_listing
         custody_put_off(&inquiry->custody, reading->message, boot_now_ms());
     free(reading);
     inquiry->is_loading = false;
-    if (inquiry->is_session_over || inquiry->is_stopping) {
+    if (is_in_vain(inquiry)) {
+        drop_questions(inquiry);
         custody_give_back(&inquiry->custody);
         free_session(inquiry);
         return;
     }
-    if (inquiry->nquestions < SMTP_OUTCOMES_MAX && inquiry->nrecipients < RECIPIENTS_AT_ONCE && load_next(inquiry))
+    if (inquiry->unheard == 0 && inquiry->nquestions < SMTP_OUTCOMES_MAX && inquiry->nrecipients < RECIPIENTS_AT_ONCE && load_next(inquiry))
         return;
-    if (inquiry->nquestions == 0)
-        free_session(inquiry);
-    else if (inquiry->is_untold)
+    if (inquiry->is_untold || inquiry->unheard > 0)
         conclude_unasked(inquiry);
-    else
+    else if (inquiry->nquestions > 0)
         ask(inquiry);
+    else
+        free_session(inquiry);
 }
 
-static bool load_next(struct inquiry *inquiry)
+static bool load(struct inquiry *inquiry, uint64_t message)
 {
-    uint64_t message;
-    if (!custody_next(&inquiry->custody, boot_now_ms(), &message))
-        return false;
     struct reading *reading = calloc(1, sizeof *reading);
     if (!reading) {
         custody_put_off(&inquiry->custody, message, boot_now_ms());
@@ -251,6 +275,17 @@ static bool load_next(struct inquiry *inquiry)
     inquiry->is_loading = true;
     store_message_get(inquiry->config.store, message, on_row, reading);
     return true;
+}
+
+static bool load_next(struct inquiry *inquiry)
+{
+    uint64_t message;
+    return custody_next(&inquiry->custody, boot_now_ms(), &message) && load(inquiry, message);
+}
+
+static bool look_at_old(struct inquiry *inquiry)
+{
+    return custody_next_old(&inquiry->custody, boot_now_ms() - OLD_MS, &inquiry->old) && load(inquiry, inquiry->old);
 }
 
 static bool may_ask(const struct inquiry *inquiry)
@@ -300,9 +335,7 @@ bool inquiry_ask(struct inquiry *inquiry)
 
 void inquiry_session_over(struct inquiry *inquiry)
 {
-    for (size_t i = 0; i < inquiry->nquestions; i++)
-        question_free(&inquiry->questions[i]);
-    inquiry->nquestions = 0;
+    drop_questions(inquiry);
     inquiry->is_asked = false;
     inquiry->is_session_over = inquiry->is_loading;
     custody_give_back(&inquiry->custody);
@@ -348,6 +381,7 @@ void inquiry_reload(struct inquiry *inquiry, const struct settings *settings)
     }
     inquiry_session_over(inquiry); /* what is being asked is the old one's, and so is the promise */
     inquiry->promised_s = 0;
+    inquiry->nunheard = 0;
     custody_clear(&inquiry->custody);
     restoring_end(&inquiry->restoring);
     uv_timer_stop(&inquiry->timer);
@@ -386,12 +420,36 @@ int64_t inquiry_deadline_ms(const struct inquiry *inquiry)
     return may_ms == INT64_MAX ? INT64_MAX : may_ms - boot_now_ms() + loop_now_ms(inquiry->config.loop);
 }
 
+void inquiry_not_heard(struct inquiry *inquiry)
+{
+    int64_t now_ms = boot_now_ms(), ago_ms = now_ms - inquiry->unheard_at_ms;
+    if (inquiry->nunheard > 0 && ago_ms < CUSTODY_SEARCH_EVERY_MS)
+        return;
+    if (inquiry->nunheard > 0 && ago_ms >= UNHEARD_PAUSE_MS)
+        inquiry->nunheard = 0;
+    inquiry->nunheard += inquiry->nunheard < UNHEARD_ENOUGH;
+    inquiry->unheard_at_ms = now_ms;
+}
+
+/* There is no session. */
+static void give_up_old(struct inquiry *inquiry, int64_t now_ms)
+{
+    if (inquiry->nunheard == 0 || now_ms < inquiry->old_not_before_ms || !may_ask(inquiry) || inquiry->is_loading)
+        return;
+    inquiry->old_not_before_ms = now_ms + OLD_EVERY_MS;
+    inquiry->old = 0;
+    inquiry->unheard = inquiry->nunheard >= UNHEARD_ENOUGH ? 1 : 2;
+    if (!look_at_old(inquiry))
+        inquiry->unheard = 0;
+}
+
 bool inquiry_wants_session(struct inquiry *inquiry)
 {
     int64_t now_ms = boot_now_ms(), wake_ms = custody_wake_ms(&inquiry->custody);
     uv_timer_stop(&inquiry->timer);
     if (!inquiry->bond.is_bound || inquiry->is_stopping)
         return false;
+    give_up_old(inquiry, now_ms);
     if (custody_wants_session(&inquiry->custody, now_ms))
         return true;
     if (wake_ms != INT64_MAX)

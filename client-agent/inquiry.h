@@ -5,7 +5,7 @@
  *       ^                            |                   |
  *       +--(nothing left to ask)-----+--(session over)---+
  *
- * Invariants: 1 while something is read or asked the session is busy (session.is_asking), and no other command is in its pipeline; 2 a message is forgotten here only after what makes it final is on the disk; 3 with nothing
+ * Invariants: 1 while something is read or asked the session is busy (session.is_asking), and no other command is in its pipeline (what is looked at because nothing is heard of the relay needs none, and is dropped when one begins); 2 a message is forgotten here only after what makes it final is on the disk; 3 with nothing
  * awaited there is no timer; 4 a message is queued again only when the relay itself has said that it does not know it, within its promise, and before anything else is handed over under its name. */
 #ifndef POSTERN_AGENT_INQUIRY_H
 #define POSTERN_AGENT_INQUIRY_H
@@ -67,6 +67,10 @@ bool inquiry_wants_session(struct inquiry *inquiry);
 /* There was none to be found, or it has served, or failed: it is wanted no more, until somebody's time comes. Not before it has let us in: a session that is refused because the relay has forgotten our token is to be
  * followed by another. */
 void inquiry_search_over(struct inquiry *inquiry);
+
+/* No way to the relay was found, or it has not let us in. What it was to be asked about long ago is given up (tracer.h), but not before it was looked for in vain for an hour, without a day's pause (a lid that was closed), or for
+ * twice as long as it is waited for. */
+void inquiry_not_heard(struct inquiry *inquiry);
 
 /* A person has removed it. */
 void inquiry_forget(struct inquiry *inquiry, uint64_t message);

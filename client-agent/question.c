@@ -187,6 +187,7 @@ void question_conclude(struct question *question, const struct question_terms *t
     const struct tracer_rules rules = {
         .now_ms = wall_now_ms(),
         .lead_ms = lead_of(office, tracer->taken_at_ms),
+        .unheard = terms->unheard,
         .is_untold = terms->is_untold,
         .promised_s = terms->promised_s,
         .can_refill = terms->has_copy,

@@ -38,6 +38,7 @@ struct question_config {
 struct question_terms {
     bool has_copy;       /* as far as is known */
     struct slice relay;  /* its host; need not outlive the call */
+    unsigned unheard;    /* as in tracer.h */
     bool is_untold;      /* it tells no outcomes: nothing was asked */
     uint64_t promised_s; /* how long that relay knows a transaction; 0: it has not said */
     int64_t ask_at_ms;   /* wall time of the next question */
@@ -57,7 +58,7 @@ bool question_next(const struct question *question, uint32_t *transaction, uint3
 bool question_take(struct question *question, const struct smtp_reply *reply);
 /* Wall time of the relay's own next try, as it told; 0: it did not, or not of all. */
 int64_t question_relay_ms(const struct question *question);
-/* All is asked, or nothing can be (is_untold): writes down what follows. */
+/* All is asked, or nothing can be (is_untold, unheard): writes down what follows. */
 void question_conclude(struct question *question, const struct question_terms *terms);
 
 #endif

@@ -271,8 +271,11 @@ static enum result conclude_said(struct tracer *tracer, const struct tracer_reci
 static bool is_forgotten(const struct tracer *tracer, const struct tracer_recipient *r, const struct tracer_rules *rules)
 {
     int64_t lifetime_ms = tracer->expires_at_ms > tracer->received_at_ms ? tracer->expires_at_ms - tracer->received_at_ms : 0;
-    int64_t limit_ms = rules->promised_s > 0 ? promised_ms(rules) : lifetime_ms + 2 * DAY_MS;
-    return rules->now_ms - rules->lead_ms - r->at_ms >= (limit_ms < PROMISE_MOST_MS ? limit_ms : PROMISE_MOST_MS);
+    int64_t longer_ms = lifetime_ms + 2 * DAY_MS, limit_ms = rules->promised_s > 0 ? promised_ms(rules) : longer_ms;
+    limit_ms = limit_ms < PROMISE_MOST_MS ? limit_ms : PROMISE_MOST_MS;
+    if (rules->unheard > 0)
+        limit_ms = rules->unheard * (limit_ms + longer_ms);
+    return rules->now_ms - rules->lead_ms - r->at_ms >= limit_ms;
 }
 
 static enum result conclude_unsaid(struct tracer *tracer, const struct tracer_recipient *r, const struct tracer_rules *rules, struct store_outcome *outcome)
@@ -283,6 +286,8 @@ static enum result conclude_unsaid(struct tracer *tracer, const struct tracer_re
         return RESULT_OK;
     }
     const bool has_last = r->reply.len > 0;
+    if (rules->unheard > 0)
+        return print(tracer, &outcome->reply, has_last ? "nothing is heard of the relay any more; its last word" : "nothing is heard of the relay any more", 0, r->reply);
     if (rules->is_untold)
         return print(tracer, &outcome->reply, has_last ? "the relay tells no outcomes any more; its last word" : "the relay tells no outcomes any more", 0, r->reply);
     return print(tracer, &outcome->reply, has_last ? "the relay tells nothing of it any more; its last word" : "the relay tells nothing of it any more", 0, r->reply);

@@ -8,6 +8,7 @@
  *
  * What nobody tells of is not awaited for ever: of which the relay, in a session, says nothing, or which it can't be asked about any more (it has lost XOUTCOME, or CHECKPOINT, with its last configuration), is given up when the relay
  * would have forgotten its name anyway: by its promise, or, if that isn't known, by the message's own lifetime and two days. Until then the copy stays: it may tell again.
+ * Which relay is not heard of at all is waited for longer: as long again as the message's lifetime and two days.
  *
  * The relay's word is taken for what it is about: an address that we did not hand over in that transaction changes nothing, and one that the relay leaves out is asked about again. */
 #ifndef POSTERN_AGENT_TRACER_H
@@ -33,6 +34,7 @@ struct tracer {
 };
 
 struct tracer_rules {
+    unsigned unheard;        /* the relay was not reached, or could not say: it is waited for so many times as long as it would be at most; 0: it was */
     bool is_untold;          /* the relay is there, and tells no outcomes: it was not asked */
     int64_t now_ms;          /* wall time */
     int64_t lead_ms;         /* how far the wall clock was set ahead since the hand-over */

@@ -241,6 +241,7 @@ static void on_lost(void *context)
     struct uplink *uplink = context;
     uplink->is_relay_reached = uplink->findings.is_login_refused = false;
     inquiry_search_over(uplink->inquiry);
+    inquiry_not_heard(uplink->inquiry);
     findings_take(&uplink->findings, search_finder(uplink->search), true, wall_now_ms());
     log_verdict(uplink, LOG_WARNING, "no-way");
     tell_networks_trouble(uplink);

@@ -103,8 +103,10 @@ static void on_session_closed(struct uplink *uplink)
     end_session(uplink);
     if (!uplink->is_stopping) {
         uplink_enter(uplink, is_peace ? UPLINK_RESTING : UPLINK_WAITING);
-        if (!is_peace)
+        if (!is_peace) {
+            inquiry_not_heard(uplink->inquiry);
             uplink_look_for_aged(uplink);
+        }
     }
     uplink_go_on(uplink);
     uplink_tell_stopped(uplink);

@@ -338,6 +338,25 @@ static void what_does_not_fit_is_left_to_the_disk(void **state)
     custody_free(&c);
 }
 
+/* In the order of ids, each once; what is asked about now is left out, and nothing is changed. */
+static void the_old_ones_are_found(void **state)
+{
+    struct custody custody = {0};
+    uint64_t message = 0, asked;
+    (void)state;
+    for (uint64_t id = 1; id <= 5; id++)
+        assert_int_equal(custody_restore(&custody, id, id == 3 ? 1000 : (int64_t)id, 2000 - (int64_t)id, 1000 - (id == 2)), RESULT_OK);
+    assert_true(custody_next(&custody, 1000, &asked));
+    assert_int_equal(asked, 2);
+    for (uint64_t id = 1; id <= 5; id += id == 1 ? 3 : 1) {
+        assert_true(custody_next_old(&custody, 1000, &message));
+        assert_int_equal(message, id);
+    }
+    assert_false(custody_next_old(&custody, 1000, &message));
+    assert_int_equal(custody_wake_ms(&custody), 1995);
+    custody_free(&custody);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -355,6 +374,7 @@ int main(void)
         cmocka_unit_test(the_next_time_is_the_least_of_all),
         cmocka_unit_test(what_is_removed_is_waited_for_no_more),
         cmocka_unit_test(what_does_not_fit_is_left_to_the_disk),
+        cmocka_unit_test(the_old_ones_are_found),
     };
     return cmocka_run_group_tests_name("custody", tests, NULL, NULL);
 }

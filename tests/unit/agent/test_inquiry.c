@@ -227,6 +227,32 @@ static void what_the_relay_cannot_be_asked_is_given_up_in_time(void **state)
     close_scene(&s);
 }
 
+/* Twice as long as it is waited for at most, by a run that has looked for it once: the lifetime is a matter of seconds. */
+static void what_nothing_is_heard_of_is_given_up_at_last(void **state)
+{
+    static const char *const answers[] = {ONE("delivered", "250 2.0.0 taken"), NULL};
+    (void)state;
+    for (int is_reached = 0; is_reached < 2; is_reached++) {
+        struct scene s;
+        open_bound(&s, answers);
+        s.refuses_login = !is_reached;
+        put_relayed(&s, FIRST, INT64_C(9) * 86400000, 1, true);
+        put_relayed(&s, FIRST + 1, INT64_C(7) * 86400000, 1, true);
+        put_relayed(&s, FIRST + 2, INT64_C(9) * 86400000, 1, true);
+        start(&s);
+        NET_UNTIL(&s.house.net, awaited(&s) == (is_reached ? 0 : 1) && s.nasked == (is_reached ? 3 : 0) && !has_session(&s));
+        for (uint64_t id = FIRST; id < FIRST + 3; id++) {
+            bool is_kept = !is_reached && id == FIRST + 1;
+            look(&s, id);
+            assert_int_equal(s.seen.state, is_reached ? STORE_DELIVERED : STORE_RELAYED);
+            assert_int_equal(s.seen.next_attempt_ms > 0, is_kept);
+            assert_int_equal(has_body(&s, id), is_kept);
+            assert_string_equal(s.seen_reply, is_reached ? "250 2.0.0 taken" : is_kept ? "250 taken" : "nothing is heard of the relay any more; its last word: 250 taken");
+        }
+        close_scene(&s);
+    }
+}
+
 /* Another relay, another account, or nobody knows whose: not one question, and words that say who has it. */
 static void another_relay_is_not_asked_about_it(void **state)
 {
@@ -662,6 +688,7 @@ int main(void)
         cmocka_unit_test(what_is_lost_again_and_again_does_not_go_round),
         cmocka_unit_test(what_cannot_be_refilled_is_asked_no_more),
         cmocka_unit_test(what_the_relay_cannot_be_asked_is_given_up_in_time),
+        cmocka_unit_test(what_nothing_is_heard_of_is_given_up_at_last),
         cmocka_unit_test(another_relay_is_not_asked_about_it),
         cmocka_unit_test(many_are_asked_in_flights),
         cmocka_unit_test(a_relay_that_cannot_say_is_asked_later),

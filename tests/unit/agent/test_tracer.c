@@ -292,19 +292,22 @@ static void a_relay_that_promises_nothing_is_refilled_never(void **state)
 /* As long as the relay would have known the name: by its promise, or by the message's lifetime and two days. */
 static void what_nobody_tells_of_is_given_up_in_time(void **state)
 {
-    const struct { uint64_t promised_s; bool is_untold; int64_t age_ms, lead_ms; const char *words; } rows[] = {
-        {0, true, 7 * DAY - 1, 0, NULL}, {0, true, 7 * DAY, 0, "the relay tells no outcomes any more; its last word: 250 2.0.0 Ok: queued as X"},
-        {0, true, 200 * DAY, 0, "the relay tells no outcomes any more; its last word: 250 2.0.0 Ok: queued as X"},
-        {0, true, 200 * DAY, 194 * DAY, NULL}, /* somebody has set the clock */
-        {0, true, -200 * DAY, 0, NULL},
-        {30 * 24 * HOUR_S, true, 30 * DAY - 1, 0, NULL}, {30 * 24 * HOUR_S, true, 30 * DAY, 0, "the relay tells no outcomes any more; its last word: 250 2.0.0 Ok: queued as X"},
-        {UINT64_MAX, true, 200 * DAY, 0, NULL}, {UINT64_MAX, true, 4000 * DAY, 0, "the relay tells no outcomes any more; its last word: 250 2.0.0 Ok: queued as X"},
-        {PROMISED_S, false, 7 * DAY - 1, 0, NULL}, {PROMISED_S, false, 7 * DAY, 0, "the relay tells nothing of it any more; its last word: 250 2.0.0 Ok: queued as X"},
+    const struct { uint64_t promised_s; bool is_untold; unsigned unheard; int64_t age_ms, lead_ms; const char *words; } rows[] = {
+        {0, true, 0, 7 * DAY - 1, 0, NULL}, {0, true, 0, 7 * DAY, 0, "the relay tells no outcomes any more; its last word: 250 2.0.0 Ok: queued as X"},
+        {0, true, 0, 200 * DAY, 0, "the relay tells no outcomes any more; its last word: 250 2.0.0 Ok: queued as X"},
+        {0, true, 0, 200 * DAY, 194 * DAY, NULL}, /* somebody has set the clock */
+        {0, true, 0, -200 * DAY, 0, NULL},
+        {30 * 24 * HOUR_S, true, 0, 30 * DAY - 1, 0, NULL}, {30 * 24 * HOUR_S, true, 0, 30 * DAY, 0, "the relay tells no outcomes any more; its last word: 250 2.0.0 Ok: queued as X"},
+        {UINT64_MAX, true, 0, 200 * DAY, 0, NULL}, {UINT64_MAX, true, 0, 4000 * DAY, 0, "the relay tells no outcomes any more; its last word: 250 2.0.0 Ok: queued as X"},
+        {PROMISED_S, false, 0, 7 * DAY - 1, 0, NULL}, {PROMISED_S, false, 0, 7 * DAY, 0, "the relay tells nothing of it any more; its last word: 250 2.0.0 Ok: queued as X"},
+        {0, true, 1, 14 * DAY - 1, 0, NULL}, {0, true, 1, 14 * DAY, 0, "nothing is heard of the relay any more; its last word: 250 2.0.0 Ok: queued as X"},
+        {PROMISED_S, false, 2, 28 * DAY - 1, 0, NULL}, {PROMISED_S, false, 2, 28 * DAY, 0, "nothing is heard of the relay any more; its last word: 250 2.0.0 Ok: queued as X"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct scene s;
         begin(&s);
+        s.rules.unheard = rows[i].unheard;
         s.tracer.received_at_ms = TAKEN - DAY;
         s.tracer.expires_at_ms = TAKEN + 4 * DAY;
         s.rules.promised_s = rows[i].promised_s;
