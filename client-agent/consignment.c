@@ -16,7 +16,7 @@ static void note_taken(struct consignment *consignment)
     if (!is_said || !begun_hold(begun, taken))
         return;
     consignment->has_grown = true;
-    consignment->on_progress(consignment->context);
+    consignment->on_progress(consignment->context, taken > consignment->from_octets);
 }
 
 /* ---- its end ---------------------------------------------------------------------------------------------------- */

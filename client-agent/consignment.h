@@ -46,7 +46,7 @@ struct consignment {
     uint64_t first_id;                                                /* of this run: what is older may have been begun by an earlier one */
     struct session *session;                                          /* the uplink's; outbound NULL: there is none */
     bool (*may_send)(void *context);                                  /* the message has been read: may it go over the session? */
-    void (*on_progress)(void *context);                               /* the relay holds more of the message than ever before, and keeps it */
+    void (*on_progress)(void *context, bool is_ours);                 /* the relay holds more of the message than ever before, and keeps it; is_ours: through this very session */
     void (*on_carried)(void *context, const struct courier *courier); /* it is over with the session, its outcome will be recorded */
     void (*on_free)(void *context);                                   /* it could not be sent and is in the queue again */
     void (*on_recorded)(void *context, const struct attempt_end *end); /* an outcome is on the disk, its message given back */

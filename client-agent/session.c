@@ -77,7 +77,7 @@ static void conclude_death(struct session *session, const char *why)
         snprintf(words, sizeof words, "died at once: %.*s", WHY_MAX, why);
     else
         snprintf(words, sizeof words, "died after %" PRIu64 " octets and %" PRId64 ".%" PRId64 " s: %.*s", session->octets, tenths / 10, tenths % 10, WHY_MAX, why);
-    conclude(session, session->is_decided ? FINDER_END_CARRIED : FINDER_END_DIED, PATH_DIED_EARLY, words);
+    conclude(session, session->is_decided ? FINDER_END_CARRIED : session->gets_on ? FINDER_END_CUT : FINDER_END_DIED, PATH_DIED_EARLY, words);
 }
 
 /* What the relay said the last time holds no more, or the token is dead: without it no session is early, and this one is worth trying again. */

@@ -13,6 +13,7 @@ struct session {
     int64_t since_ms;          /* loop time of its proof */
     uint64_t octets, ncarried; /* of bodies handed to it, without the message under way; messages begun */
     bool is_decided;           /* the relay has decided on a message, or taken more of one than it ever had, and keeps it: the way is good for something */
+    bool gets_on;              /* the relay, when it was asked, had more of a message than it ever had: the sessions before this one, on whatever way, have not died for nothing */
     bool is_stale;             /* settings have changed, or it is the agent's end: it ends when idle, and nothing of it is told or kept */
     bool is_asking;            /* the relay is being asked something: for a token, or what became of messages (inquiry.h) */
     bool has_asked;            /* for a token */

@@ -93,11 +93,12 @@ static bool may_send(void *context)
     return uplink->state == UPLINK_SENDING && uplink->session.outbound && !uplink->is_stopping;
 }
 
-/* However often the line is cut: octets get through. */
-static void on_taken(void *context)
+/* However often the line is cut: octets get through. But it is no merit of this way what others have brought. */
+static void on_taken(void *context, bool is_ours)
 {
     struct uplink *uplink = context;
-    if (uplink->session.is_decided || uplink->session.is_stale)
+    uplink->session.gets_on = true;
+    if (!is_ours || uplink->session.is_decided || uplink->session.is_stale)
         return;
     uplink->session.is_decided = true;
     search_carried(uplink->search, 0);

@@ -456,15 +456,20 @@ void finder_failed(struct finder *finder, size_t trial, enum path_verdict verdic
         finder_note(finder, trial, verdict, words);
 }
 
-void finder_carried(struct finder *finder, uint64_t octets, int64_t now_ms)
+static void credit(struct finder *finder, uint64_t octets)
 {
     const struct memory_key *key;
+    struct memory *memory = finder_memory(finder, &key);
+    (void)!memory_carried(memory, key, &finder->trials[finder->used].path, octets, finder_wall_ms(finder));
+}
+
+void finder_carried(struct finder *finder, uint64_t octets, int64_t now_ms)
+{
     finder->now_ms = now_ms;
     if (finder->state != FINDER_USING)
         return;
-    struct memory *memory = finder_memory(finder, &key);
     forgive(finder);
-    (void)!memory_carried(memory, key, &finder->trials[finder->used].path, octets, finder_wall_ms(finder));
+    credit(finder, octets);
 }
 
 /* A path that this search did not come to: there is hope, and no need to wait for it. */
@@ -486,6 +491,14 @@ void finder_ended(struct finder *finder, enum finder_end how, enum path_verdict 
     switch (how) {
     case FINDER_END_PEACE:
     case FINDER_END_CARRIED:
+        forgive(finder);
+        come_again(finder, INT64_MIN);
+        return;
+    case FINDER_END_CUT:
+        if (has_untried(finder))
+            blame(finder);
+        else
+            credit(finder, 0);
         forgive(finder);
         come_again(finder, INT64_MIN);
         return;

@@ -123,6 +123,7 @@ enum finder_probe { FINDER_PROBE_CLEAR, FINDER_PROBE_CAPTIVE, FINDER_PROBE_SILEN
 enum finder_end {
     FINDER_END_PEACE,   /* nothing more to send, or the relay closed an idle session */
     FINDER_END_CARRIED, /* it died, but the relay had decided on a message before, or keeps more of one than it had (finder_carried was told): searched again at once, however often */
+    FINDER_END_CUT,     /* it died before the relay said that it keeps anything more of it, but sessions before it got on here: searched again at once, however often; demoted while another is untried */
     FINDER_END_DIED,    /* it died before the relay decided on anything or kept anything: demoted here; another path at once where one is untried, three times at most, then back-off */
     FINDER_END_REFUSED, /* the relay itself refuses us (login, 421): no fault of the path; back-off */
 };

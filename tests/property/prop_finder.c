@@ -49,7 +49,7 @@ static struct trip_behaviour behave(const void *context, const struct path *path
     int64_t connect_ms = 1 + (int64_t)track_random(&seed, 1 + track_random(&seed, 900)), shake_ms = 1 + (int64_t)track_random(&seed, 1 + track_random(&seed, 1500));
     uint8_t last = path->address.octets[path->address.family == 4 ? 3 : 15];
     uint64_t kind = track_random(&seed, 14);
-    bool kind_keeps = track_random(&seed, 2);
+    bool kind_keeps = track_random(&seed, 2), is_mute = track_random(&seed, 2);
     bool may_die = path->via == PATH_DIRECT && (path->port == 465 || path->port == 587);
     if (venue->is_portal && !venue->is_logged_in)
         return TRIP_STRANGER(connect_ms, shake_ms, kind % 2 ? PATH_HTTP : PATH_WRONG_CERTIFICATE);
@@ -60,7 +60,7 @@ static struct trip_behaviour behave(const void *context, const struct path *path
     switch (kind) {
     case 0: return TRIP_OPEN(connect_ms, shake_ms);
     case 1: return TRIP_OPEN(connect_ms * 5, shake_ms * 4);
-    case 2: return (struct trip_behaviour){.connects_ms = connect_ms, .shakes_ms = shake_ms, .dies_after = may_die ? 1 + track_random(&seed, 5000) : 0, .keeps = kind_keeps};
+    case 2: return (struct trip_behaviour){.connects_ms = connect_ms, .shakes_ms = shake_ms, .dies_after = may_die ? 1 + track_random(&seed, 5000) : 0, .keeps = kind_keeps, .is_mute = is_mute};
     case 3: return (struct trip_behaviour){.connects_ms = connect_ms, .shakes_ms = shake_ms, .refuses = true};
     case 4: return TRIP_SILENT(connect_ms);
     case 5: return TRIP_FAILS(connect_ms, PATH_REFUSED);

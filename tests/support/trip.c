@@ -40,6 +40,7 @@ struct trip {
     uint64_t session_octets;
     uint32_t session_carried;
     uint64_t kept_octets; /* of the first message that waits, by the relay */
+    bool has_unheard;     /* some of them the next session will hear of */
     /* The mail. */
     uint32_t nmessages;
     uint64_t octets;
@@ -345,13 +346,26 @@ static void tell_line(struct trip *trip, size_t i)
     }
 }
 
+static bool has_hope_elsewhere(const struct trip *trip)
+{
+    size_t n;
+    const struct finder_trial *trials = finder_trials(trip->finder, &n);
+    for (size_t i = 0; i < n; i++)
+        if (trials[i].verdict == PATH_UNTRIED && !trials[i].is_demoted)
+            return true;
+    return false;
+}
+
 static void end_session(struct trip *trip, enum finder_end how, enum path_verdict verdict, const char *words)
 {
     write_log(trip, "%s", words);
     trip->has_session = trip->is_first_loss = false;
+    bool is_blamed = how == FINDER_END_DIED || (how == FINDER_END_CUT && has_hope_elsewhere(trip));
     finder_ended(trip->finder, how, verdict, NULL, trip->now_ms);
-    if (how == FINDER_END_DIED)
+    if (is_blamed)
         note_death(trip, &trip->session);
+    else if (how == FINDER_END_CUT)
+        forget_death(trip, &trip->session);
 }
 
 static void tell_session(struct trip *trip)
@@ -365,7 +379,13 @@ static void tell_session(struct trip *trip)
     } else if (trip->nmessages == 0) {
         end_session(trip, FINDER_END_PEACE, PATH_OPEN, "ended in peace");
     } else if (b.keeps && b.dies_after > 0 && trip->session_octets > b.dies_after) {
+        bool gets_on = trip->has_unheard;
         trip->kept_octets += b.dies_after - before;
+        trip->has_unheard = b.is_mute;
+        if (b.is_mute) {
+            end_session(trip, trip->session_carried > 0 ? FINDER_END_CARRIED : gets_on ? FINDER_END_CUT : FINDER_END_DIED, PATH_DIED_EARLY, "died unheard");
+            return;
+        }
         forget_death(trip, &trip->session);
         finder_carried(trip->finder, 0, trip->now_ms);
         end_session(trip, FINDER_END_CARRIED, PATH_DIED_EARLY, "died after octets");
@@ -375,6 +395,7 @@ static void tell_session(struct trip *trip)
         trip->nmessages--;
         trip->session_carried++;
         trip->kept_octets = 0;
+        trip->has_unheard = false;
         forget_death(trip, &trip->session);
         write_log(trip, "carried");
         finder_carried(trip->finder, trip->octets, trip->now_ms);

@@ -16,6 +16,7 @@ struct trip_behaviour {
     enum path_verdict unshaken;    /* PATH_UNTRIED: proven */
     uint64_t dies_after;           /* octets of a session; 0: never */
     bool keeps;                    /* the relay keeps what it got of a message, and the next session goes on there */
+    bool is_mute;                  /* with keeps: the session dies before the relay has said so, and the next one hears of it */
     bool refuses;                  /* the relay does, at login */
 };
 

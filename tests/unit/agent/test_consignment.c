@@ -159,6 +159,22 @@ static void a_line_that_gets_on_is_not_blamed_however_often_it_is_cut(void **sta
     close_scene(&s);
 }
 
+/* Of no session but the first is anything heard: each next one finds more there, and that is reason enough to come again at once. */
+static void a_line_that_gets_on_unheard_is_tried_again_at_once(void **state)
+{
+    struct scene s;
+    (void)state;
+    open_scene_with(&s, LARGE, NEW, "[queue]\npatience = 1h\n");
+    s.office.wall_lead_ms = long_ahead;
+    s.stop_at = 150 * 1000;
+    enqueue(&s);
+    NET_UNTIL(&s.house.net, s.house.opened == 2);
+    s.stop_at = 30 * 1000;
+    NET_UNTIL(&s.house.net, s.ntaken == 1 && queue_count(s.queue) == 0);
+    assert_true(s.house.opened >= 5);
+    close_scene(&s);
+}
+
 /* Pieces are taken each time, and it is none the further. */
 static void a_relay_that_loses_what_it_took_is_judged_as_before(void **state)
 {
@@ -490,6 +506,7 @@ int main(void)
         cmocka_unit_test(a_relay_that_knows_no_names_is_told_none),
         cmocka_unit_test(what_was_begun_is_gone_on_with),
         cmocka_unit_test(a_line_that_gets_on_is_not_blamed_however_often_it_is_cut),
+        cmocka_unit_test(a_line_that_gets_on_unheard_is_tried_again_at_once),
         cmocka_unit_test(a_relay_that_loses_what_it_took_is_judged_as_before),
         cmocka_unit_test(a_relay_that_breaks_off_in_vain_is_left_alone),
         cmocka_unit_test(nothing_is_told_of_one_that_has_expired),

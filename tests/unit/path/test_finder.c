@@ -284,7 +284,6 @@ static void test_who_dies_young_is_demoted_here(void **state)
     stop(laptop);
 }
 
-/* Several paths that let handshakes through and kill what follows cost no back-off, as long as one is left that has not been tried. */
 /* On a train: each session gets 1,000 octets through, and the relay keeps them. Neither is the way to blame nor is there any reason to wait. */
 static void test_a_line_that_is_cut_again_and_again_but_gets_on(void **state)
 {
@@ -304,6 +303,40 @@ static void test_a_line_that_is_cut_again_and_again_but_gets_on(void **state)
     stop(laptop);
 }
 
+/* The same where no session lives until the relay says what it keeps: each is blamed, but after the first nobody waits. */
+static void test_a_line_that_gets_on_unheard(void **state)
+{
+    (void)state;
+    struct laptop *laptop = start();
+    laptop->world.rows[0] = (struct row){.port = 465, .behaviour = {.connects_ms = 10, .shakes_ms = 20, .dies_after = 1000, .keeps = true, .is_mute = true}};
+    arrive(laptop, 1);
+    trip_mail(laptop->trip, 1, 50 * 1000, FINDER_WISH_NEW_MAIL);
+    trip_run_until_sent(laptop->trip, 600 * 1000);
+    assert_int_equal(trip_waiting(laptop->trip), 0);
+    assert_int_equal(trip_searches(laptop->trip), 50);
+    assert_true(trip_now_ms(laptop->trip) < 50 * 500 + 60 * 1000);
+    stop(laptop);
+}
+
+/* What the sessions of one way have brought is no merit of the next: another way is tried that kills nothing. */
+static void test_the_way_that_cuts_is_left_for_one_that_does_not(void **state)
+{
+    (void)state;
+    struct laptop *laptop = start();
+    struct trip_behaviour cuts = {.connects_ms = 10, .shakes_ms = 20, .dies_after = 1000, .keeps = true, .is_mute = true};
+    laptop->world.rows[0] = (struct row){.port = 465, .behaviour = cuts};
+    laptop->world.rows[1] = (struct row){.port = 443, .behaviour = cuts};
+    laptop->world.rows[2] = (struct row){.port = 587, .behaviour = TRIP_OPEN(50, 50)};
+    arrive(laptop, 1);
+    trip_mail(laptop->trip, 1, 50 * 1000, FINDER_WISH_NEW_MAIL);
+    trip_run_until_sent(laptop->trip, 60 * 1000);
+    assert_int_equal(trip_waiting(laptop->trip), 0);
+    assert_true(has_logged(laptop, "use 192.0.2.1:587"));
+    assert_true(trip_searches(laptop->trip) <= 4);
+    stop(laptop);
+}
+
+/* Several paths that let handshakes through and kill what follows cost no back-off, as long as one is left that has not been tried. */
 static void test_several_die_and_one_does_not(void **state)
 {
     static const uint16_t deadly[] = {465, 587, 2525};
@@ -672,6 +705,8 @@ int main(void)
         cmocka_unit_test(test_the_remembered_path_starts_alone),
         cmocka_unit_test(test_who_dies_young_is_demoted_here),
         cmocka_unit_test(test_a_line_that_is_cut_again_and_again_but_gets_on),
+        cmocka_unit_test(test_a_line_that_gets_on_unheard),
+        cmocka_unit_test(test_the_way_that_cuts_is_left_for_one_that_does_not),
         cmocka_unit_test(test_several_die_and_one_does_not),
         cmocka_unit_test(test_demotion_without_a_key),
         cmocka_unit_test(test_a_change_of_network),
