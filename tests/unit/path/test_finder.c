@@ -1,125 +1,5 @@
-/* The finder as stories: places, what the laptop does there, and each numbered invariant of path/finder.h. The trip (support/trip.h) checks them all, in every story; the weeks of travel are
- * tests/property/prop_finder.c. */
-#include "support/trip.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
-#include <cmocka.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#define WALL INT64_C(1700000000000)
-#define V4(a, b, c, d) {.family = 4, .octets = {(a), (b), (c), (d)}}
-
-static const struct finder_way WAYS[] = {{.port = 465, .mode = PATH_TLS}, {.port = 443, .mode = PATH_TLS}, {.port = 587, .mode = PATH_STARTTLS}, {.port = 2525, .mode = PATH_STARTTLS}, {.port = 25, .mode = PATH_STARTTLS}};
-static const struct path_address RELAY = V4(192, 0, 2, 1), RELAY6 = {.family = 6, .octets = {0x20, 1, 0xd, 0xb8, [15] = 1}}, LIE = V4(10, 0, 0, 99);
-
-/* How paths behave: the first row that fits; 0 fits all. None: dropped. */
-struct row {
-    uint16_t port;
-    enum path_alpn alpn;
-    enum path_via via;
-    struct path_address address;
-    struct trip_behaviour behaviour;
-};
-struct world {
-    struct row rows[8]; /* up to the first that has no time at all */
-};
-
-static struct trip_behaviour behave(const void *context, const struct path *path)
-{
-    const struct world *world = context;
-    for (const struct row *row = world->rows; row < world->rows + 8 && row->behaviour.connects_ms != 0; row++) {
-        bool fits = (!row->port || row->port == path->port) && (!row->alpn || row->alpn == path->alpn) && row->via == path->via;
-        if (fits && (!row->address.family || path_address_equal(&row->address, &path->address)))
-            return row->behaviour;
-    }
-    return TRIP_DROPPED;
-}
-
-struct laptop {
-    struct schedule patience;
-    struct memory *memory;
-    struct trip *trip;
-    struct world world;
-    struct trip_place place;
-};
-
-static struct laptop *start_with(struct finder_config config, int64_t late_ms)
-{
-    struct laptop *laptop = calloc(1, sizeof *laptop);
-    assert_non_null(laptop);
-    assert_int_equal(schedule_parse(SLICE("2s, 5s, 15s, 30s, 1m*5, 5m*6, 15m"), &laptop->patience), RESULT_OK);
-    laptop->memory = config.is_survey ? NULL : memory_new();
-    config.patience = &laptop->patience;
-    config.memory = laptop->memory;
-    const struct trip_config trip = {.finder = config, .ways = WAYS, .nways = 5, .wall_ms = WALL, .late_ms = late_ms};
-    laptop->trip = trip_new(&trip);
-    laptop->place = (struct trip_place){.is_up = true, .has_key = true, .key = {{1}}, .resolves_ms = 20, .addresses = {RELAY}, .naddresses = 1, .probe_ms = TRIP_NEVER, .behave = behave, .context = &laptop->world};
-    return laptop;
-}
-
-static struct laptop *start(void)
-{
-    return start_with((struct finder_config){.can_probe = true}, 0);
-}
-
-static void stop(struct laptop *laptop)
-{
-    if (trip_broken(laptop->trip))
-        fail_msg("%s\n%s", trip_broken(laptop->trip), trip_log(laptop->trip));
-    trip_free(&laptop->trip);
-    if (laptop->memory)
-        memory_free(&laptop->memory);
-    free(laptop);
-}
-
-static void arrive(struct laptop *laptop, uint8_t key)
-{
-    laptop->place.key.octets[0] = key;
-    trip_clear_log(laptop->trip);
-    trip_go(laptop->trip, &laptop->place, false);
-}
-
-static void expect_log(struct laptop *laptop, const char *log)
-{
-    if (trip_broken(laptop->trip) || strcmp(trip_log(laptop->trip), log) != 0)
-        fail_msg("%s\n%sinstead of\n%s", trip_broken(laptop->trip) ? trip_broken(laptop->trip) : "", trip_log(laptop->trip), log);
-}
-
-static bool has_logged(const struct laptop *laptop, const char *text)
-{
-    return strstr(trip_log(laptop->trip), text) != NULL;
-}
-
-static enum network_state network(const struct laptop *laptop)
-{
-    bool is_known;
-    enum network_state state = finder_network(trip_finder(laptop->trip), &is_known);
-    assert_true(is_known);
-    return state;
-}
-
-/* One message, and the port that carried it. */
-static uint16_t send_one(struct laptop *laptop, int64_t within_ms)
-{
-    uint16_t port = 0;
-    int64_t until_ms = trip_now_ms(laptop->trip) + within_ms;
-    trip_mail(laptop->trip, 1, 1000, FINDER_WISH_NEW_MAIL);
-    while (trip_waiting(laptop->trip) > 0 && trip_now_ms(laptop->trip) < until_ms && !trip_broken(laptop->trip)) {
-        const struct path *path = finder_path(trip_finder(laptop->trip));
-        port = path ? path->port : port;
-        trip_run(laptop->trip, 10);
-    }
-    if (trip_waiting(laptop->trip) > 0 || trip_broken(laptop->trip))
-        fail_msg("%s\n%s", trip_broken(laptop->trip) ? trip_broken(laptop->trip) : "not sent", trip_log(laptop->trip));
-    return port;
-}
-
-/* ---- stories ------------------------------------------------------------------------------------------------------ */
+/* The finder as stories: places, what the laptop does there, and each numbered invariant of path/finder.h; the weeks of travel are tests/property/prop_finder.c. */
+#include "laptop_scene.h"
 
 static void test_the_order_of_an_unknown_network(void **state)
 {
@@ -254,118 +134,6 @@ static void test_the_remembered_path_starts_alone(void **state)
     /* Where it has not carried anything, it has no preference. */
     arrive(laptop, 3);
     assert_int_equal(send_one(laptop, 2000), 465);
-    stop(laptop);
-}
-
-/* Invariant 5. */
-static void test_who_dies_young_is_demoted_here(void **state)
-{
-    (void)state;
-    struct laptop *laptop = start();
-    laptop->world.rows[0] = (struct row){.port = 465, .behaviour = {.connects_ms = 10, .shakes_ms = 20, .dies_after = 500}};
-    laptop->world.rows[1] = (struct row){.port = 587, .behaviour = TRIP_OPEN(600, 900)};
-    arrive(laptop, 1);
-    assert_int_equal(send_one(laptop, 10000), 587);
-    assert_true(has_logged(laptop, "use 192.0.2.1:465 tls") && !has_logged(laptop, "probe"));
-    size_t n;
-    const struct finder_trial *trials = finder_trials(trip_finder(laptop->trip), &n);
-    assert_true(trials[n - 1].is_demoted && trials[n - 1].path.port == 465 && trials[n - 1].verdict == PATH_DIED_EARLY);
-    trip_run(laptop->trip, 5000);
-    /* Elsewhere it is as good as ever. */
-    laptop->world.rows[0].behaviour.dies_after = 0;
-    arrive(laptop, 2);
-    assert_int_equal(send_one(laptop, 10000), 465);
-    trip_run(laptop->trip, 5000);
-    /* And here again after an hour, when nothing else has carried anything; or when nothing else is open. */
-    laptop->world.rows[1].behaviour = TRIP_DROPPED;
-    arrive(laptop, 1);
-    assert_int_equal(send_one(laptop, 10000), 465);
-    assert_false(memory_is_demoted(laptop->memory, &laptop->place.key, &trials[0].path, WALL + trip_now_ms(laptop->trip)));
-    stop(laptop);
-}
-
-/* On a train: each session gets 1,000 octets through, and the relay keeps them. Neither is the way to blame nor is there any reason to wait. */
-static void test_a_line_that_is_cut_again_and_again_but_gets_on(void **state)
-{
-    (void)state;
-    struct laptop *laptop = start();
-    const struct memory_path *paths;
-    size_t n;
-    laptop->world.rows[0] = (struct row){.port = 465, .behaviour = {.connects_ms = 10, .shakes_ms = 20, .dies_after = 1000, .keeps = true}};
-    arrive(laptop, 1);
-    trip_mail(laptop->trip, 1, 50 * 1000, FINDER_WISH_NEW_MAIL);
-    trip_run_until_sent(laptop->trip, 60 * 1000);
-    assert_int_equal(trip_waiting(laptop->trip), 0);
-    assert_int_equal(trip_searches(laptop->trip), 50);
-    paths = memory_paths(laptop->memory, &laptop->place.key, WALL + trip_now_ms(laptop->trip), &n);
-    assert_true(n == 1 && paths[0].path.port == 465 && paths[0].demoted_at_ms == 0 && paths[0].carried_at_ms > 0);
-    assert_true(trip_now_ms(laptop->trip) < 50 * 500); /* no wait between them */
-    stop(laptop);
-}
-
-/* The same where no session lives until the relay says what it keeps: each is blamed, but after the first nobody waits. */
-static void test_a_line_that_gets_on_unheard(void **state)
-{
-    (void)state;
-    struct laptop *laptop = start();
-    laptop->world.rows[0] = (struct row){.port = 465, .behaviour = {.connects_ms = 10, .shakes_ms = 20, .dies_after = 1000, .keeps = true, .is_mute = true}};
-    arrive(laptop, 1);
-    trip_mail(laptop->trip, 1, 50 * 1000, FINDER_WISH_NEW_MAIL);
-    trip_run_until_sent(laptop->trip, 600 * 1000);
-    assert_int_equal(trip_waiting(laptop->trip), 0);
-    assert_int_equal(trip_searches(laptop->trip), 50);
-    assert_true(trip_now_ms(laptop->trip) < 50 * 500 + 60 * 1000);
-    stop(laptop);
-}
-
-/* What the sessions of one way have brought is no merit of the next: another way is tried that kills nothing. */
-static void test_the_way_that_cuts_is_left_for_one_that_does_not(void **state)
-{
-    (void)state;
-    struct laptop *laptop = start();
-    struct trip_behaviour cuts = {.connects_ms = 10, .shakes_ms = 20, .dies_after = 1000, .keeps = true, .is_mute = true};
-    laptop->world.rows[0] = (struct row){.port = 465, .behaviour = cuts};
-    laptop->world.rows[1] = (struct row){.port = 443, .behaviour = cuts};
-    laptop->world.rows[2] = (struct row){.port = 587, .behaviour = TRIP_OPEN(50, 50)};
-    arrive(laptop, 1);
-    trip_mail(laptop->trip, 1, 50 * 1000, FINDER_WISH_NEW_MAIL);
-    trip_run_until_sent(laptop->trip, 60 * 1000);
-    assert_int_equal(trip_waiting(laptop->trip), 0);
-    assert_true(has_logged(laptop, "use 192.0.2.1:587"));
-    assert_true(trip_searches(laptop->trip) <= 4);
-    stop(laptop);
-}
-
-/* Several paths that let handshakes through and kill what follows cost no back-off, as long as one is left that has not been tried. */
-static void test_several_die_and_one_does_not(void **state)
-{
-    static const uint16_t deadly[] = {465, 587, 2525};
-    (void)state;
-    struct laptop *laptop = start();
-    for (size_t i = 0; i < 3; i++)
-        laptop->world.rows[i] = (struct row){.port = deadly[i], .behaviour = {.connects_ms = 10, .shakes_ms = 20, .dies_after = 500}};
-    laptop->world.rows[3] = (struct row){.port = 25, .behaviour = TRIP_OPEN(100, 100)};
-    arrive(laptop, 1);
-    int64_t began_ms = trip_now_ms(laptop->trip);
-    assert_int_equal(send_one(laptop, 10000), 25);
-    assert_true(trip_now_ms(laptop->trip) - began_ms < 2000);
-    stop(laptop);
-}
-
-/* Also where the network can't be told from others, as long as the laptop is on it. */
-static void test_demotion_without_a_key(void **state)
-{
-    (void)state;
-    struct laptop *laptop = start();
-    laptop->place.has_key = false;
-    laptop->world.rows[0] = (struct row){.port = 465, .behaviour = {.connects_ms = 10, .shakes_ms = 20, .dies_after = 500}};
-    laptop->world.rows[1] = (struct row){.port = 587, .behaviour = TRIP_OPEN(600, 900)};
-    trip_go(laptop->trip, &laptop->place, false);
-    assert_int_equal(send_one(laptop, 10000), 587);
-    struct buffer text = {0};
-    assert_int_equal(memory_write(laptop->memory, SLICE("relay.example"), &text), RESULT_OK);
-    assert_null(memmem(buffer_slice(&text).ptr, buffer_len(&text), "network", 7));
-    buffer_free(&text);
     stop(laptop);
 }
 
@@ -605,41 +373,6 @@ static void test_the_relay_refuses(void **state)
     stop(laptop);
 }
 
-/* Dies after each message, but carries one: goes on at once, each time. */
-static void test_it_carries_and_dies(void **state)
-{
-    (void)state;
-    struct laptop *laptop = start();
-    laptop->world.rows[0].behaviour = (struct trip_behaviour){.connects_ms = 10, .shakes_ms = 10, .dies_after = 1500};
-    arrive(laptop, 1);
-    trip_mail(laptop->trip, 10, 1000, FINDER_WISH_DUE);
-    trip_run_until_sent(laptop->trip, 10 * 1000);
-    assert_int_equal(trip_waiting(laptop->trip), 0);
-    stop(laptop);
-}
-
-/* Proven, and gone before its turn: no session, no AUTH, and a search that is lost. */
-static void test_gone_before_its_use(void **state)
-{
-    (void)state;
-    struct laptop *laptop = start();
-    struct finder *finder = trip_finder(laptop->trip);
-    struct finder_action action;
-    finder_set_network(finder, &laptop->place.key, true, false, 0);
-    finder_want(finder, FINDER_WISH_DUE, 0);
-    finder_resolved(finder, &RELAY, 1, 0);
-    assert_true(finder_next(finder, 0, &action) && action.type == FINDER_RESOLVE);
-    assert_true(finder_next(finder, 0, &action) && action.type == FINDER_CONNECT);
-    finder_connected(finder, action.trial, 5);
-    assert_true(finder_next(finder, 5, &action) && action.type == FINDER_HANDSHAKE);
-    finder_proven(finder, action.trial, 9);
-    finder_failed(finder, action.trial, PATH_DIED_EARLY, "gone", 9);
-    assert_true(finder_next(finder, 9, &action) && action.type == FINDER_LOST);
-    assert_int_equal(finder_state(finder), FINDER_WAITING);
-    assert_true(memory_is_demoted(laptop->memory, &laptop->place.key, &finder_trials(finder, &(size_t){0})->path, WALL));
-    stop(laptop);
-}
-
 /* diagnose. */
 static void test_a_survey(void **state)
 {
@@ -703,12 +436,6 @@ int main(void)
         cmocka_unit_test(test_only_the_proxy_lets_us_out),
         cmocka_unit_test(test_limits_hold_over_all_that_joins),
         cmocka_unit_test(test_the_remembered_path_starts_alone),
-        cmocka_unit_test(test_who_dies_young_is_demoted_here),
-        cmocka_unit_test(test_a_line_that_is_cut_again_and_again_but_gets_on),
-        cmocka_unit_test(test_a_line_that_gets_on_unheard),
-        cmocka_unit_test(test_the_way_that_cuts_is_left_for_one_that_does_not),
-        cmocka_unit_test(test_several_die_and_one_does_not),
-        cmocka_unit_test(test_demotion_without_a_key),
         cmocka_unit_test(test_a_change_of_network),
         cmocka_unit_test(test_waking_up_begins_anew),
         cmocka_unit_test(test_a_captive_portal),
@@ -720,8 +447,6 @@ int main(void)
         cmocka_unit_test(test_a_resolver_that_lies_is_told),
         cmocka_unit_test(test_nobody_knows_an_address),
         cmocka_unit_test(test_the_relay_refuses),
-        cmocka_unit_test(test_it_carries_and_dies),
-        cmocka_unit_test(test_gone_before_its_use),
         cmocka_unit_test(test_a_survey),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
