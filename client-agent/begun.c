@@ -38,7 +38,7 @@ bool begun_hold(struct begun *begun, uint64_t octets)
     if (octets <= begun->most_octets)
         return false;
     begun->most_octets = octets;
-    begun->nfutile = 0;
+    begun->nfutile = begun->nrepeats = 0;
     return true;
 }
 

@@ -12,6 +12,7 @@ struct begun {
     uint64_t size_octets;
     uint64_t held_octets; /* by the relay's last word */
     uint64_t most_octets; /* that it ever held */
+    uint32_t nrepeats;    /* how often it went on before all others since the relay was known to hold more of it than ever before */
     uint32_t nfutile;     /* deaths of sessions under it, in a row, that left no more there than ever before */
 };
 

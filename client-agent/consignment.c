@@ -47,10 +47,11 @@ static void count_futile(struct consignment *consignment, struct courier *courie
         courier_set_futile(courier, ++begun->nfutile);
 }
 
-/* It was begun, and is to go on at once. Were others begun meanwhile, each cut would leave one half more at the relay, until that has too many and drops the first. */
+/* It was begun, and is to go on at once. Were others begun meanwhile, each cut would leave one half more at the relay, until that has too many and drops the first. One that gets nowhere lets the others go. */
 static bool is_interrupted(const struct consignment *consignment, const struct attempt_end *end)
 {
-    return end->needs_more && end->next_attempt_ms <= wall_now_ms() && begun_find(&consignment->begun, end->message);
+    struct begun *begun = begun_find(&consignment->begun, end->message);
+    return end->needs_more && end->next_attempt_ms <= wall_now_ms() && begun && begun->nrepeats++ < COURIER_FUTILE_MAX;
 }
 
 static void give_back(struct consignment *consignment, const struct attempt_end *end)

@@ -26,7 +26,7 @@ struct inquiry {
     int64_t unheard_at_ms, old_not_before_ms; /* the last of them; those that it has had for long are looked at then at the earliest */
     unsigned unheard;             /* they are being looked at: as in tracer.h */
     uint64_t old;                 /* the last that was */
-    uint64_t promised_s;          /* how long the relay has said last that it knows a transaction; 0: not since we run */
+    uint64_t promised_s;          /* how long the relay has said last that it knows a transaction; 0: not since we run (promised_s()) */
     bool is_concluding;           /* inside inquiry_event, or conclude_unasked */
     bool is_session_over;         /* while something is still being read */
     bool is_stopping;
@@ -53,6 +53,14 @@ static void enqueue(struct inquiry *inquiry, uint64_t message, int64_t due_at_ms
         inquiry->config.on_unscheduled(inquiry->config.unscheduled_context);
 }
 
+/* How long the relay has said last that it knows a transaction, in this run or before it. */
+static uint64_t promised_s(const struct inquiry *inquiry)
+{
+    struct smtp_peer peer;
+    bool is_of_before = inquiry->promised_s == 0 && inquiry->config.profile && profile_peer(inquiry->config.profile, &peer);
+    return is_of_before ? peer.outcome_s : inquiry->promised_s;
+}
+
 /* All of a message's answers are here. */
 static void conclude(struct inquiry *inquiry, struct question *question, bool has_copy)
 {
@@ -63,7 +71,7 @@ static void conclude(struct inquiry *inquiry, struct question *question, bool ha
         .relay = buffer_slice(&inquiry->bond.host),
         .unheard = inquiry->unheard,
         .is_untold = inquiry->is_untold,
-        .promised_s = inquiry->promised_s,
+        .promised_s = promised_s(inquiry),
         .ask_at_ms = wall_now_ms() + in_ms,
         .is_long_wait = is_long_wait,
     };

@@ -22,6 +22,7 @@ struct inquiry_config {
     uv_loop_t *loop;
     struct store_client *store;
     struct session *session;      /* the uplink's; outbound NULL: there is none */
+    const struct profile *profile; /* what the relay has promised before we ran; NULL: nothing is known */
     struct attempt_office *office; /* for its wall_lead_ms and keep_copies */
     struct queue *queue;          /* what the relay has lost is due there */
     const struct log *log;

@@ -408,6 +408,7 @@ static struct inquiry *make_inquiry(struct uplink *uplink)
         .loop = config->loop,
         .store = config->store,
         .session = &uplink->session,
+        .profile = &config->recall->profile,
         .office = config->office,
         .queue = config->queue,
         .naming = config->naming,

@@ -1,7 +1,7 @@
 /* Has the peer read what it was told? TCP does not say: what is acknowledged lies in the peer's buffer. But a host whose program closes with octets unread, or to which octets come after the close, is to send
  * RST (RFC 1122, 4.2.2.13; RFC 9293, 3.6.1; RFC 2525, 2.17 tells what becomes of those that don't). Linux does so in both cases: close sends FIN only when the receive buffer is empty, and what comes later is not acknowledged but
- * reset. So an end in good order (FIN, no RST) of a peer that has acknowledged everything shows that the program took it out of the buffer. On the loopback nobody stands between, and the other side is this very kernel;
- * of any other peer nothing is ever known.
+ * reset. So an end in good order (FIN, no RST) of a peer that has acknowledged everything shows that the program took it out of the buffer. On the loopback the other side is this very kernel;
+ * of any other peer nothing is ever known. (It may be a forwarder, as of ssh -L, with the mail program elsewhere: then what is known is that the forwarder has read it.)
  *
  * A program may also end its half alone (shutdown) and go on reading: then its FIN tells nothing. One that had done so before the mark shows by the state CLOSE_WAIT. What remains: one that does so with the octets in its buffer, and never
  * reads them, passes for one that did, unless it closes before we look. */

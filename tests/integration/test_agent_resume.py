@@ -1,5 +1,6 @@
 """Large mail on lines that break: it goes on where it was, arrives once, and lets small mail pass. Agent and relay are real; the line is a proxy that counts octets."""
 import contextlib
+import select
 import sqlite3
 
 import pytest
@@ -27,11 +28,11 @@ def house(make_relay, make_sink, make_agent):
     class House:
         proxies = []
 
-        def open(self, cuts=(), relay_conf=(), agent_conf=None, start=True):
+        def open(self, cuts=(), relay_conf=(), agent_conf=None, start=True, proxy=CuttingProxy):
             self.sink = make_sink()
             self.relay = make_relay(zone=ZONE.format(host=self.sink.host), mx_port=self.sink.port, conf=relay_conf, listen=[f"127.0.0.1:{free_port()} tls"])
             self.relay.add_account("anna", "secret", "anna@example.org")
-            self.proxy = CuttingProxy(self.relay.address("tls")[1], cuts)
+            self.proxy = proxy(self.relay.address("tls")[1], cuts)
             self.proxies.append(self.proxy)
             self.agent = make_agent(pin=pin_of(self.relay), ways=[f"{self.proxy.port} tls"], conf=agent_conf, start=start)
             return self
@@ -119,6 +120,35 @@ def test_many_large_ones_on_a_line_that_breaks_go_one_after_the_other(house):
     assert sorted(m.header("Subject") for m in house.sink.messages) == [f"big{i}" for i in range(6)]
     assert house.proxy.octets <= sum(tls_octets(len(m)) for m in messages) + house.proxy.connections * (CHUNK + OVERHEAD)
     assert not house.relay.log("half-body-dropped")
+
+
+class DyingProxy(CuttingProxy):
+    """A line that dies of each larger flight of the agent's, before anything of it has passed."""
+
+    def _forth(self, near, far, limit):
+        with contextlib.suppress(OSError):
+            while 0 < len(octets := self.flight(near)) <= 3000:
+                far.sendall(octets)
+
+    @staticmethod
+    def flight(near):
+        """All that comes without a longer pause."""
+        octets = near.recv(64 * 1024)
+        while octets and len(octets) <= 3000 and select.select([near], [], [], 0.02)[0]:
+            more = near.recv(64 * 1024)
+            if not more:
+                break
+            octets += more
+        return octets
+
+
+def test_one_that_never_gets_through_lets_the_others_go(house):
+    house.open(agent_conf={"queue.schedule": ["1h"]}, proxy=DyingProxy)
+    house.agent.send(message=big_message(600_000))
+    wait_for(lambda: house.proxy.connections > 1, "the first death")
+    ids = [house.agent.send(message=make_message(subject=f"small{i}")) for i in range(3)]
+    for id in ids:
+        house.agent.wait_state(id, "relayed", "delivered")
 
 
 def test_progress_is_told_of_what_was_interrupted(house):
