@@ -43,7 +43,7 @@ static const struct config_key keys[] = {
     KEY("local", "user", CONFIG_TEXT, local_user, .fallback = "", .max = SASL_NAME_MAX, .accepted = "the name that mail programs log in with"),
     KEY("local", "password_file", CONFIG_PATH, local_password_file, .accepted = "a file that holds the password for it, readable by its owner only"),
     KEY("local", "message_size", CONFIG_SIZE, message_size, .fallback = "50M", .min = 65536, .max = INT64_C(1) << 32, .accepted = "a size from 64K to 4G"),
-    COUNT("local", "recipients", recipients, "1000", 100, 100000, "a number from 100 to 100000"),
+    COUNT("local", "recipients", recipients, "1000", 100, 10000, "a number from 100 to 10000"),
     COUNT("local", "sessions", sessions, "50", 1, 10000, "a number from 1 to 10000"),
     TIME("local", "retry_window", retry_window, "30m", 0, DAYS(1), "a duration up to 1d, 0s for never"),
 

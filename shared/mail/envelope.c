@@ -1,6 +1,5 @@
 #include "mail/envelope.h"
 
-#include "base/map.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -86,39 +85,45 @@ enum result envelope_copy(struct arena *a, const struct envelope *from, struct e
 
 /* ---- each once -------------------------------------------------------------------------------------------------- */
 
-struct seen {
-    struct map_node by_address;
+struct named {
     struct slice address;
+    size_t at; /* in the envelope */
 };
 
-static bool is_known(const struct map *known, uint64_t hash, struct slice address)
+/* Those of one address beside each other, the first of them first. (A table of hashes would be at the mercy of who chooses the addresses.) */
+static int compare_named(const void *left, const void *right)
 {
-    for (struct map_node *node = map_find(known, hash, NULL); node; node = map_find(known, hash, node))
-        if (slice_equal(MAP_OWNER(node, struct seen, by_address)->address, address))
-            return true;
-    return false;
+    const struct named *a = left, *b = right;
+    if (a->address.len != b->address.len)
+        return a->address.len < b->address.len ? -1 : 1;
+    int order = a->address.len > 0 ? memcmp(a->address.ptr, b->address.ptr, a->address.len) : 0;
+    return order != 0 ? order : (a->at > b->at) - (a->at < b->at);
+}
+
+static void mark_repeated(struct named *named, size_t n, bool *is_repeated)
+{
+    qsort(named, n, sizeof *named, compare_named);
+    for (size_t i = 1; i < n; i++)
+        is_repeated[named[i].at] = slice_equal(named[i].address, named[i - 1].address);
 }
 
 enum result envelope_drop_repeated(struct envelope *envelope)
 {
-    struct map known = {0};
-    size_t nkept = 0;
-    if (envelope->nrcpt < 2)
+    size_t n = envelope->nrcpt, nkept = 0;
+    if (n < 2)
         return RESULT_OK;
-    struct seen *seen = calloc(envelope->nrcpt, sizeof *seen);
-    enum result result = seen ? map_reserve(&known, envelope->nrcpt) : RESULT_MEMORY;
-    for (size_t i = 0; i < envelope->nrcpt && result == RESULT_OK; i++) {
-        struct envelope_recipient recipient = envelope->recipients[i];
-        uint64_t hash = map_hash(recipient.address);
-        if (is_known(&known, hash, recipient.address))
-            continue;
-        seen[nkept].address = recipient.address;
-        result = map_add(&known, &seen[nkept].by_address, hash); /* there is room */
-        envelope->recipients[nkept++] = recipient;
-    }
-    if (result == RESULT_OK)
+    struct named *named = calloc(n, sizeof *named);
+    bool *is_repeated = calloc(n, sizeof *is_repeated);
+    if (named && is_repeated) {
+        for (size_t i = 0; i < n; i++)
+            named[i] = (struct named){envelope->recipients[i].address, i};
+        mark_repeated(named, n, is_repeated);
+        for (size_t i = 0; i < n; i++)
+            if (!is_repeated[i])
+                envelope->recipients[nkept++] = envelope->recipients[i];
         envelope->nrcpt = nkept;
-    map_free(&known);
-    free(seen);
-    return result;
+    }
+    free(named);
+    free(is_repeated);
+    return nkept > 0 ? RESULT_OK : RESULT_MEMORY;
 }

@@ -11,6 +11,8 @@
 enum {
     ATTEMPT_ARENA_MAX = 128 * 1024 * 1024, /* octets: the largest envelope, with a reply for each; an outcome that finds no room here is told to nobody, and the message is sent again */
     REPORT_MAX = 512 * 1024,
+    REPORT_LARGEST = 32 * 1024 * 1024, /* where that does not do: the largest envelope, with REPLY_SHORT of each reply */
+    REPLY_SHORT = 200,
 };
 
 struct attempt {
@@ -245,6 +247,17 @@ static void describe_recipient(const struct attempt *attempt, size_t i, struct d
     };
 }
 
+/* Many recipients, and much said of each: rather less of that than no report. */
+static enum result write_short(struct attempt *attempt, struct dsn *dsn, struct dsn_recipient *recipients)
+{
+    for (size_t i = 0; i < dsn->nrcpt; i++)
+        recipients[i].reply = slice_take(recipients[i].reply, REPLY_SHORT);
+    dsn->ret = DSN_RET_HDRS;
+    buffer_free(&attempt->report_body);
+    attempt->report_body = BUFFER(REPORT_LARGEST);
+    return dsn_write(dsn, &attempt->report_body);
+}
+
 static enum result write_report(struct attempt *attempt, uint64_t id, char *header_from)
 {
     const struct attempt_office *office = attempt->office;
@@ -279,7 +292,8 @@ static enum result write_report(struct attempt *attempt, uint64_t id, char *head
         .is_smtputf8 = message->envelope.is_smtputf8,
     };
     attempt->report_body = BUFFER(REPORT_MAX);
-    return dsn_write(&dsn, &attempt->report_body);
+    enum result result = dsn_write(&dsn, &attempt->report_body);
+    return result == RESULT_LIMIT ? write_short(attempt, &dsn, recipients) : result;
 }
 
 static enum result make_report(struct attempt *attempt)

@@ -72,6 +72,11 @@ enum result database_execute(struct database *db, const char *sql, const char *w
     return code == SQLITE_OK ? RESULT_OK : database_failed(db, sqlite3_extended_errcode(db->handle), what);
 }
 
+void database_wait_for_others(struct database *db, bool waits)
+{
+    sqlite3_busy_timeout(db->handle, waits ? BUSY_WAIT_MS : 0);
+}
+
 enum result database_empty_log(struct database *db)
 {
     int code = sqlite3_wal_checkpoint_v2(db->handle, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
@@ -130,7 +135,7 @@ enum result database_open(struct database *db, const struct database_config *con
     if (code != SQLITE_OK) {
         result = database_failed(db, code, "open");
     } else {
-        sqlite3_busy_timeout(db->handle, BUSY_WAIT_MS);
+        database_wait_for_others(db, true);
         sqlite3_limit(db->handle, SQLITE_LIMIT_LENGTH, LIMIT_ROW);
         sqlite3_db_config(db->handle, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
         result = configure(db, config);

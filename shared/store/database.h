@@ -57,6 +57,8 @@ MUST_CHECK enum result database_open(struct database *db, const struct database_
 void database_close(struct database *db);
 /* Runs SQL text without results, several statements at a time. what: how the log names a failure. */
 MUST_CHECK enum result database_execute(struct database *db, const char *sql, const char *what);
+/* Whether a lock of somebody's own sqlite3 on the file is waited for, for some seconds (as from the opening on); else RESULT_BUSY at once. */
+void database_wait_for_others(struct database *db, bool waits);
 /* Moves all of the write-ahead log into the database and gives its room on the disk back; outside a transaction. RESULT_BUSY: a reader is in the way. */
 MUST_CHECK enum result database_empty_log(struct database *db);
 /* The one number that a pragma gives, or -1. */

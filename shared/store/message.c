@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { OUTCOMES_OCTETS_MAX = 128 * 1024 * 1024 }; /* as the attempt has that they are of (mta/attempt.c) */
+
 static const char *const STATE_NAMES[] = {
     [STORE_QUEUED] = "queued",       [STORE_HELD] = "held",       [STORE_RELAYED] = "relayed",
     [STORE_DELIVERED] = "delivered", [STORE_BOUNCED] = "bounced", [STORE_UNCERTAIN] = "uncertain",
@@ -111,7 +113,7 @@ void store_attempt_finish(struct store_client *client, uint64_t message, const s
     t->message = message;
     t->now_ms = now_ms;
     t->keep_body = keep_body;
-    t->arena = ARENA(STORE_WRITES_OCTETS_MAX);
+    t->arena = ARENA(OUTCOMES_OCTETS_MAX);
     if (t->base.task.result == RESULT_OK)
         t->base.task.result = copy_outcomes(t, outcomes, n);
     if (t->base.task.result == RESULT_OK && own)

@@ -25,7 +25,7 @@
  *   6 What waits for the writer is bounded. A new message is turned away (RESULT_BUSY, later, as any answer) when STORE_WRITES_MAX requests or
  *     STORE_WRITES_OCTETS_MAX octets wait. Chunks of bodies that are already coming in may go to twice both, lest a message is refused when most of
  *     it is there; a body whose chunk is turned away fails. Everything else (outcomes, what people ask) is turned away at twice the requests and at
- *     no number of octets: one carries 512 KiB and its outcomes at most, and those who ask bound how many they have under way. The same for the
+ *     no number of octets: one carries a report, of 512 KiB as a rule, and its outcomes, and those who ask bound how many they have under way. The same for the
  *     reader, whose requests carry nothing.
  *
  * States of a message and its recipients, and every crash point: schema/README.md. */

@@ -60,14 +60,17 @@ enum result wiping_try(struct store *store, struct mark *mark)
     enum result result = wipe_with_room(store, mark);
     store->wipe_octets = result == RESULT_OK ? 0 : octets_needed(db);
     store->is_wipe_given_up = result != RESULT_OK && result != RESULT_FULL && result != RESULT_BUSY;
+    bool was_told = store->is_wipe_told;
+    store->is_wipe_told = result != RESULT_OK;
     if (result == RESULT_OK)
         log_event(db->log, LOG_INFO, "store-sealed", LOG_TEXT("words", "the mail in the database is encrypted, and what lay in the clear before is overwritten"));
-    else
+    else if (!was_told || store->is_wipe_given_up)
         log_event(db->log, LOG_WARNING, "store-not-wiped", LOG_TEXT("result", result_name(result)), LOG_INT("needs", store->wipe_octets),
                   LOG_TEXT("words", "the mail is encrypted, but what lay in the clear before could not be overwritten; it is tried again when little mail is left, and at the next start"));
     return wiping_back_to_usual(db);
 }
 
+/* Mail may come at any moment: nobody is waited for. */
 void wiping_later(struct store *store)
 {
     struct database *db = &store->writer_db;
@@ -76,8 +79,11 @@ void wiping_later(struct store *store)
         return;
     store->wipe_octets = octets_needed(db);
     bool is_time = octets_used(db) <= LATER_OCTETS && room_free(store->room) >= store->wipe_octets;
-    if (is_time && sealing_read_mark(db, &mark) == RESULT_OK && mark.stage == MARK_WIPING)
-        (void)!wiping_try(store, &mark); /* left as it is, deleting is slower, and nothing else */
+    if (!is_time || sealing_read_mark(db, &mark) != RESULT_OK || mark.stage != MARK_WIPING)
+        return;
+    database_wait_for_others(db, false);
+    (void)!wiping_try(store, &mark); /* left as it is, deleting is slower, and nothing else */
+    database_wait_for_others(db, true);
 }
 
 uint64_t store_wipe_octets(const struct store *store)

@@ -31,14 +31,29 @@ def test_the_largest_envelope_is_taken_and_its_name_answers(make_relay):
     assert relay.queue()[0]["state"] in ("queued", "deferred")
 
 
-def test_it_is_delivered_once(make_relay, make_sink):
-    sink = make_sink()
+def deliver(make_relay, sink):
     relay = make_relay(smarthost=f"smtp://{sink.host}:{sink.port}", conf=[f"limits.recipients = {MOST}"])
     relay.add_account("anna", "secret", ANNA)
     with Session(relay) as s:
         assert s.mail(size=0)[0] == 250
         say_recipients(s)
         assert s.chunk(HEADER + b"x\r\n", True)[0] == 250
+    return relay
+
+
+def test_it_is_delivered_once(make_relay, make_sink):
+    """To one who says much about it: that is kept with each recipient."""
+    sink = make_sink()
+    sink.handler_object.replies[("DATA", None)] = ["\r\n".join(["250-2.0.0 " + "taken " * 70] * 4 + ["250 2.0.0 ok"])]
+    relay = deliver(make_relay, sink)
     wait_for(lambda: not relay.queue(), "the end of the message")
     assert len({address for m in sink.messages for address in m.to}) == MOST == sum(len(m.to) for m in sink.messages)
-    assert not relay.log("outcome-lost")
+    assert not relay.log("outcome-lost") and not relay.log("outcome-not-recorded")
+
+
+def test_its_sender_is_told_of_all_who_refuse(make_relay, make_sink):
+    sink = make_sink()
+    sink.handler_object.replies[("DATA", None)] = ["554 5.7.1 " + "refused " * 50]
+    relay = deliver(make_relay, sink)
+    wait_for(lambda: any(to == ANNA for e in relay.queue() for to in [r["address"] for r in e["to"]]) or relay.log("report-not-written"), "the report")
+    assert not relay.log("report-not-written")
