@@ -162,7 +162,7 @@ check-asan: setup-build setup-check
 # Long runs.
 check-fault: setup-build setup-check setup-fault
 	@$(MAKE) --no-print-directory -j$(JOBS) programs tests $(FAULT_EXE)
-	@tests/support/run-pytest tests/fault
+	@tests/support/run-pytest --timeout $${POSTERN_PYTEST_TIMEOUT_S:-1200} tests/fault
 check-lab: setup-build setup-check
 	@$(MAKE) --no-print-directory -j$(JOBS) programs $(LAB_EXE)
 	@status=0; \
