@@ -88,7 +88,7 @@ def test_a_program_that_did_not_read_the_reply_is_told_it_again(agent, message):
     first = give_up(agent, message)
     assert submit(agent, message) == first
     assert ids(agent) == [first]
-    assert agent.log("message-again", item=first)
+    agent.wait_log("message-again", item=first)
 
 
 def test_by_its_message_id_a_message_is_known_though_the_reply_was_read(agent):
@@ -148,7 +148,7 @@ def test_a_program_that_closed_before_the_reply_is_told_it_again(agent):
     """Its end lies in the socket when the agent writes the reply, and is read after it."""
     first = close_in_doubt(agent, lambda program: between_body_and_reply(agent, program))
     assert submit(agent, PLAIN) == first and ids(agent) == [first]
-    assert agent.log("message-again", item=first)
+    agent.wait_log("message-again", item=first)
 
 
 def test_a_program_that_closed_with_the_reply_unread_is_told_it_again(agent):

@@ -159,7 +159,8 @@ def test_by_bdat_after_a_cut(relay):
         item = item_of(second.whole(LARGE[offset:]))
     entry = assert_once(relay, item)
     assert relay.json("status")["halves"] == {"count": 0, "octets": 0}
-    assert relay.log("transaction-resumed", item=item) and relay.log("transaction-suspended", item=item)
+    relay.wait_log("transaction-resumed", item=item)
+    relay.wait_log("transaction-suspended", item=item)
     assert entry["size"] >= len(LARGE)
 
 
@@ -766,7 +767,7 @@ def test_halves_keep_no_mail_out(make_relay):
     assert [go_on("anna", half), go_on("carl", half)] == [250, 250]
     assert relay.json("status")["halves"]["count"] == 2
     assert go_on("anna", len(large["anna"])) == 250
-    assert relay.log("half-body-dropped", reason="there was no room for other mail")
+    relay.wait_log("half-body-dropped", reason="there was no room for other mail")
     assert go_on("carl", len(large["carl"])) == 452    # beside anna's, which waits
     message = make_message(sender="dora@example.org")
     with Session(relay, user="dora") as session:
