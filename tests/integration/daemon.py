@@ -1,12 +1,16 @@
 """What is common to a relay and an agent under test: a folder, commands, a process, its log."""
+import fcntl
 import json
 import os
 import re
+import select
 import shlex
 import signal
 import smtplib
 import socket
+import struct
 import subprocess
+import termios
 import threading
 import time
 
@@ -51,7 +55,7 @@ class Daemon:
     def __init__(self, folder):
         self.folder = str(folder)
         self.command, self.environment = [], None   # what the program is started by, its variables
-        self.process, self.reader, self.log_lines = None, None, []
+        self.process, self.reader, self.log_lines, self.log_lock = None, None, [], threading.Lock()
 
     def path(self, name):
         return os.path.join(self.folder, name)
@@ -89,7 +93,7 @@ class Daemon:
         self.log_lines = []
         self.process = subprocess.Popen([*self.command, self.program, "run", "--dir", self.folder], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
                                         stdin=subprocess.DEVNULL, preexec_fn=preexec_fn, env=self.environment)
-        self.reader = threading.Thread(target=self._read_log, args=(self.process, self.log_lines), daemon=True)
+        self.reader = threading.Thread(target=self._read_log, args=(self.process.stderr.fileno(), self.log_lines, self.log_lock), daemon=True)
         self.reader.start()
         if wait:
             wait_for(lambda: self.log("started") or self.process.poll() is not None, "the start")
@@ -97,9 +101,25 @@ class Daemon:
         return self
 
     @staticmethod
-    def _read_log(process, lines):
-        for line in process.stderr:
-            lines.append(line.decode(errors="replace").rstrip("\n"))
+    def _read_log(pipe, lines, lock):
+        """While the lock is free each octet is in the pipe, or among the lines (but for the last one, while it is not whole)."""
+        rest = b""
+        while select.select([pipe], [], []):
+            with lock:
+                octets = os.read(pipe, 64 * 1024)
+                *whole, rest = (rest + octets).split(b"\n")
+                lines.extend(line.decode(errors="replace") for line in (whole if octets else [rest] if rest else []))
+            if not octets:
+                return
+
+    def _catch_up(self, most_s=5):
+        """A reply comes by another way than the log line before it: waits until what was written by now has been read."""
+        end = time.monotonic() + most_s
+        while self.process and self.reader.is_alive() and time.monotonic() < end:
+            with self.log_lock:
+                if struct.unpack("i", fcntl.ioctl(self.process.stderr.fileno(), termios.FIONREAD, bytes(4)))[0] == 0:
+                    return
+            time.sleep(0.001)
 
     def stop(self, number=signal.SIGTERM, patience_s=60):
         """Sends the signal and gives the exit code."""
@@ -137,6 +157,7 @@ class Daemon:
     def log(self, event, **fields):
         """Log lines of that event whose fields have those values, each as a dict."""
         found = []
+        self._catch_up()
         for line in list(self.log_lines):
             if f"event={event}" not in line:
                 continue
