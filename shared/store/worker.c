@@ -6,6 +6,15 @@
 
 #include <malloc.h>
 
+/* Under AddressSanitizer the heap is its own. glibc's has not even been begun then, and two threads that are quiet at the same moment would begin it at once, which it does not bear. */
+#if defined(__SANITIZE_ADDRESS__)
+#define HAS_OTHER_HEAP
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define HAS_OTHER_HEAP
+#endif
+#endif
+
 static const uint64_t QUIET_AFTER_NS = 500 * 1000000ull;
 enum { STACK_OCTETS = 256 * 1024 };
 
@@ -71,7 +80,7 @@ void worker_stop(struct worker *worker)
 
 void worker_trim(void)
 {
-#ifdef __GLIBC__
+#if defined(__GLIBC__) && !defined(HAS_OTHER_HEAP)
     malloc_trim(0);
 #endif
 }
