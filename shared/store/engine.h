@@ -91,7 +91,6 @@ struct store {
     /* writer's thread */
     size_t crowd; /* urgent tasks that lately came together; decays */
     bool is_room_known, has_room;
-    bool is_wipe_told; /* in the log: that it is due */
     bool is_wipe_given_up; /* until the next opening: something else than room is wanting */
 };
 

@@ -57,11 +57,10 @@ enum result wiping_back_to_usual(struct database *db)
 enum result wiping_try(struct store *store, struct mark *mark)
 {
     struct database *db = &store->writer_db;
+    bool was_told = store->wipe_octets > 0;
     enum result result = wipe_with_room(store, mark);
     store->wipe_octets = result == RESULT_OK ? 0 : octets_needed(db);
     store->is_wipe_given_up = result != RESULT_OK && result != RESULT_FULL && result != RESULT_BUSY;
-    bool was_told = store->is_wipe_told;
-    store->is_wipe_told = result != RESULT_OK;
     if (result == RESULT_OK)
         log_event(db->log, LOG_INFO, "store-sealed", LOG_TEXT("words", "the mail in the database is encrypted, and what lay in the clear before is overwritten"));
     else if (!was_told || store->is_wipe_given_up)
