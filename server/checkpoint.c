@@ -8,7 +8,6 @@
 
 enum {
     SILENCE_MS = 1000,
-    MEMORY_MAX = 32 * 1024 * 1024, /* octets: as an intake has for its envelope */
 };
 
 enum checkpoint_state { CHECKPOINT_WAITING, CHECKPOINT_ASKING, CHECKPOINT_NEW, CHECKPOINT_HALF, CHECKPOINT_OVER, CHECKPOINT_REFUSED };
@@ -202,7 +201,7 @@ struct checkpoint *checkpoint_new(const struct checkpoint_config *config)
     if (!c)
         return NULL;
     c->config = *config;
-    c->arena = ARENA(MEMORY_MAX);
+    c->arena = ARENA(ENVELOPE_ARENA_MAX);
     c->reply_text = BUFFER(SMTP_REPLY_TEXT_MAX);
     if (store_claim_copy(&c->arena, &c->config.claim) != RESULT_OK || arena_copy(&c->arena, config->refusal.text, &c->config.refusal.text) != RESULT_OK) {
         checkpoint_free(&c);

@@ -1,6 +1,5 @@
 #include "mail/envelope.h"
 
-
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>

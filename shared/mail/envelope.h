@@ -8,6 +8,9 @@
 #include "base/arena.h"
 #include "base/slice.h"
 
+/* Memory of the largest envelope: as many recipients as anybody may allow (10,000), each with all that a command line takes. */
+enum { ENVELOPE_ARENA_MAX = 32 * 1024 * 1024 };
+
 /* BODY= of RFC 6152 and RFC 3030: what the octets may be. */
 enum mail_body { MAIL_BODY_7BIT, MAIL_BODY_8BITMIME, MAIL_BODY_BINARYMIME };
 /* RET= of RFC 3461 4.3. */

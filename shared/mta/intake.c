@@ -12,7 +12,6 @@ enum intake_state { INTAKE_OPEN, INTAKE_REFUSED, INTAKE_COMMITTING, INTAKE_ENDED
 enum {
     INTAKE_REPLY_MAX = 512,
     INTAKE_ACCEPTED_MAX = 80,
-    INTAKE_ARENA_MAX = 32 * 1024 * 1024, /* octets: as many recipients as anybody may allow, each with all that a command line takes */
     INTAKE_HELD_MAX = STORE_INTAKE_WINDOW, /* octets that come while a half is read back: what the driver has in its hands when it is told to pause */
 };
 
@@ -478,7 +477,7 @@ struct intake *intake_new(const struct intake_config *config)
         intake->config.id = config->checkpoint->message;
     intake->is_named = config->naming != NULL;
     intake->held = BUFFER(INTAKE_HELD_MAX);
-    intake->arena = ARENA(INTAKE_ARENA_MAX);
+    intake->arena = ARENA(ENVELOPE_ARENA_MAX);
     if (prepare(intake, config) == RESULT_OK)
         return intake;
     release(intake);

@@ -11,7 +11,7 @@
 #include <string.h>
 
 enum {
-    CLAIM_ARENA_MAX = 64 * 1024 * 1024, /* octets: the largest envelope, and the list as it doubles */
+    CLAIM_ARENA_MAX = 2 * ENVELOPE_ARENA_MAX, /* octets: the list is copied as it doubles */
     DROP_STEP = 100,                    /* names forgotten in one transaction, so that new mail never waits long */
     DROP_OCTETS = 16 * 1024 * 1024,     /* of halves, likewise, but for the last of them */
     HEADER_MAX = SUBMISSION_HEADER_MAX + 2, /* octets, with the line end that it may have lacked */

@@ -12,8 +12,6 @@
 
 #include <stdlib.h>
 
-enum { NAME_ARENA_MAX = 32 * 1024 * 1024 /* octets: as an intake has for its envelope */ };
-
 /* ---- the name in memory ---- */
 
 struct half_name *half_name_new(const struct store_naming *naming)
@@ -21,7 +19,7 @@ struct half_name *half_name_new(const struct store_naming *naming)
     struct half_name *name = calloc(1, sizeof *name);
     if (!name)
         return NULL;
-    *name = (struct half_name){.arena = ARENA(NAME_ARENA_MAX), .naming = *naming};
+    *name = (struct half_name){.arena = ARENA(ENVELOPE_ARENA_MAX), .naming = *naming};
     struct envelope_recipient *recipients = NULL;
     enum result result = store_claim_copy(&name->arena, &name->naming.claim);
     if (result == RESULT_OK)
