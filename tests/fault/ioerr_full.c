@@ -47,27 +47,10 @@ static void a_full_disk_is_got_over(void **state)
     world_close(w);
 }
 
-static int setup(void **state)
-{
-    static struct world w;
-    world_make(&w);
-    *state = &w;
-    return small_disk_mount(&w) == RESULT_OK ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    struct world *w = *state;
-    world_close(w);
-    small_disk_unmount(w);
-    world_end(w);
-    return 0;
-}
-
 int main(void)
 {
     if (!small_disk_unshare())
         return 77;
-    const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(a_full_disk_is_got_over, setup, teardown)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(a_full_disk_is_got_over, small_disk_setup, small_disk_teardown)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

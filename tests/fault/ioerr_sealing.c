@@ -226,35 +226,18 @@ static void a_disk_that_is_full_unexpectedly_costs_no_reserve(void **state)
     }
 }
 
-static int setup(void **state)
-{
-    static struct world w;
-    world_make(&w);
-    *state = &w;
-    return small_disk_mount(&w) == RESULT_OK ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    struct world *w = *state;
-    world_close(w);
-    small_disk_unmount(w);
-    world_end(w);
-    return 0;
-}
-
 int main(void)
 {
     if (!small_disk_unshare())
         return 77;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(with_little_room_it_is_sealed_and_unsealed, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_it_took_of_the_disk_is_there_for_mail, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_could_not_be_overwritten_is_at_a_start_with_room, setup, teardown),
-        cmocka_unit_test_setup_teardown(it_is_overwritten_as_soon_as_the_mail_has_gone, setup, teardown),
-        cmocka_unit_test_setup_teardown(without_any_it_says_what_it_needs_and_goes_on_with_that, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_disk_that_is_full_unexpectedly_costs_no_reserve, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_log_that_could_not_be_finished_gives_its_room_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(with_little_room_it_is_sealed_and_unsealed, small_disk_setup, small_disk_teardown),
+        cmocka_unit_test_setup_teardown(what_it_took_of_the_disk_is_there_for_mail, small_disk_setup, small_disk_teardown),
+        cmocka_unit_test_setup_teardown(what_could_not_be_overwritten_is_at_a_start_with_room, small_disk_setup, small_disk_teardown),
+        cmocka_unit_test_setup_teardown(it_is_overwritten_as_soon_as_the_mail_has_gone, small_disk_setup, small_disk_teardown),
+        cmocka_unit_test_setup_teardown(without_any_it_says_what_it_needs_and_goes_on_with_that, small_disk_setup, small_disk_teardown),
+        cmocka_unit_test_setup_teardown(a_disk_that_is_full_unexpectedly_costs_no_reserve, small_disk_setup, small_disk_teardown),
+        cmocka_unit_test_setup_teardown(a_log_that_could_not_be_finished_gives_its_room_back, small_disk_setup, small_disk_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

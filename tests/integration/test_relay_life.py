@@ -9,7 +9,6 @@ import signal
 import smtplib
 import socket
 import ssl
-import subprocess
 import threading
 import time
 
@@ -225,17 +224,6 @@ def test_a_restart_finds_its_port_free(make_relay):
 
 
 # ---- a full disk ----------------------------------------------------------------------------------------------------
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A tmpfs of 48 MiB at a folder, seen by all of this test."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m,mode=700", "tmpfs", str(folder)], capture_output=True).returncode != 0:
-        pytest.skip("mounting is not allowed here")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
 
 def test_a_full_disk(make_relay, small_disk, sink, tmp_path):
     """452, nothing lost, and everything goes on when there is room again, without a restart."""

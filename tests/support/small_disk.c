@@ -47,12 +47,12 @@ bool small_disk_unshare(void)
     return has_it;
 }
 
-enum result small_disk_mount(const struct world *w)
+static enum result mount_disk(const struct world *w)
 {
     return mount("none", w->dir, "tmpfs", 0, "size=64m") == 0 ? RESULT_OK : RESULT_IO;
 }
 
-void small_disk_unmount(const struct world *w)
+static void unmount_disk(const struct world *w)
 {
     umount(w->dir);
 }
@@ -95,4 +95,21 @@ int64_t small_disk_size(const struct world *w, const char *name)
     struct stat about;
     snprintf(path, sizeof path, "%s/%s", w->dir, name);
     return stat(path, &about) == 0 ? about.st_size : -1;
+}
+
+int small_disk_setup(void **state)
+{
+    static struct world w;
+    world_make(&w);
+    *state = &w;
+    return mount_disk(&w) == RESULT_OK ? 0 : -1;
+}
+
+int small_disk_teardown(void **state)
+{
+    struct world *w = *state;
+    world_close(w);
+    unmount_disk(w);
+    world_end(w);
+    return 0;
 }

@@ -8,9 +8,9 @@ enum { MIB = 1024 * 1024 };
 
 /* Before anything else. False, with words printed: there is no namespace to be had here, and no test. */
 bool small_disk_unshare(void);
-/* Of 64 MiB. RESULT_OK, or RESULT_IO. */
-enum result small_disk_mount(const struct world *w);
-void small_disk_unmount(const struct world *w);
+/* For cmocka: *state is a world on such a disk, of 64 MiB, not opened yet. */
+int small_disk_setup(void **state);
+int small_disk_teardown(void **state);
 /* Another program's file: grows until at most `left` octets are free; 0: until nothing is. And its end. */
 void small_disk_fill(const struct world *w, int64_t left);
 void small_disk_clear(const struct world *w);

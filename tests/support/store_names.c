@@ -1,5 +1,7 @@
 #include "support/store_names.h"
 
+#include "store/engine.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -86,6 +88,17 @@ void names_append(struct store_intake *intake, size_t from, size_t to)
 {
     enum result result = store_intake_append(intake, slice_of(names_octets() + from, to - from));
     assert_true(result == RESULT_OK || result == RESULT_BUSY);
+}
+
+void names_open_small(struct world *w)
+{
+    w->config.max_octets = NAMES_SMALL;
+    assert_int_equal(world_open(w), RESULT_OK);
+}
+
+bool names_is_full(struct world *w)
+{
+    return room_lacking(w->store->room, &w->store->writer_db) > 0;
 }
 
 void names_send_commit(struct store_intake *intake, struct world_done *d)

@@ -36,6 +36,10 @@ void names_note(struct store_intake *intake, bool has_lines);
 const char *names_octets(void);
 void names_append(struct store_intake *intake, size_t from, size_t to);
 enum result names_commit(struct world *w, struct store_intake *intake);
+/* Opens a database of NAMES_SMALL octets at most; and whether it has no room for new mail, to be asked when the writer is at rest. */
+enum { NAMES_SMALL = 2 * 1024 * 1024 };
+void names_open_small(struct world *w);
+bool names_is_full(struct world *w);
 /* Without waiting. */
 void names_send_commit(struct store_intake *intake, struct world_done *d);
 struct names_resumed names_resume(struct world *w, const struct names_claimed *c, struct store_claim by);

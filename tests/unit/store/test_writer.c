@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-enum { MAXIMUM = 2 * 1024 * 1024, SIZE = 150000, REMOVED = 6 };
+enum { SIZE = 150000, REMOVED = 6 };
 
 /* ---- a batch ---- */
 
@@ -152,17 +152,6 @@ static void an_older_failure_is_not_taken_back(void **state)
 
 /* ---- bodies, where room comes and goes ---- */
 
-static void open_small(struct world *w)
-{
-    w->config.max_octets = MAXIMUM;
-    assert_int_equal(world_open(w), RESULT_OK);
-}
-
-static bool is_full(struct world *w)
-{
-    return room_lacking(w->store->room, &w->store->writer_db) > 0; /* the writer is at rest */
-}
-
 /* One chunk goes to the writer and finds no room; a person makes some; then comes the commit. */
 static void what_misses_a_chunk_is_no_message(void **state)
 {
@@ -170,8 +159,8 @@ static void what_misses_a_chunk_is_no_message(void **state)
     struct gate gate;
     struct world_done committed = {0};
     uint64_t n = 1;
-    open_small(w);
-    for (; n <= REMOVED || !is_full(w); n++)
+    names_open_small(w);
+    for (; n <= REMOVED || !names_is_full(w); n++)
         assert_int_equal(world_put(w, n, slice_of(names_octets(), 60000), 1, 0), RESULT_OK);
     struct store_intake *intake = store_intake_new(w->client, n, NULL, NULL);
     begin_batch(w, &gate);
@@ -195,8 +184,8 @@ static void nor_is_a_half_that_misses_one(void **state)
     struct world_done committed = {0};
     char name[8] = "";
     uint64_t n = 0;
-    open_small(w);
-    while (!is_full(w)) {
+    names_open_small(w);
+    while (!names_is_full(w)) {
         snprintf(name, sizeof name, "t%d", (int)++n);
         struct store_claim claim = names_plain(name);
         claim.served_ms = (int64_t)n;
@@ -246,9 +235,9 @@ static struct once put_once(struct world *w, uint64_t id, uint8_t digest)
 static void a_retry_is_known_on_a_full_disk(void **state)
 {
     struct world *w = *state;
-    open_small(w);
+    names_open_small(w);
     assert_int_equal(put_once(w, 1, 7).result, RESULT_OK);
-    for (uint64_t id = 2; !is_full(w); id++)
+    for (uint64_t id = 2; !names_is_full(w); id++)
         assert_int_equal(world_put(w, id, slice_of(names_octets(), 60000), 1, 0), RESULT_OK);
     struct once again = put_once(w, 100, 7), other = put_once(w, 101, 8);
     assert_int_equal(again.result, RESULT_OK);

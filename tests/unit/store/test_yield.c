@@ -9,7 +9,6 @@
 #include <cmocka.h>
 
 enum {
-    MAXIMUM = 2 * 1024 * 1024,
     SIZE = 150000, /* octets of a half */
     MOST = 20,     /* more than fit */
     NOW = 1000000, /* of the relay's running time */
@@ -31,22 +30,11 @@ static bool is_half(struct world *w, uint64_t id)
     return world_number(w, sql) == 1;
 }
 
-static void open_small(struct world *w)
-{
-    w->config.max_octets = MAXIMUM;
-    assert_int_equal(world_open(w), RESULT_OK);
-}
-
-static bool is_full(struct world *w)
-{
-    return room_lacking(w->store->room, &w->store->writer_db) > 0; /* the writer is at rest */
-}
-
 /* Halves 1 to n, each begun after the one before it, until there is no room for more; n. The last of them may be short. */
 static uint64_t fill(struct world *w, int64_t served_ms)
 {
     uint64_t n = 0;
-    while (n < MOST && !is_full(w)) {
+    while (n < MOST && !names_is_full(w)) {
         n++;
         names_leave_half(w, n, naming_of(n, served_ms + (int64_t)n), SIZE, true);
     }
@@ -57,7 +45,7 @@ static uint64_t fill(struct world *w, int64_t served_ms)
 static void whole_mail_finds_room(void **state)
 {
     struct world *w = *state;
-    open_small(w);
+    names_open_small(w);
     uint64_t n = fill(w, NOW);
     assert_int_equal(world_put(w, 50, SLICE("x"), 1, 0), RESULT_OK);
     assert_false(is_half(w, n)); /* begun last */
@@ -74,13 +62,13 @@ static void whole_mail_finds_room(void **state)
 static void those_that_nobody_goes_on_with_go_first(void **state)
 {
     struct world *w = *state;
-    open_small(w);
+    names_open_small(w);
     uint64_t n = fill(w, NOW);
     world_meddle(w, "UPDATE checkpoint SET touched_at = CASE message WHEN 2 THEN 2000 WHEN 4 THEN 1000 ELSE touched_at END");
     assert_int_equal(world_put(w, 50, SLICE("x"), 1, 0), RESULT_OK);
     assert_false(is_half(w, 4));
     assert_int_equal(world_number(w, "SELECT count(*) FROM checkpoint"), n - 1);
-    while (!is_full(w)) {
+    while (!names_is_full(w)) {
         names_leave_half(w, n + 1, naming_of(n + 1, NOW + 500), SIZE, true);
         n++;
     }
@@ -112,7 +100,7 @@ static bool grow(struct world *w, uint64_t id)
 static void the_one_begun_first_goes_on(void **state)
 {
     struct world *w = *state;
-    open_small(w);
+    names_open_small(w);
     uint64_t n = fill(w, NOW);
     assert_false(grow(w, n));
     assert_true(is_half(w, n));
@@ -131,12 +119,12 @@ static void the_one_begun_first_goes_on(void **state)
 static void none_goes_in_vain(void **state)
 {
     struct world *w = *state;
-    open_small(w);
+    names_open_small(w);
     names_leave_half(w, 1, naming_of(1, NOW), 20000, true);
     static char octets[100000];
-    for (uint64_t id = 50; !is_full(w); id++)
+    for (uint64_t id = 50; !names_is_full(w); id++)
         assert_int_equal(world_put(w, id, slice_of(octets, sizeof octets), 1, 0), RESULT_OK);
-    w->config.max_octets = MAXIMUM / 2;
+    w->config.max_octets = NAMES_SMALL / 2;
     world_close(w);
     assert_int_equal(world_open(w), RESULT_OK);
     assert_int_equal(world_put(w, 90, SLICE("x"), 1, 0), RESULT_FULL);
@@ -155,7 +143,7 @@ static void it_is_told_once(void **state)
     struct world *w = *state;
     int nlines = 0;
     w->log = (struct log){.level = LOG_INFO, .sink = on_line, .context = &nlines};
-    open_small(w);
+    names_open_small(w);
     uint64_t n = fill(w, NOW);
     assert_int_equal(nlines, 0);
     assert_int_equal(world_put(w, 50, SLICE("x"), 1, 0), RESULT_OK);
